@@ -1,0 +1,66 @@
+# Everything runs in .venv, which `make` fills once and again whenever pyproject.toml or constraints.txt changes.
+
+PYTHON ?= python3
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP_FLAGS := -q --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --doctest-modules src tests $(PYTEST_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format types docs constraints clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PYTHON=$(PYTHON) makes the environment, WORKERS=$(WORKERS) processes run the tests."
+
+setup: $(INSTALLED)  ## create the environment and install the package in it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "aevb needs Python 3.11 or newer, and '$(PYTHON)' is not that." >&2; \
+	    echo "Name one that is: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }; \
+	  $(PYTHON) -m venv --clear $(VENV) || { \
+	    echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu, python3-venv provides it." >&2; exit 1; }; \
+	fi
+	@echo "Installing aevb and its tools into $(VENV) (once; about a minute)"
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,docs]'
+	@touch $@
+
+demo: $(INSTALLED)  ## fit the digits, print the table, save the model and pictures
+	$(BIN)/aevb demo
+
+test: $(INSTALLED)  ## run the tests and the docstrings' examples, without the slow tests
+	$(PYTEST) -m "not slow"
+
+test-slow: $(INSTALLED)  ## run the slow tests
+	$(PYTEST) -m slow || [ $$? -eq 5 ]  # 5: no test is marked slow
+
+lint: $(INSTALLED)  ## check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(INSTALLED)  ## mend what the linter and the formatter can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(INSTALLED)  ## check the type hints
+	$(BIN)/mypy
+
+docs: $(INSTALLED)  ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+constraints:  ## renew constraints.txt from a fresh resolve
+	$(PYTHON) -m venv --clear .constraints-venv
+	.constraints-venv/bin/python -m pip install $(PIP_FLAGS) -e '.[dev,docs]'
+	{ grep '^#' constraints.txt; .constraints-venv/bin/python -m pip freeze --exclude-editable | LC_ALL=C sort -f; } > .constraints-venv/new
+	mv .constraints-venv/new constraints.txt
+	rm -rf .constraints-venv
+
+clean:  ## remove the environment, the caches and what was built
+	rm -rf $(VENV) .constraints-venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site aevb-demo
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

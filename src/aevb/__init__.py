@@ -1,0 +1,18 @@
+"""aevb: Auto-Encoding Variational Bayes, for people who have data.
+
+Nothing is imported before it is used, so that ``import aevb`` is instant.
+"""
+
+import lazy_loader as lazy
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "algorithm": ["TrainResult", "train"],
+        "errors": ["DivergenceError", "ModelFileError"],
+        "inference.sgvb": ["sgvb"],
+        "models": ["AutoEncoder", "LatentVariableModel"],
+    },
+)

@@ -1,0 +1,205 @@
+"""Who may import whom: the rules of docs/architecture.md, held against the source."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "aevb"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+# The house: what each room or module may import, beside its own room. The longest matching name
+# counts, so that a file may have a rule of its own. A module without a row here is a violation.
+MAY_IMPORT = {
+    "errors": set(),
+    "probability": {"errors"},
+    "models": {"errors", "probability"},
+    "inference": {"errors", "models", "probability"},
+    "inference.training": {"errors"},
+    "data": {"errors"},
+    "data.columns": {"errors", "models.likelihoods"},
+    "evaluation": {"errors", "inference", "models", "probability"},
+    "algorithm": {"data", "errors", "inference", "models", "probability"},
+    "persistence": {"data", "errors", "models", "probability"},
+    "progress": {"algorithm", "data", "errors", "models", "probability"},
+    "plotting": {"errors"},
+    "vae": {
+        "algorithm",
+        "data",
+        "errors",
+        "evaluation",
+        "inference",
+        "models",
+        "persistence",
+        "probability",
+        "progress",
+    },
+    "cli": {"data", "errors", "evaluation", "plotting", "vae"},
+}
+
+# Allowed besides, but only inside functions.
+MAY_IMPORT_INSIDE_FUNCTIONS = {"vae": {"plotting"}}
+
+# The numerical part knows nothing of these: estimators and tables, terminals and pictures, files.
+NUMERICAL = {"probability", "models", "inference", "evaluation", "algorithm"}
+BARRED_FROM_NUMERICAL = {
+    *("sklearn", "pandas", "pyarrow", "pooch", "safetensors"),
+    *("tqdm", "typer", "rich", "matplotlib", "logging", "sys"),
+    *("os", "io", "pathlib", "shutil", "tempfile", "gzip", "zipfile", "csv", "json", "pickle"),
+}
+CALLS_BARRED_FROM_NUMERICAL = {"print", "open"}  # as names or methods: also jax.debug.print
+
+# `import aevb` does nothing but make its names ready: the package's own __init__.py may import
+# these, and the standard library's lightest.
+FRONT_DOOR_MAY_IMPORT = {"__future__", "importlib", "lazy_loader", "typing"}
+
+MAX_LINES = 400
+
+
+class Import(NamedTuple):
+    """One imported name, absolute and dotted, with the place where it is imported."""
+
+    name: str
+    line: int
+    inside_function: bool
+
+
+def imports(tree: ast.Module, package: str) -> Iterator[Import]:
+    """Yield what a module of `package` imports; ``from a import b`` counts as ``a.b``."""
+
+    def visit(node: ast.AST, inside_function: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno, inside_function)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            origin = parts[: len(parts) - node.level + 1] if node.level else []
+            origin += [node.module] if node.module else []
+            for alias in node.names:
+                yield Import(".".join([*origin, alias.name]), node.lineno, inside_function)
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, inside_function or is_function)
+
+    return visit(tree, False)
+
+
+def within(name: str, table: set[str]) -> bool:
+    """Whether `name`, or a package that holds it, is in `table`."""
+    parts = name.split(".")
+    return any(".".join(parts[:n]) in table for n in range(1, len(parts) + 1))
+
+
+def rule_for(module: str) -> str | None:
+    """Return the key in MAY_IMPORT that covers `module`, a dotted name below ``aevb``."""
+    parts = module.split(".")
+    prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in MAY_IMPORT), None)
+
+
+def violations(source: str, path: str) -> list[str]:
+    """Return what breaks the rules in `source`, the text of the file `path` below src/aevb."""
+    tree = ast.parse(source)
+    parts = path.removesuffix(".py").split("/")
+    package = ".".join(["aevb", *parts[:-1]])
+    if path == "__init__.py":
+        return [
+            f"{path}:{found.line}: imports {found.name}; it may import only lazy_loader"
+            for found in imports(tree, package)
+            if not within(found.name, FRONT_DOOR_MAY_IMPORT)
+        ]
+
+    module = ".".join(part for part in parts if part != "__init__")
+    room, rule = parts[0], rule_for(module)
+    if rule is None:
+        return [f"{path}: has no row in MAY_IMPORT; add one, there and in docs/architecture.md"]
+
+    problems = []
+    for found in imports(tree, package):
+        target = found.name.removeprefix("aevb").removeprefix(".")
+        ours = found.name == "aevb" or found.name.startswith("aevb.")
+        allowed = MAY_IMPORT[rule] | {room, "__version__"}
+        if found.inside_function:
+            allowed |= MAY_IMPORT_INSIDE_FUNCTIONS.get(rule, set())
+        if ours and not within(target, allowed):
+            problems.append(f"{path}:{found.line}: {rule} may not import {found.name}")
+        if not ours and room in NUMERICAL and within(found.name, BARRED_FROM_NUMERICAL):
+            problems.append(f"{path}:{found.line}: {room} may not import {found.name}")
+    if room in NUMERICAL:
+        for node in ast.walk(tree):
+            called = node.func if isinstance(node, ast.Call) else None
+            name = getattr(called, "id", getattr(called, "attr", None))
+            if name in CALLS_BARRED_FROM_NUMERICAL:
+                problems.append(f"{path}:{node.lineno}: {room} may not call {name}")
+    return problems
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_module_keeps_the_rules(path):
+    source = path.read_text(encoding="utf-8")
+    assert violations(source, path.relative_to(SOURCE).as_posix()) == []
+    n_lines = source.count("\n")
+    assert n_lines <= MAX_LINES, f"{path.name} has {n_lines} lines: is it one thing?"
+    assert path.stem != "utils", "name the file after what it holds"
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "expected"),
+    [
+        ("probability/divergences.py", "from aevb.models import base", "aevb.models.base"),
+        ("probability/divergences.py", "from ..models.base import X", "aevb.models.base.X"),
+        ("probability/__init__.py", "from ..models import base", "aevb.models.base"),
+        ("models/base.py", "def f():\n    import aevb.inference.sgvb", "aevb.inference.sgvb"),
+        ("models/base.py", "import sklearn.base", "sklearn.base"),
+        ("models/base.py", "from pathlib import Path", "pathlib.Path"),
+        ("models/base.py", "class A:\n    def f(self):\n        print(self)", "print"),
+        ("inference/training.py", "import jax\njax.debug.print('x')", "print"),
+        ("inference/training.py", "from aevb.models.base import X", "aevb.models.base.X"),
+        ("inference/sgvb.py", "from aevb.data import batches", "aevb.data.batches"),
+        ("evaluation/marginal.py", "text = open('x').read()", "open"),
+        ("evaluation/marginal.py", "import matplotlib.pyplot as plt", "matplotlib.pyplot"),
+        ("data/batches.py", "from aevb.models.likelihoods import X", "aevb.models.likelihoods.X"),
+        ("algorithm.py", "from aevb.vae import VAE", "aevb.vae.VAE"),
+        ("persistence.py", "from aevb.vae import VAE", "aevb.vae.VAE"),
+        ("persistence.py", "from aevb import VAE", "aevb.VAE"),
+        ("progress.py", "from aevb import cli", "aevb.cli"),
+        ("plotting.py", "import aevb", "aevb"),
+        ("vae.py", "from aevb import plotting", "aevb.plotting"),
+        ("vae.py", "def f():\n    from aevb.cli import main", "aevb.cli.main"),
+        ("__init__.py", "import numpy as np", "numpy"),
+        ("__init__.py", "from aevb.vae import VAE", "aevb.vae.VAE"),
+        ("kitchen/sink.py", "", "no row"),
+    ],
+)
+def test_the_checker_catches(path, source, expected):
+    (problem,) = violations(source, path)
+    assert path in problem
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("__init__.py", "import lazy_loader as lazy"),
+        ("probability/divergences.py", "from .distributions import X\nimport jax"),
+        ("models/autoencoder.py", "from aevb.probability import kl_divergence"),
+        ("inference/training.py", "from aevb.inference.sgvb import sgvb"),
+        ("data/datasets.py", "import pathlib, pooch, sklearn.datasets"),
+        ("data/columns.py", "from aevb.models import likelihoods"),
+        ("persistence.py", "from aevb import __version__\nopen('x')"),
+        ("vae.py", "def plot(self):\n    from aevb.plotting import manifold"),
+        ("cli.py", "from aevb import plotting, vae\nprint('x')"),
+    ],
+)
+def test_the_checker_allows(path, source):
+    assert violations(source, path) == []
+
+
+def test_every_rule_names_rooms_that_have_rules():
+    named = set().union(*MAY_IMPORT.values(), *MAY_IMPORT_INSIDE_FUNCTIONS.values())
+    assert {rule_for(name) for name in named} <= set(MAY_IMPORT)
+    assert set(MAY_IMPORT) >= NUMERICAL
