@@ -10,9 +10,12 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "algorithm": ["TrainResult", "train"],
+        "algorithm": ["Epoch", "TrainResult", "train"],
+        "data": ["datasets"],
         "errors": ["DivergenceError", "ModelFileError"],
-        "inference.sgvb": ["sgvb"],
-        "models": ["AutoEncoder", "LatentVariableModel"],
+        "inference": ["sgvb"],
+        "models": ["AutoEncoder", "Bernoulli", "Frozen", "Gaussian", "LatentVariableModel", "MLP"],
+        "probability": ["Batched", "GrayBernoulli"],
+        "vae": ["VAE"],
     },
 )

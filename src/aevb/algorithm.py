@@ -1,0 +1,300 @@
+"""The AEVB algorithm for any latent-variable model: `train`, the front door to Algorithm 1."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from aevb.data.batches import InMemory
+from aevb.errors import DivergenceError, choose, integer
+from aevb.inference.optimizers import make_optimizer, set_learning_rate
+from aevb.inference.sgvb import BOUNDS, SGVB
+from aevb.inference.training import (
+    TrainState,
+    evaluate_chunk,
+    initialise,
+    mean_metrics,
+    run_epoch,
+)
+from aevb.models.base import LatentVariableModel, trainable
+
+
+class Epoch(NamedTuple):
+    """What a callback sees after each epoch; it returns True to stop the training.
+
+    Attributes
+    ----------
+    number, n_epochs : int
+        Number of this epoch, from 1, and the number planned.
+    metrics : dict
+        This epoch's row of the history.
+    history : dict of list
+        All rows so far, by column.
+    state : TrainState
+        Model, optimizer's state and key after this epoch.
+    """
+
+    number: int
+    n_epochs: int
+    metrics: dict[str, float]
+    history: dict[str, list]
+    state: TrainState
+
+    @property
+    def model(self) -> Any:
+        """The model after this epoch."""
+        return self.state.model
+
+
+class TrainResult(NamedTuple):
+    """What `train` returns.
+
+    Attributes
+    ----------
+    model : LatentVariableModel
+        The trained model.
+    history : dict of list
+        One entry per epoch, by column: ``epoch``; ``elbo``, ``kl``, ``reconstruction`` (nats per
+        datapoint, at KL weight 1, averaged over the epoch while the parameters move);
+        ``validation_elbo`` (after the epoch); ``seconds``, ``datapoints_per_second``.
+        ``pandas.DataFrame(history)`` reads it.
+    state : TrainState
+        To go on from.
+    """
+
+    model: Any
+    history: dict[str, list]
+    state: TrainState
+
+
+def train(
+    model: LatentVariableModel,
+    data: Any,
+    *,
+    context: Any = None,
+    bound: str = "auto",
+    n_draws: int = 1,
+    objective: Callable | None = None,
+    weight_prior: float | None = None,
+    optimizer: Any = "adamax",
+    learning_rate: Any = "auto",
+    batch_size: int = 100,
+    epochs: int = 10,
+    key: Array | int = 0,
+    validation_data: Any = None,
+    patience: int | None = None,
+    tol: float | None = None,
+    callbacks: Sequence[Callable[[Epoch], Any]] = (),
+) -> TrainResult:
+    """Fit a latent-variable model by Algorithm 1, Auto-Encoding Variational Bayes.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        The model at its initial parameters; all floating arrays outside `Frozen` are trained.
+    data : PyTree of arrays, shape (n, ...)
+        The datapoints, along the leading axis.
+    context : PyTree of arrays, shape (n, ...), optional
+        Context c of each datapoint, for models whose methods take one.
+    bound, n_draws
+        The estimator and its number of draws, as in `sgvb`.
+    objective : callable, optional
+        In place of `bound`: ``(model, batch, key, state) -> (surrogate, metrics, state)``.
+    weight_prior : float, optional
+        Standard deviation of a Gaussian prior over the weights (not the biases); None: flat.
+    optimizer : str or optax.GradientTransformation
+        An Optax optimizer by name, or ready made.
+    learning_rate : "auto", float or callable
+        A number, an Optax schedule over steps, or the optimizer's default here.
+    batch_size : int
+        The paper's M. The last, shorter batch of an epoch counts with its own number of rows.
+    epochs : int
+        Passes over the data.
+    key : Array or int
+        JAX random key, or a seed for one.
+    validation_data : PyTree of arrays, optional
+        Held-out datapoints, whose ELBO is computed after each epoch.
+    patience, tol : int, float, optional
+        Stop when the ELBO (of the validation data, if there are any) has not risen by more than
+        `tol` nats (default 0) for `patience` epochs (default 10), and return the best epoch's
+        model. With neither, no early stop.
+    callbacks : sequence of callables
+        Each is called with an `Epoch` after every epoch, and may return True to stop.
+
+    Returns
+    -------
+    TrainResult
+        ``.model``, ``.history`` and ``.state``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that do not fit, before the first step.
+    DivergenceError
+        When the bound or a parameter is no longer finite after an epoch.
+
+    References
+    ----------
+    Kingma and Welling (2013), Algorithm 1, https://arxiv.org/abs/1312.6114
+
+    Examples
+    --------
+    A mean with a normal prior, whose posterior is N(2/3 of the sum of two numbers, 1/3):
+
+    >>> import aevb, jax, jax.numpy as jnp, numpyro.distributions as dist
+    >>> class Mean(aevb.LatentVariableModel):
+    ...     loc: jax.Array
+    ...     log_scale: jax.Array
+    ...     def prior(self):
+    ...         return dist.Normal()
+    ...     def likelihood(self, z):
+    ...         return dist.Normal(z, 1.0).expand([2]).to_event(1)
+    ...     def posterior(self, x):
+    ...         return dist.Normal(self.loc, jnp.exp(self.log_scale))
+    >>> model = Mean(jnp.array(0.0), jnp.array(0.0))
+    >>> result = aevb.train(model, jnp.array([[1.0, 2.0]]), epochs=2000, learning_rate=0.01)
+    >>> abs(float(result.model.loc) - 1.0) < 0.1
+    True
+    """
+    epochs = integer(epochs, "epochs", minimum=1)
+    batch_size = integer(batch_size, "batch_size", minimum=1)
+    objective = objective or make_objective(bound, n_draws, weight_prior)
+    make_optimizer(optimizer, learning_rate)  # say now what is wrong with them
+    key = jax.random.key(key) if isinstance(key, int) else key
+    source = data if isinstance(data, InMemory) else InMemory(data, context, batch_size=batch_size)
+    if validation_data is not None and not isinstance(validation_data, InMemory):
+        validation_data = InMemory(validation_data, batch_size=batch_size)
+    state = start(model, optimizer, learning_rate, key)
+    return proceed(
+        state,
+        source,
+        objective=objective,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        validation=validation_data,
+        patience=patience,
+        tol=tol,
+        callbacks=callbacks,
+    )
+
+
+def make_objective(bound: str, n_draws: int, weight_prior: float | None) -> SGVB:
+    """Check the settings of the minibatch objective and build it."""
+    choose(bound, BOUNDS, "bound")
+    n_draws = integer(n_draws, "n_draws", minimum=1)
+    if weight_prior is None:
+        return SGVB(bound, n_draws)
+    if not 0 < weight_prior < float("inf"):
+        raise ValueError(
+            "Expected a positive standard deviation or None for `weight_prior`; "
+            f"got {weight_prior!r}."
+        )
+    return SGVB(bound, n_draws, jnp.asarray(weight_prior, jnp.float32))
+
+
+def start(model: Any, optimizer: Any, learning_rate: Any, key: Array) -> TrainState:
+    """Return the state before the first step."""
+    transformation, rate = make_optimizer(optimizer, learning_rate)
+    state = _initialise(model, transformation, key, trainable(model))
+    return state._replace(optimizer_state=set_learning_rate(state.optimizer_state, rate))
+
+
+_initialise = eqx.filter_jit(initialise)  # eagerly, it would compile dozens of small programs
+
+
+def proceed(
+    state: TrainState,
+    source: InMemory,
+    *,
+    objective: Callable,
+    optimizer: Any,
+    learning_rate: Any,
+    epochs: int,
+    validation: InMemory | None = None,
+    patience: int | None = None,
+    tol: float | None = None,
+    callbacks: Sequence[Callable[[Epoch], Any]] = (),
+) -> TrainResult:
+    """Train on from a state; see `train`."""
+    transformation, _ = make_optimizer(optimizer, learning_rate)
+    marks = trainable(state.model)
+    key_order, key_validation = jax.random.split(jax.random.fold_in(state.key, state.step))
+    seed = int(jax.random.bits(key_order, dtype=jnp.uint32))
+    stopping = _EarlyStopping(patience, tol)
+    history: dict[str, list] = {}
+    for number in range(1, epochs + 1):
+        began = time.perf_counter()
+        last_good = state
+        state, metrics, finite = run_epoch(
+            last_good,
+            source.shuffled(seed, number),
+            objective,
+            transformation,
+            marks,
+            source.batch_size,
+        )
+        seconds = time.perf_counter() - began
+        if not finite:
+            raise DivergenceError(_divergence_message(number, learning_rate), number)
+        row: dict[str, Any] = {"epoch": number, **{k: _plain(v) for k, v in metrics.items()}}
+        if validation is not None:
+            row["validation_elbo"] = _elbo(state, validation, objective, key_validation)
+        row |= {"seconds": seconds, "datapoints_per_second": len(source) / seconds}
+        for column, value in row.items():
+            history.setdefault(column, []).append(value)
+        epoch = Epoch(number, epochs, row, history, state)
+        wanted = [callback(epoch) is True for callback in callbacks]
+        if stopping.update(row.get("validation_elbo", row["elbo"]), state) or any(wanted):
+            break
+    state = stopping.best_state if stopping.on else state
+    return TrainResult(state.model, history, state)
+
+
+def _elbo(state: TrainState, source: InMemory, objective: Callable, key: Array) -> float:
+    totals = [
+        evaluate_chunk(state, chunk, objective, source.batch_size, key)
+        for chunk in source.ordered()
+    ]
+    return _plain(mean_metrics(totals, len(source))["elbo"])
+
+
+def _plain(value: np.ndarray) -> Any:
+    return float(value) if np.ndim(value) == 0 else np.asarray(value)
+
+
+def _divergence_message(epoch: int, learning_rate: Any) -> str:
+    kept = "no epoch was completed" if epoch == 1 else f"the model after epoch {epoch - 1} is kept"
+    return (
+        f"Training diverged: in epoch {epoch} the bound or a parameter became infinite or NaN "
+        f"({kept}). Try a smaller `learning_rate` (now {learning_rate!r}), a larger `batch_size`, "
+        "an optimizer with clipped gradients (optax.chain(optax.clip_by_global_norm(...), ...)), "
+        "or look for extreme values in the data."
+    )
+
+
+class _EarlyStopping:
+    """Keeps the best state, and says when `patience` epochs have brought less than `tol`."""
+
+    def __init__(self, patience: int | None, tol: float | None):
+        self.on = patience is not None or tol is not None
+        self.patience = 10 if patience is None else patience
+        self.tol = 0.0 if tol is None else tol
+        self.best, self.waited = -np.inf, 0
+        self.best_state: TrainState
+
+    def update(self, elbo: float, state: TrainState) -> bool:
+        if not self.on:
+            return False
+        if elbo > self.best + self.tol:
+            self.best, self.best_state, self.waited = elbo, state, 0
+        else:
+            self.waited += 1
+        return self.waited >= self.patience

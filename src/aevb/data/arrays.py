@@ -1,0 +1,104 @@
+"""Checks of what a user calls data, before any work is done with it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array, validate_data
+
+_KEPT = (np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.float32)  # exact in float32
+
+
+def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
+    """Check cases against an estimator and return them as an array (n, *feature_shape).
+
+    Parameters
+    ----------
+    estimator : VAE
+        Learns `n_features_in_`, `feature_names_in_` and `feature_shape_` when `reset` is true, and
+        is held to them otherwise.
+    X : array-like of shape (n, d) or (n, h, w[, c])
+        Cases. Images may also come flattened once the shape is known.
+    reset : bool
+        Whether X defines the shape.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For anything but finite real numbers, too few rows, or another shape.
+    """
+    if (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) > 2:
+        X = check_array(X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
+        shape = X.shape[1:]
+        expected = shape if reset else estimator.feature_shape_
+        if len(shape) > 3 or shape != expected:
+            want = "(n, h, w) or (n, h, w, c)" if reset else f"(n, {', '.join(map(str, expected))})"
+            raise ValueError(f"Expected cases of shape {want} for `X`; got {X.shape}.")
+        X = X.reshape(len(X), math.prod(shape))
+    else:
+        shape = None
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        dtype="numeric",
+        ensure_all_finite=False,
+        ensure_min_samples=2 if reset else 1,
+    )
+    if reset:
+        estimator.feature_shape_ = shape or X.shape[1:]
+    check_finite(X, getattr(estimator, "feature_names_in_", None))
+    return narrow(X).reshape(-1, *estimator.feature_shape_)
+
+
+def check_finite(X: np.ndarray, columns: Any = None, name: str = "X") -> None:
+    """Raise ValueError, naming rows and columns, when X (n, d) holds NaN or infinity."""
+    if X.dtype.kind != "f" or np.isfinite(X.sum(dtype=np.float64)):
+        return
+    bad = ~np.isfinite(X)
+    if not bad.any():
+        return
+    rows, cols = np.nonzero(bad)
+    kinds = {"NaN" if np.isnan(value) else "infinity (inf)" for value in X[rows, cols]}
+    raise ValueError(
+        f"Expected finite numbers for `{name}`; got {' and '.join(sorted(kinds))} in "
+        f"{len(rows)} {'cell' if len(rows) == 1 else 'cells'}: "
+        f"rows {_some(np.unique(rows))}, columns {_some(named(np.unique(cols), columns))}. "
+        "Remove these rows or columns, or fill the holes, "
+        "for instance by sklearn.impute.SimpleImputer."
+    )
+
+
+def narrow(X: np.ndarray) -> np.ndarray:
+    """Return X in the narrowest type that training can use: short types stay, others float32.
+
+    Raises
+    ------
+    ValueError
+        When a number is too large for float32.
+    """
+    if X.dtype in _KEPT:
+        return X
+    with np.errstate(over="ignore"):
+        out = X.astype(np.float32)
+    if X.dtype.kind == "f" and not np.isfinite(out.sum(dtype=np.float64)):
+        row, column = np.argwhere(~np.isfinite(out.reshape(len(out), -1)))[0]
+        raise ValueError(
+            "Expected numbers within the range of float32 (3.4e38) for `X`; got "
+            f"{X.reshape(len(X), -1)[row, column]} in row {row}, column {column}, "
+            "which would become infinity (inf). Rescale the data."
+        )
+    return out
+
+
+def named(indices: np.ndarray, columns: Any = None) -> list:
+    """Return columns by their names where there are any, else by their positions."""
+    return [int(i) if columns is None else str(columns[i]) for i in indices]
+
+
+def _some(items: Any, limit: int = 5) -> str:
+    items = [item if isinstance(item, str) else int(item) for item in items]
+    more = f", … ({len(items)} in all)" if len(items) > limit else ""
+    return "[" + ", ".join(repr(item) for item in items[:limit]) + more + "]"

@@ -1,0 +1,60 @@
+"""How aevb speaks of mistakes: the form of its messages, and its own exceptions."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class DivergenceError(ArithmeticError):
+    """The training left the finite numbers; the last good state is kept.
+
+    Attributes
+    ----------
+    epoch : int
+        Number of the epoch (from 1) in which the bound or a parameter stopped being finite.
+    """
+
+    def __init__(self, message: str, epoch: int):
+        super().__init__(message)
+        self.epoch = epoch
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.args[0], self.epoch)
+
+
+class ModelFileError(ValueError):
+    """A file is not a model file of aevb, is damaged, or comes from a newer version."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the known name nearest to `name`, or nothing."""
+    matches = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {matches[0]!r}?" if matches else ""
+
+
+def choose(name: Any, table: Mapping[str, Any], parameter: str, otherwise: str = "") -> Any:
+    """Look `name` up in `table`; say what `parameter` may be when it is not there."""
+    if isinstance(name, str) and name in table:
+        return table[name]
+    hint = nearest(name, table) if isinstance(name, str) else ""
+    names = ", ".join(repr(known) for known in table)
+    raise (ValueError if isinstance(name, str) else TypeError)(
+        f"Expected one of {names}{otherwise} for `{parameter}`; got {name!r}.{hint}"
+    )
+
+
+def integer(value: Any, parameter: str, minimum: int) -> int:
+    """Return `value` as an int of at least `minimum`, or say what `parameter` may be."""
+    import numbers
+
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"Expected an integer of at least {minimum} for `{parameter}`; got {value!r}."
+        )
+    if value < minimum:
+        raise ValueError(
+            f"Expected an integer of at least {minimum} for `{parameter}`; got {value!r}."
+        )
+    return int(value)

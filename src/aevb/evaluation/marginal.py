@@ -1,0 +1,82 @@
+"""How likely a datapoint is: the evidence lower bound, and the evidence by importance sampling."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from aevb.inference.sgvb import draw, estimator_auto
+from aevb.models.base import LatentVariableModel
+
+
+def elbo(
+    model: LatentVariableModel, x: Any, key: Array, c: Any = None, n_draws: int = 32
+) -> Array:
+    """Estimate the evidence lower bound of one datapoint, nats.
+
+    Unbiased for the bound, which is at most log p(x).
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        A model.
+    x : PyTree
+        One datapoint.
+    key : Array
+        JAX random key.
+    c : PyTree, optional
+        Context.
+    n_draws : int
+        Draws of z to average over.
+    """
+    return estimator_auto(model, x, key, c, n_draws).elbo
+
+
+def log_likelihood(
+    model: LatentVariableModel,
+    x: Any,
+    key: Array,
+    c: Any = None,
+    n_draws: int = 1000,
+    chunk: int = 50,
+) -> Array:
+    r"""Estimate log p(x) of one datapoint by importance sampling from q(z|x), nats.
+
+    .. math:: \log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}, \qquad z_k \sim q(z|x)
+
+    Its expectation lies between the evidence lower bound and log p(x), and rises to log p(x) with
+    K. Under a likelihood on gray levels it is no log-likelihood of the data (see `GrayBernoulli`).
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        A model.
+    x : PyTree
+        One datapoint.
+    key : Array
+        JAX random key.
+    c : PyTree, optional
+        Context.
+    n_draws : int
+        The number K of draws.
+    chunk : int
+        Draws evaluated at a time.
+
+    References
+    ----------
+    Burda, Grosse and Salakhutdinov (2015), https://arxiv.org/abs/1509.00519
+    """
+    chunk = min(chunk, n_draws)
+
+    def accumulate(total: Array, i: Array) -> tuple[Array, None]:
+        q, p, z, log_x_given_z = draw(model, x, jax.random.fold_in(key, i), c, chunk)
+        log_w = log_x_given_z + jax.vmap(p.log_prob)(z) - jax.vmap(q.log_prob)(z)
+        log_w = jnp.where(i * chunk + jnp.arange(chunk) < n_draws, log_w, -jnp.inf)
+        return jnp.logaddexp(total, jax.nn.logsumexp(log_w)), None
+
+    total, _ = lax.scan(accumulate, jnp.float32(-jnp.inf), jnp.arange(math.ceil(n_draws / chunk)))
+    return total - math.log(n_draws)

@@ -1,0 +1,103 @@
+"""Optax optimizers by name, as objects, with a number or a schedule for the learning rate."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+
+from aevb.errors import nearest
+
+#: Learning rate that `"auto"` stands for; `"adamax"` by measurement (benchmarks/defaults.py).
+DEFAULT_LEARNING_RATES = {"adamax": 5e-3, "sgd": 1e-4, "adagrad": 2e-2}
+OTHERWISE = 1e-3
+
+#: Makers that are no optimizers by themselves, or want more than gradients at each step.
+_NOT_BY_NAME = {"lbfgs", "noisy_sgd", "scale_by_learning_rate", "scale_by_rprop"}
+
+
+def make_optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, float | None]:
+    """Return an Optax optimizer, and the learning rate to put into its state (None: inside).
+
+    A named optimizer with a number for a learning rate reads the number from its state, so that
+    another number compiles nothing anew.
+
+    Parameters
+    ----------
+    optimizer : str or optax.GradientTransformation
+        A function of Optax that takes a learning rate, by name; or a ready optimizer.
+    learning_rate : "auto", float or callable
+        A number above 0, an Optax schedule (step -> rate), or ``"auto"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When either is of another kind, or a rate is given beside a ready optimizer.
+    """
+    if isinstance(optimizer, optax.GradientTransformation):
+        if learning_rate != "auto":
+            raise ValueError(
+                "Expected `learning_rate` left at 'auto' beside an optimizer object, which has "
+                f"its own; got {learning_rate!r}. Set it where the optimizer is made."
+            )
+        return optimizer, None
+    if not isinstance(optimizer, str):
+        raise TypeError(
+            "Expected the name of an Optax optimizer or an optax.GradientTransformation for "
+            f"`optimizer`; got {optimizer!r}."
+        )
+    if not _takes_learning_rate(optimizer):
+        names = [name for name in dir(optax) if _takes_learning_rate(name)]
+        raise ValueError(
+            f"Expected the name of an Optax optimizer for `optimizer`; got {optimizer!r}."
+            f"{nearest(optimizer, names)}"
+        )
+    if callable(learning_rate):
+        return _scheduled(optimizer, learning_rate), None
+    if isinstance(learning_rate, str):
+        if learning_rate != "auto":
+            raise ValueError(
+                "Expected a positive number, an Optax schedule or 'auto' for `learning_rate`; "
+                f"got {learning_rate!r}."
+            )
+        learning_rate = DEFAULT_LEARNING_RATES.get(optimizer, OTHERWISE)
+    if not 0 < learning_rate < float("inf"):
+        raise ValueError(
+            "Expected a positive number, an Optax schedule or 'auto' for `learning_rate`; "
+            f"got {learning_rate!r}."
+        )
+    return _injected(optimizer), float(learning_rate)
+
+
+def set_learning_rate(state: Any, learning_rate: float | None) -> Any:
+    """Put a number into the state of an optimizer that reads its learning rate from there."""
+    if learning_rate is None:
+        return state
+    value = jnp.asarray(learning_rate, jnp.float32)
+    return state._replace(hyperparams={**state.hyperparams, "learning_rate": value})
+
+
+# One object per name: compiled loops are keyed on it.
+@functools.cache
+def _injected(name: str) -> optax.GradientTransformation:
+    maker = getattr(optax, name)
+    others = [p for p in inspect.signature(maker).parameters if p != "learning_rate"]
+    return optax.inject_hyperparams(maker, static_args=others)(learning_rate=1.0)
+
+
+@functools.lru_cache(maxsize=32)
+def _scheduled(name: str, schedule: Callable) -> optax.GradientTransformation:
+    return getattr(optax, name)(schedule)
+
+
+def _takes_learning_rate(name: str) -> bool:
+    maker = getattr(optax, name, None)
+    if name in _NOT_BY_NAME or not inspect.isfunction(maker):
+        return False
+    parameters = list(inspect.signature(maker).parameters.values())
+    required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    return bool(parameters) and parameters[0].name == "learning_rate" and len(required) <= 1

@@ -1,0 +1,173 @@
+"""Algorithm 1 of the paper: minibatch gradient ascent, one compiled loop per chunk of an epoch.
+
+Knows nothing of models, bounds or data sets: objective, optimizer, chunks and the mark of what is
+trainable are arguments. An objective is a callable
+``(model, batch, key, state) -> (surrogate to maximise, metrics, state)``; a chunk has the fields
+of `aevb.data.batches.Chunk`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+
+class TrainState(NamedTuple):
+    """All that changes in training; a small PyTree."""
+
+    model: Any
+    optimizer_state: Any
+    objective_state: Any
+    key: Array
+    step: Array
+
+
+class Batch(NamedTuple):
+    """A minibatch of fixed shape: rows with weight 0 are padding.
+
+    Attributes
+    ----------
+    x : PyTree
+        Data, leading axis B.
+    c : PyTree
+        Context, leading axis B, or None.
+    weight : Array
+        Shape (B,): 1 for a real row, 0 for padding.
+    n_total : Array
+        The paper's N: number of training rows of the whole data set.
+    """
+
+    x: Any
+    c: Any
+    weight: Array
+    n_total: Array
+
+
+def initialise(
+    model: Any, optimizer: Any, key: Array, trainable: Any, objective_state: Any = None
+) -> TrainState:
+    """Return the state before the first step."""
+    optimizer_state = optimizer.init(eqx.filter(model, trainable))
+    return TrainState(model, optimizer_state, objective_state, key, jnp.zeros((), jnp.int32))
+
+
+def step(
+    state: TrainState, batch: Batch, objective: Callable, optimizer: Any, trainable: Any
+) -> tuple[TrainState, dict[str, Array]]:
+    """Take one step of gradient ascent on the objective; return the state and the metrics."""
+    parameters, rest = eqx.partition(state.model, trainable)
+    key = jax.random.fold_in(state.key, state.step)
+
+    def loss(parameters: Any) -> tuple[Array, tuple]:
+        model = eqx.combine(parameters, rest)
+        surrogate, metrics, objective_state = objective(model, batch, key, state.objective_state)
+        return -surrogate, (metrics, objective_state)
+
+    gradient, (metrics, objective_state) = jax.grad(loss, has_aux=True)(parameters)
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, parameters)
+    model = eqx.combine(eqx.apply_updates(parameters, updates), rest)
+    return TrainState(model, optimizer_state, objective_state, state.key, state.step + 1), metrics
+
+
+def batch_at(chunk: Any, i: Any, batch_size: int) -> Batch:
+    """Gather the i-th batch of a chunk."""
+    start = i * batch_size
+    rows = lax.dynamic_slice_in_dim(chunk.rows, start, batch_size)
+    weight = (start + jnp.arange(batch_size) < chunk.n).astype(jnp.float32)
+    x, c = jax.tree.map(lambda buffer: buffer[rows], (chunk.x, chunk.c))
+    return Batch(x, c, weight, jnp.asarray(chunk.n_total, jnp.float32))
+
+
+@eqx.filter_jit
+def run_chunk(
+    state: TrainState,
+    chunk: Any,
+    objective: Callable,
+    optimizer: Any,
+    trainable: Any,
+    batch_size: int,
+) -> tuple[TrainState, dict[str, Array], Array]:
+    """Run ⌈n/B⌉ steps over a chunk, in one compiled loop.
+
+    Returns
+    -------
+    state : TrainState
+        After the last step.
+    totals : dict
+        Metrics summed over the rows visited.
+    finite : Array
+        Whether the totals and the parameters are all finite.
+    """
+    arrays, static = eqx.partition(state, eqx.is_array)
+    _, shapes = eqx.filter_eval_shape(
+        lambda: step(state, batch_at(chunk, 0, batch_size), objective, optimizer, trainable)
+    )
+
+    def body(i: Any, carry: tuple) -> tuple:
+        arrays, totals = carry
+        batch = batch_at(chunk, i, batch_size)
+        state = eqx.combine(arrays, static)
+        state, metrics = step(state, batch, objective, optimizer, trainable)
+        count = jnp.sum(batch.weight)
+        totals = jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
+        return eqx.filter(state, eqx.is_array), totals
+
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    n_steps = (chunk.n + batch_size - 1) // batch_size
+    arrays, totals = lax.fori_loop(0, n_steps, body, (arrays, zeros))
+    state = eqx.combine(arrays, static)
+    leaves = jax.tree.leaves((totals, eqx.filter(state.model, eqx.is_inexact_array)))
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+    return state, totals, finite
+
+
+@eqx.filter_jit
+def evaluate_chunk(
+    state: TrainState, chunk: Any, objective: Callable, batch_size: int, key: Array
+) -> dict[str, Array]:
+    """Sum the objective's metrics over a chunk, without training."""
+
+    def metrics_at(i: Any) -> tuple[dict[str, Array], Array]:
+        batch = batch_at(chunk, i, batch_size)
+        key_i = jax.random.fold_in(key, i)
+        _, metrics, _ = objective(state.model, batch, key_i, state.objective_state)
+        return metrics, jnp.sum(batch.weight)
+
+    def body(i: Any, totals: dict) -> dict:
+        metrics, count = metrics_at(i)
+        return jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
+
+    shapes, _ = eqx.filter_eval_shape(metrics_at, 0)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return lax.fori_loop(0, (chunk.n + batch_size - 1) // batch_size, body, zeros)
+
+
+def run_epoch(
+    state: TrainState,
+    chunks: Iterable[Any],
+    objective: Callable,
+    optimizer: Any,
+    trainable: Any,
+    batch_size: int,
+) -> tuple[TrainState, dict[str, np.ndarray], bool]:
+    """Run over all chunks of an epoch; return the state, the metrics' means, and if all is finite.
+
+    The state that came in stays valid: it is what to return to when the new one is not finite.
+    """
+    n, totals, finite = 0, [], []
+    for chunk in chunks:
+        state, total, good = run_chunk(state, chunk, objective, optimizer, trainable, batch_size)
+        n, totals, finite = n + int(chunk.n), [*totals, total], [*finite, good]
+    return state, mean_metrics(totals, n), all(map(bool, finite))
+
+
+def mean_metrics(totals: list[dict[str, Array]], n: int) -> dict[str, Any]:
+    """Turn the totals of some chunks into means per row, on the host."""
+    host = jax.device_get(totals)
+    return {name: sum(total[name] for total in host) / n for name in host[0]}

@@ -1,0 +1,252 @@
+"""Decoders p(x|z), in two steps.
+
+A `Likelihood` (`Bernoulli`, `Gaussian`) is the family that the user names: it checks the data and
+builds the head. A head is the part of the model that turns a decoder's features into the
+distribution of a datum *in the data's own units*, so that no density needs a Jacobian afterwards
+and nothing has to be scaled back.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+
+from aevb.errors import choose
+from aevb.models.base import Frozen
+from aevb.models.networks import Linear
+from aevb.probability.distributions import GrayBernoulli
+
+MIN_LOG_SCALE = -6.0  # of standardised data: a density over continuous x has no upper bound
+
+
+class Standardise(eqx.Module):
+    """Affine map to the scale on which the networks work: ``(x - shift) / scale``."""
+
+    constants: Frozen
+
+    def __init__(self, shift: Any, scale: Any):
+        self.constants = Frozen((jnp.asarray(shift, jnp.float32), jnp.asarray(scale, jnp.float32)))
+
+    def __call__(self, x: Array) -> Array:
+        """Scale one datum."""
+        shift, scale = self.constants.value
+        return (x - shift) / scale
+
+    def undo(self, x: Array) -> Array:
+        """Return to the data's own units."""
+        shift, scale = self.constants.value
+        return x * scale + shift
+
+
+class Location(eqx.Module):
+    """First parameter of p(x|z) for each entry of x, from the decoder's features.
+
+    Features in the form of a vector pass an affine map to the size of x; features that already
+    have the (two- or three-dimensional) shape of x are taken as they are.
+    """
+
+    linear: Linear | None
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(self, features: tuple[int, ...], shape: tuple[int, ...], *, key: Array):
+        direct = len(features) > 1
+        self.linear = None if direct else Linear(features[0], math.prod(shape), key=key)
+        self.shape = shape
+
+    def __call__(self, h: Array) -> Array:
+        """Return an array of the shape of x."""
+        return h if self.linear is None else self.linear(h).reshape(self.shape)
+
+
+class BernoulliHead(eqx.Module):
+    """p(x|z) = Bernoulli(sigmoid(location)), appendix C.1; gray levels as `GrayBernoulli` says."""
+
+    location: Location
+    white: float = eqx.field(static=True)
+
+    def __call__(self, h: Array) -> dist.Distribution:
+        """Return p(x|z) for the features of one latent."""
+        logits = self.location(h)
+        return GrayBernoulli(logits, self.white).to_event(logits.ndim)
+
+
+class GaussianHead(eqx.Module):
+    """p(x|z) = N(location, scale²) on standardised data, carried back to the data's units.
+
+    `log_scale` is an array shared by all data (learned, or frozen), or a map from features.
+    """
+
+    location: Location
+    log_scale: Any
+    standardise: Standardise
+
+    def __call__(self, h: Array) -> dist.Distribution:
+        """Return p(x|z) for the features of one latent."""
+        mean = self.standardise.undo(self.location(h))
+        _, unit = self.standardise.constants.value
+        if isinstance(self.log_scale, Frozen):
+            scale = jnp.broadcast_to(self.log_scale.value, mean.shape)
+        else:
+            raw = self.log_scale(h) if isinstance(self.log_scale, Location) else self.log_scale
+            log_scale = MIN_LOG_SCALE + jax.nn.softplus(raw - MIN_LOG_SCALE)
+            scale = unit * jnp.exp(log_scale)
+        return dist.Normal(mean, scale).to_event(mean.ndim)
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A family of decoders p(x|z), as the user names it; subclasses are final."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def check(self, X: np.ndarray, columns: Any = None) -> None:
+        """Raise ValueError, naming column, row and value, if X leaves the support."""
+
+    @abstractmethod
+    def standardise(self, X: np.ndarray) -> Standardise:
+        """Return the scaling of one datum that the encoder sees, measured on X."""
+
+    @abstractmethod
+    def head(
+        self,
+        features: tuple[int, ...],
+        shape: tuple[int, ...],
+        standardise: Standardise,
+        dtype: Any,
+        *,
+        key: Array,
+    ) -> Any:
+        """Build the head: a map from features of one latent to p(x|z)."""
+
+
+@dataclass(frozen=True)
+class Bernoulli(Likelihood):
+    """Bernoulli decoder for binary data, and for gray levels between black and white.
+
+    Data in [0, 1], boolean data, or 8-bit images (0 to 255). For gray levels the value is
+    E_b log p(b|z), b ~ Bernoulli(x): the expected log-likelihood under stochastic binarisation,
+    no density of x itself (paper, appendix C.1; see `aevb.probability.GrayBernoulli`).
+
+    Examples
+    --------
+    >>> from aevb import VAE
+    >>> VAE(likelihood="bernoulli")
+    VAE(likelihood='bernoulli')
+    """
+
+    name: ClassVar[str] = "bernoulli"
+
+    @staticmethod
+    def white(dtype: Any) -> float:
+        """Return the value that stands for "one" in data of this type."""
+        return 255.0 if dtype == np.uint8 else 1.0
+
+    def check(self, X: np.ndarray, columns: Any = None) -> None:
+        """Raise ValueError if a value lies outside [0, 1] (8-bit data: never)."""
+        if X.dtype in (np.uint8, np.bool_) or (X.min() >= 0 and X.max() <= 1):
+            return
+        row, column = np.argwhere((X < 0) | (X > 1))[0]
+        where = f"column {column}" if columns is None else f"column {columns[column]!r}"
+        raise ValueError(
+            "Expected values in [0, 1], booleans or 8-bit integers (uint8) for likelihood "
+            f"'bernoulli'; got {X[row, column]} in row {row}, {where}. "
+            "Rescale the data, or use likelihood='gaussian'."
+        )
+
+    def standardise(self, X: np.ndarray) -> Standardise:
+        """Scale white to one."""
+        return Standardise(0.0, self.white(X.dtype))
+
+    def head(self, features, shape, standardise, dtype, *, key):  # noqa: D102
+        return BernoulliHead(Location(features, shape, key=key), self.white(dtype))
+
+
+@dataclass(frozen=True)
+class Gaussian(Likelihood):
+    """Gaussian decoder for real-valued data: a density in the data's own units.
+
+    Parameters
+    ----------
+    scale : "learned", "per-datapoint" or float
+        Standard deviation of x given z. ``"learned"``: one per feature, shared by all data.
+        ``"per-datapoint"``: a function of z, as in the paper's appendix C.2. A number: fixed, in
+        the data's own units. Learned scales stay above e⁻⁶ of the feature's own standard deviation.
+
+    Examples
+    --------
+    >>> from aevb import VAE, Gaussian
+    >>> VAE(likelihood=Gaussian(scale=0.1))
+    VAE(likelihood=Gaussian(scale=0.1))
+    """
+
+    scale: str | float = "learned"
+    name: ClassVar[str] = "gaussian"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.scale, str):
+            choose(
+                self.scale,
+                {"learned": None, "per-datapoint": None},
+                "scale",
+                " or a positive number",
+            )
+        elif not (np.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(
+                "Expected 'learned', 'per-datapoint' or a positive number for `scale`; "
+                f"got {self.scale!r}."
+            )
+
+    def check(self, X: np.ndarray, columns: Any = None) -> None:
+        """Accept any real values."""
+
+    def standardise(self, X: np.ndarray) -> Standardise:
+        """Centre each feature and scale it to unit variance (constant features: only centre)."""
+        mean = X.mean(axis=0, dtype=np.float64)
+        blocks = (X[start : start + 4096] for start in range(0, len(X), 4096))  # no copy of X
+        scale = np.sqrt(sum(((block - mean) ** 2).sum(axis=0) for block in blocks) / len(X))
+        constant = scale <= 1e-7 * np.maximum(np.abs(mean), 1e-30)
+        return Standardise(mean, np.where(constant, 1.0, scale))
+
+    def head(self, features, shape, standardise, dtype, *, key):  # noqa: D102
+        key_location, key_scale = jax.random.split(key)
+        location = Location(features, shape, key=key_location)
+        log_scale: Any
+        if self.scale == "learned":
+            log_scale = jnp.zeros(shape)
+        elif self.scale == "per-datapoint":
+            if len(features) > 1:
+                raise ValueError(
+                    "Expected a `decoder` that returns a vector of features for "
+                    f"Gaussian(scale='per-datapoint'); got an output of shape {features}."
+                )
+            log_scale = Location(features, shape, key=key_scale)
+        else:
+            log_scale = Frozen(jnp.asarray(self.scale, jnp.float32))
+        return GaussianHead(location, log_scale, standardise)
+
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+
+
+def choose_likelihood(X: np.ndarray) -> tuple[Likelihood, str]:
+    """Choose a likelihood for an array, and say why.
+
+    Bernoulli when all values lie in [0, 1] (or the type is uint8) and at least a quarter of them
+    are at the two ends of that range; else Gaussian.
+    """
+    white = Bernoulli.white(X.dtype)
+    if X.min() < 0 or X.max() > white:
+        return Gaussian(), "values outside [0, 1]"
+    extreme = (np.count_nonzero(X == 0) + np.count_nonzero(X == white)) / X.size
+    why = f"{extreme:.0%} of the values are 0 or {white:g}"
+    return (Bernoulli() if extreme >= 0.25 else Gaussian()), why

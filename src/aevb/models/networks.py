@@ -1,0 +1,133 @@
+"""Bodies: networks that turn one datum, or one latent, into features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from aevb.errors import choose
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "elu": jax.nn.elu,
+    "selu": jax.nn.selu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "mish": jax.nn.mish,
+    "softplus": jax.nn.softplus,
+    "sigmoid": jax.nn.sigmoid,
+    "identity": lambda h: h,
+}
+
+
+class Linear(eqx.Module):
+    """Affine map ``weight @ x + bias``, Glorot-uniform weights, zero bias.
+
+    Parameters
+    ----------
+    in_size, out_size : int
+        Numbers of inputs and outputs.
+    key : Array
+        JAX random key.
+    """
+
+    weight: Array
+    bias: Array
+
+    def __init__(self, in_size: int, out_size: int, *, key: Array):
+        limit = math.sqrt(6 / (in_size + out_size))
+        self.weight = jax.random.uniform(key, (out_size, in_size), minval=-limit, maxval=limit)
+        self.bias = jnp.zeros(out_size)
+
+    def __call__(self, x: Array) -> Array:
+        """Map one vector."""
+        return self.weight @ x + self.bias
+
+
+class MLP(eqx.Module):
+    """Fully connected body: affine maps, each followed by the activation.
+
+    Parameters
+    ----------
+    in_size : int
+        Length of the (flattened) input.
+    hidden : sequence of int
+        Units of each layer; with none, the body only flattens.
+    activation : str or callable
+        A name of `ACTIVATIONS` or an elementwise function.
+    key : Array
+        JAX random key.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> body = MLP(784, (500, 300), "relu", key=jax.random.key(0))
+    >>> body(jnp.zeros((28, 28))).shape
+    (300,)
+    """
+
+    layers: tuple[Linear, ...]
+    activation: str | Callable = eqx.field(static=True)  # a name stays a name: it pickles
+
+    def __init__(
+        self, in_size: int, hidden: Sequence[int], activation: str | Callable, *, key: Array
+    ):
+        sizes = (in_size, *hidden)
+        keys = jax.random.split(key, max(len(hidden), 1))
+        self.layers = tuple(
+            Linear(a, b, key=k) for a, b, k in zip(sizes[:-1], sizes[1:], keys, strict=False)
+        )
+        self.activation = activation
+
+    def __call__(self, x: Array) -> Array:
+        """Turn one datum into features."""
+        activate = activation_function(self.activation)
+        h = jnp.ravel(x)
+        for layer in self.layers:
+            h = activate(layer(h))
+        return h
+
+
+def activation_function(activation: str | Callable) -> Callable[[Array], Array]:
+    """Return the elementwise function that a name stands for, or the function itself."""
+    if callable(activation):
+        return activation
+    return choose(activation, ACTIVATIONS, "activation", " or a function")
+
+
+def output_shape(body: Any, input_shape: tuple[int, ...], parameter: str) -> tuple[int, ...]:
+    """Find the shape that `body` gives for one input, without computing anything.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When `body` is not callable, fails on one float32 input of `input_shape`, or returns
+        anything but one floating array.
+    """
+    if not callable(body):
+        raise TypeError(
+            f"Expected a callable PyTree (an Equinox or a Flax NNX module, say) for "
+            f"`{parameter}`; got {type(body).__name__}."
+        )
+    batch = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    what = f"a stateless map of one float32 array of shape {input_shape} (no batch axis)"
+    try:
+        out = eqx.filter_eval_shape(lambda body, batch: jax.vmap(body)(batch), body, batch)
+    except Exception as error:  # whatever a user's module raises is the user's to read
+        raise ValueError(
+            f"Expected {what} for `{parameter}`; got {type(error).__name__}: {error}\n"
+            "Layers with state or randomness (batch normalisation, dropout) cannot be used: "
+            "put them into inference mode or leave them out."
+        ) from error
+    if not isinstance(out, jax.ShapeDtypeStruct) or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise ValueError(f"Expected {what} to one floating array for `{parameter}`; got {out}.")
+    return out.shape[1:]

@@ -1,0 +1,655 @@
+"""`VAE`: the variational auto-encoder as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from aevb.algorithm import Epoch, TrainResult, make_objective, proceed, start
+from aevb.data.arrays import as_rows
+from aevb.data.batches import InMemory
+from aevb.errors import choose, integer
+from aevb.evaluation import marginal
+from aevb.evaluation.rows import map_rows, row_key
+from aevb.inference.optimizers import make_optimizer
+from aevb.models.autoencoder import build_autoencoder
+from aevb.models.likelihoods import LIKELIHOODS, Likelihood, choose_likelihood
+from aevb.models.networks import activation_function
+from aevb.models.posteriors import POSTERIORS
+from aevb.models.priors import PRIORS
+from aevb.probability.distributions import Batched
+from aevb.probability.divergences import kl_per_dimension
+from aevb.progress import ProgressBar
+
+_build = eqx.filter_jit(build_autoencoder)
+_ENCODE_BLOCK = 1024  # rows of one pass through a network
+_SCORE_BLOCK = 16  # rows at a time, with many draws each
+
+
+class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Variational auto-encoder, trained by Auto-Encoding Variational Bayes.
+
+    Reduces the dimension of data, generates new cases, maps a case to its nearest representation,
+    and says how likely it is.
+
+    Parameters
+    ----------
+    latent_dim : int, default=2
+        Number of latent dimensions.
+    likelihood : {"auto", "bernoulli", "gaussian"} or Likelihood, default="auto"
+        Decoder p(x|z). ``"auto"``: Bernoulli for data in [0, 1] or of 8 bits (uint8) a quarter of
+        whose values are at the two ends of the range, else Gaussian. See `Bernoulli`, `Gaussian`.
+    prior : {"normal"}, default="normal"
+        p(z): standard normal.
+    posterior : {"normal"}, default="normal"
+        q(z|x): Gaussian with diagonal covariance.
+    hidden : int or sequence of int, default=(500,)
+        Units of the encoder's hidden layers; the decoder has them in reverse. ``()``: linear.
+    activation : str or callable, default="tanh"
+        Elementwise function of the hidden layers: a name (tanh, relu, gelu, silu, ...) or a
+        function of `jax.numpy`.
+    encoder, decoder : callable PyTree, optional
+        Own networks in place of `hidden` and `activation`: Equinox modules, stateless Flax NNX
+        modules, any callable PyTree, written for one case. The encoder maps a case (scaled as for
+        the built-in network, in the data's shape) to a vector of features; the decoder maps a
+        latent vector to a vector of features, or for image-shaped data directly to logits
+        (Bernoulli) or standardised means (Gaussian) in the images' shape. Vectors of features pass
+        one more affine map.
+    bound : {"auto", "A", "B"}, default="auto"
+        Estimator of the evidence lower bound; see `sgvb`.
+    n_draws : int, default=1
+        Draws of z per case and step, the paper's L.
+    optimizer : str or optax.GradientTransformation, default="adamax"
+        An Optax optimizer by name, or ready made.
+    learning_rate : "auto", float or callable, default="auto"
+        A number, an Optax schedule over steps, or the optimizer's default here.
+    batch_size : int, default=100
+        Cases per step.
+    epochs : int or "auto", default="auto"
+        Passes over the data; ``"auto"``: see `auto_epochs`.
+    weight_prior : float, optional
+        Standard deviation of a Gaussian prior over the weights (not the biases), as in the paper's
+        experiments with 1.0; None: flat.
+    validation_fraction : float, default=0.0
+        Share of the cases to hold out, to compute their ELBO after each epoch.
+    patience, tol : int, float, optional
+        Stop when the ELBO (of held-out cases, if there are any) has not risen by more than `tol`
+        nats (default 0) for `patience` epochs (default 10), and keep the best epoch's model. With
+        neither, no early stop.
+    callbacks : sequence of callables, default=()
+        Each is called with an `Epoch` after every epoch, and may return True to stop.
+    random_state : int, RandomState or None, default=None
+        Seed. The same seed, data, machine and number of cores give the same model, bit by bit.
+    verbose : bool or "auto", default="auto"
+        Progress bar; ``"auto"``: in a terminal or a notebook.
+
+    Attributes
+    ----------
+    model_ : AutoEncoder
+        The fitted model: ``prior()``, ``likelihood(z)``, ``posterior(x)`` of one case, in the
+        data's own units.
+    likelihood_ : Likelihood
+        The likelihood in use.
+    history_ : dict of list
+        One entry per epoch: epoch, elbo, kl, reconstruction (nats per case, averaged over the
+        epoch), validation_elbo (if cases are held out), seconds, datapoints_per_second.
+        ``pandas.DataFrame(vae.history_)`` reads it.
+    n_epochs_ : int
+        Epochs trained.
+    explained_nats_ : ndarray of shape (latent_dim,)
+        KL of each latent dimension in nats, averaged over (at most 4096) training cases; near 0: a
+        dimension that is not in use.
+    feature_shape_ : tuple of int
+        Shape of one case.
+    n_features_in_ : int
+        Number of values of one case.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, when fitted to a DataFrame with names.
+
+    References
+    ----------
+    Kingma and Welling (2013), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
+
+    Examples
+    --------
+    >>> from aevb import VAE, datasets
+    >>> digits = datasets.load_digits()
+    >>> vae = VAE(latent_dim=2, epochs=5, random_state=0).fit(digits.train.images)
+    >>> vae.transform(digits.test.images).shape
+    (360, 2)
+    >>> vae.sample(3).shape
+    (3, 8, 8)
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 2,
+        *,
+        likelihood: str | Likelihood = "auto",
+        prior: str = "normal",
+        posterior: str = "normal",
+        hidden: int | Sequence[int] = (500,),
+        activation: str | Callable = "tanh",
+        encoder: Any = None,
+        decoder: Any = None,
+        bound: str = "auto",
+        n_draws: int = 1,
+        optimizer: Any = "adamax",
+        learning_rate: Any = "auto",
+        batch_size: int = 100,
+        epochs: int | str = "auto",
+        weight_prior: float | None = None,
+        validation_fraction: float = 0.0,
+        patience: int | None = None,
+        tol: float | None = None,
+        callbacks: Sequence[Callable[[Epoch], Any]] = (),
+        random_state: Any = None,
+        verbose: bool | str = "auto",
+    ):
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood
+        self.prior = prior
+        self.posterior = posterior
+        self.hidden = hidden
+        self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
+        self.bound = bound
+        self.n_draws = n_draws
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.weight_prior = weight_prior
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.tol = tol
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None, *, validation_data: Any = None) -> VAE:
+        """Fit the model to X by Algorithm 1.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or images of shape (n, h, w[, c])
+            Training cases: numbers without holes.
+        y : Ignored
+            For scikit-learn's pipelines.
+        validation_data : array-like, optional
+            Held-out cases, in place of `validation_fraction`.
+
+        Returns
+        -------
+        VAE
+            self.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or parameters that do not fit, before the first step.
+        DivergenceError
+            When the numbers stop being finite. The last good epoch's model is kept.
+        """
+        settings = self._settings()
+        X = as_rows(self, X, reset=True)
+        n_held = math.ceil(self.validation_fraction * len(X))
+        likelihood, why = self._choose_likelihood(X)
+        random = check_random_state(self.random_state)
+        if validation_data is not None:
+            held = as_rows(self, validation_data, reset=False)
+            self._check_support(likelihood, held)
+        elif n_held:
+            order = random.permutation(len(X))
+            held, X = X[order[:n_held]], X[order[n_held:]]
+        else:
+            held = None
+        self._initialise(X, likelihood, random)
+        n_epochs = auto_epochs(len(X), self.batch_size) if self.epochs == "auto" else self.epochs
+        validation = None if held is None else InMemory(held, batch_size=self.batch_size)
+        headline = f"VAE: {len(X)} cases of shape {X.shape[1:]}, {likelihood.name} likelihood{why}"
+        with ProgressBar(n_epochs, self.verbose, headline) as bar:
+            source = InMemory(X, batch_size=self.batch_size)
+            result = self._proceed(source, settings, n_epochs, bar, validation)
+        self._keep(result)
+        rows = X[:: math.ceil(len(X) / 4096)]
+        self.explained_nats_ = map_rows(_kl, self.model_, rows, _ENCODE_BLOCK).mean(axis=0)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> VAE:
+        """Train on with one pass over X; the first call decides shapes, likelihood and scaling.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+        y : Ignored
+            For scikit-learn's pipelines.
+
+        Returns
+        -------
+        VAE
+            self. `history_` grows by one entry.
+        """
+        settings = self._settings()
+        first = not hasattr(self, "model_")
+        X = as_rows(self, X, reset=first)
+        if first:
+            likelihood, _ = self._choose_likelihood(X)
+            self._initialise(X, likelihood, check_random_state(self.random_state))
+        else:
+            self._check_support(self.likelihood_, X)
+        past = getattr(self, "history_", {})
+        with ProgressBar(1, self.verbose) as bar:
+            source = InMemory(X, batch_size=self.batch_size)
+            result = self._proceed(source, settings, 1, bar, None)
+        history = {name: past.get(name, []) + new for name, new in result.history.items()}
+        history["epoch"] = list(range(1, len(history["epoch"]) + 1))
+        self._keep(result._replace(history=history))
+        self.explained_nats_ = map_rows(_kl, self.model_, X[:4096], _ENCODE_BLOCK).mean(axis=0)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Map cases to their latent representation, the mean of q(z|x).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+
+        Returns
+        -------
+        ndarray of shape (n, latent_dim)
+            Posterior means; float32, or float64 for float64 input.
+        """
+        check_is_fitted(self)
+        dtype = np.float64 if getattr(X, "dtype", None) == np.float64 else np.float32
+        rows = as_rows(self, X, reset=False)
+        return map_rows(_posterior_mean, self.model_, rows, _ENCODE_BLOCK).astype(dtype, copy=False)
+
+    def encode(self, X: Any) -> Batched:
+        """Return q(z|x) itself for each case.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+
+        Returns
+        -------
+        Batched
+            One distribution per case: ``mean``, ``variance``, ``sample(key)``, ``log_prob(z)``.
+        """
+        return Batched(map_rows(_posterior, self.model_, self._fitted_rows(X), _ENCODE_BLOCK))
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Map latent points to the expected case, E[x|z].
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, latent_dim)
+            Latent points.
+
+        Returns
+        -------
+        ndarray of shape (n, d) or (n, h, w[, c])
+            Expectations in the data's own units and shape, unrounded float32.
+        """
+        check_is_fitted(self)
+        Z = check_array(Z, dtype=np.float32, input_name="Z")
+        if Z.shape[1] != self.latent_dim:
+            raise ValueError(
+                f"Expected latent points of shape (n, {self.latent_dim}) for `Z`; got {Z.shape}."
+            )
+        return map_rows(_expectation, self.model_, Z, _ENCODE_BLOCK)
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """Map cases to their nearest representation: ``inverse_transform(transform(X))``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+
+        Returns
+        -------
+        ndarray of the shape of X
+            Expectations E[x|z] at the mean of q(z|x), in the data's own units, float32.
+        """
+        rows = self._fitted_rows(X)
+        return map_rows(_reconstruction, self.model_, rows, _ENCODE_BLOCK)
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, mean: bool = False
+    ) -> np.ndarray:
+        """Generate new cases: z ~ p(z), then x ~ p(x|z).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of cases.
+        random_state : int, RandomState or None
+            Seed; None: the estimator's own.
+        mean : bool, default=False
+            Return E[x|z] instead of a draw from p(x|z).
+
+        Returns
+        -------
+        ndarray of shape (n_samples, d) or (n_samples, h, w[, c])
+            New cases in the data's own units, float32.
+        """
+        check_is_fitted(self)
+        n_samples = integer(n_samples, "n_samples", minimum=1)
+        seed = self.random_state if random_state is None else random_state
+        keys = jax.random.split(_key(check_random_state(seed)), n_samples)
+        data = np.asarray(jax.random.key_data(keys))
+        return map_rows(_new_case, self.model_, data, _ENCODE_BLOCK, bool(mean))
+
+    def distances(self, X: Any, Y: Any = None, metric: str = "mean") -> np.ndarray:
+        r"""Distances between cases in the latent space.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+        Y : array-like, optional
+            Cases to measure the distance to; None: X.
+        metric : {"mean", "expected"}, default="mean"
+            ``"mean"``: Euclidean between posterior means, :math:`\|\mu - \mu'\|`. ``"expected"``:
+            root of the expected square for independent draws from both posteriors,
+            :math:`(\|\mu - \mu'\|^2 + \mathrm{tr}(\Sigma + \Sigma'))^{1/2}`, which is above 0
+            also between a case and itself.
+
+        Returns
+        -------
+        ndarray of shape (n, m)
+            Distances.
+        """
+        from sklearn.metrics import pairwise_distances
+
+        choose(metric, {"mean": None, "expected": None}, "metric")
+        q = self.encode(X)
+        other = q if Y is None else self.encode(Y)
+        between = pairwise_distances(np.asarray(q.mean), np.asarray(other.mean))
+        if metric == "mean":
+            return between
+        spread = [np.asarray(each.variance).sum(axis=1) for each in (q, other)]
+        return np.sqrt(between**2 + spread[0][:, None] + spread[1][None, :])
+
+    def elbo(self, X: Any, n_draws: int = 32, random_state: Any = None) -> np.ndarray:
+        """Estimate the evidence lower bound of each case.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+        n_draws : int, default=32
+            Draws of z to average over.
+        random_state : int, RandomState or None
+            Seed of the draws; None: 0. A case's draws depend on its values and the seed alone.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Nats per case; an unbiased estimate of a lower bound on log p(x).
+        """
+        return self._scores(_elbo, X, n_draws, random_state)
+
+    def log_likelihood(self, X: Any, n_draws: int = 1000, random_state: Any = None) -> np.ndarray:
+        """Estimate log p(x) of each case by importance sampling from q(z|x).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+        n_draws : int, default=1000
+            Importance samples; the estimate rises to log p(x) with their number.
+        random_state : int, RandomState or None
+            Seed of the draws; None: 0.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Nats per case, in the data's own units; on average between the bound and log p(x). Under
+            a Bernoulli likelihood on gray levels it is no likelihood of the data (`GrayBernoulli`).
+        """
+        return self._scores(_log_likelihood, X, n_draws, random_state)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the evidence lower bound of each case: `elbo` with its defaults.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Nats per case.
+        """
+        return self.elbo(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean evidence lower bound of X, for scikit-learn's model selection.
+
+        It compares sizes and settings of a model, never two families of likelihood.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+        y : Ignored
+            For scikit-learn's pipelines.
+
+        Returns
+        -------
+        float
+            Nats per case.
+        """
+        return float(np.mean(self.elbo(X), dtype=np.float64))
+
+    def save(self, path: Any) -> None:
+        """Write the fitted model to one file; see `aevb.persistence.save`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; an existing file is replaced in one step.
+        """
+        from aevb.persistence import save
+
+        check_is_fitted(self)
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: Any, **parameters: Any) -> VAE:
+        """Read a model from a file written by `save`; runs no code from the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+        **parameters
+            Parameters that the file cannot hold, given again: ``encoder=``, ``decoder=``, an own
+            ``activation=``.
+
+        Returns
+        -------
+        VAE
+            The fitted model; its predictions are those of the model that was saved, bit by bit.
+
+        Raises
+        ------
+        ModelFileError
+            When the file is foreign, damaged, from a newer version, or does not fit `parameters`.
+        """
+        from aevb.persistence import load
+
+        return load(cls, path, parameters)
+
+    def _settings(self) -> Any:
+        """Check every parameter; return the training objective."""
+        integer(self.latent_dim, "latent_dim", minimum=1)
+        integer(self.batch_size, "batch_size", minimum=1)
+        if self.epochs != "auto":
+            integer(self.epochs, "epochs", minimum=1)
+        if self.patience is not None:
+            integer(self.patience, "patience", minimum=1)
+        for units in _layers(self.hidden):
+            integer(units, "hidden", minimum=1)
+        activation_function(self.activation)
+        choose(self.prior, PRIORS, "prior")
+        choose(self.posterior, POSTERIORS, "posterior")
+        make_optimizer(self.optimizer, self.learning_rate)
+        fraction = self.validation_fraction
+        if not isinstance(fraction, numbers.Real) or not 0 <= fraction < 1:
+            raise ValueError(
+                "Expected a number from 0 to below 1 for `validation_fraction`; "
+                f"got {fraction!r}."
+            )
+        return make_objective(self.bound, self.n_draws, self.weight_prior)
+
+    def _choose_likelihood(self, X: np.ndarray) -> tuple[Likelihood, str]:
+        likelihood, why = self.likelihood, ""
+        if not isinstance(likelihood, Likelihood):
+            if likelihood == "auto":
+                likelihood, reason = choose_likelihood(X)
+                why = f" ({reason})"
+            else:
+                table = {"auto": None, **LIKELIHOODS}
+                likelihood = choose(likelihood, table, "likelihood", " or a Likelihood")()
+        self._check_support(likelihood, X)
+        return likelihood, why
+
+    def _check_support(self, likelihood: Likelihood, X: np.ndarray) -> None:
+        likelihood.check(X.reshape(len(X), -1), getattr(self, "feature_names_in_", None))
+
+    def _initialise(self, X: np.ndarray, likelihood: Likelihood, random: Any) -> None:
+        key_model, key_training = jax.random.split(_key(random))
+        model = _build(
+            X.shape[1:],
+            self.latent_dim,
+            likelihood=likelihood,
+            standardise=likelihood.standardise(X),
+            dtype=X.dtype,
+            prior=self.prior,
+            posterior=self.posterior,
+            hidden=_layers(self.hidden),
+            activation=self.activation,
+            encoder=self.encoder,
+            decoder=self.decoder,
+            key=key_model,
+        )
+        self.likelihood_ = likelihood
+        self._state = start(model, self.optimizer, self.learning_rate, key_training)
+
+    def _proceed(
+        self, source: InMemory, objective: Any, n_epochs: int, bar: Callable, validation: Any
+    ) -> TrainResult:
+        return proceed(
+            self._state,
+            source,
+            objective=objective,
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            epochs=n_epochs,
+            validation=validation,
+            patience=self.patience,
+            tol=self.tol,
+            callbacks=(self._keep, bar, *self.callbacks),  # first of all, nothing is lost
+        )
+
+    def _keep(self, result: TrainResult | Epoch) -> None:
+        self._state = result.state
+        self.model_ = result.model
+        self.history_ = result.history
+        self.n_epochs_ = len(result.history["epoch"])
+
+    def _fitted_rows(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return as_rows(self, X, reset=False)
+
+    def _scores(self, function: Callable, X: Any, n_draws: int, random_state: Any) -> np.ndarray:
+        rows = self._fitted_rows(X)
+        self._check_support(self.likelihood_, rows)
+        n_draws = integer(n_draws, "n_draws", minimum=1)
+        key = _key(check_random_state(0 if random_state is None else random_state))
+        return map_rows(function, self.model_, rows, _SCORE_BLOCK, key, n_draws)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.latent_dim
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def auto_epochs(n_rows: int, batch_size: int) -> int:
+    """Passes over the data that ``epochs="auto"`` stands for.
+
+    As many as make 10,000 steps, but at least 10 and at most 500.
+
+    Examples
+    --------
+    >>> auto_epochs(60_000, 100), auto_epochs(1_797, 100), auto_epochs(150, 100)
+    (17, 500, 500)
+    """
+    return min(max(10_000 // math.ceil(n_rows / batch_size), 10), 500)
+
+
+def _layers(hidden: Any) -> tuple[int, ...]:
+    return (hidden,) if isinstance(hidden, numbers.Integral) else tuple(hidden)
+
+
+def _key(random: np.random.RandomState) -> jax.Array:
+    return jax.random.key(random.randint(2**31 - 1))
+
+
+def _posterior(model: Any, x: Any) -> Any:
+    return model.posterior(x)
+
+
+def _posterior_mean(model: Any, x: Any) -> jax.Array:
+    return model.posterior(x).mean
+
+
+def _expectation(model: Any, z: Any) -> jax.Array:
+    return model.likelihood(z).mean
+
+
+def _reconstruction(model: Any, x: Any) -> jax.Array:
+    return _expectation(model, _posterior_mean(model, x))
+
+
+def _kl(model: Any, x: Any) -> jax.Array:
+    return kl_per_dimension(model.posterior(x), model.prior())
+
+
+def _new_case(model: Any, key_data: Any, mean: bool) -> jax.Array:
+    key_z, key_x = jax.random.split(jax.random.wrap_key_data(key_data))
+    likelihood = model.likelihood(model.prior().sample(key_z))
+    return likelihood.mean if mean else likelihood.sample(key_x)
+
+
+def _elbo(model: Any, x: Any, key: jax.Array, n_draws: int) -> jax.Array:
+    return marginal.elbo(model, x, row_key(key, x), n_draws=n_draws)
+
+
+def _log_likelihood(model: Any, x: Any, key: jax.Array, n_draws: int) -> jax.Array:
+    return marginal.log_likelihood(model, x, row_key(key, x), n_draws=n_draws)
