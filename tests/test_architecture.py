@@ -27,11 +27,12 @@ MAY_IMPORT = {
     "persistence": {"data", "errors", "models", "probability"},
     "progress": {"algorithm", "data", "errors", "models", "probability"},
     "plotting": {"errors"},
+    "fitted": {"data", "errors", "evaluation", "models", "persistence", "probability"},
     "vae": {
         "algorithm",
         "data",
         "errors",
-        "evaluation",
+        "fitted",
         "inference",
         "models",
         "persistence",

@@ -285,7 +285,7 @@ class _EarlyStopping:
 
     def __init__(self, patience: int | None, tol: float | None):
         self.on = patience is not None or tol is not None
-        self.patience = 10 if patience is None else patience
+        self.patience = 10 if patience is None else integer(patience, "patience", minimum=1)
         self.tol = 0.0 if tol is None else tol
         self.best, self.waited = -np.inf, 0
         self.best_state: TrainState

@@ -12,30 +12,24 @@ import jax
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted
 
 from aevb.algorithm import Epoch, TrainResult, make_objective, proceed, start
 from aevb.data.arrays import as_rows
 from aevb.data.batches import InMemory
 from aevb.errors import choose, integer
-from aevb.evaluation import marginal
-from aevb.evaluation.rows import map_rows, row_key
+from aevb.fitted import FittedMixin, mean_kl, random_key
 from aevb.inference.optimizers import make_optimizer
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.likelihoods import LIKELIHOODS, Likelihood, choose_likelihood
 from aevb.models.networks import activation_function
 from aevb.models.posteriors import POSTERIORS
 from aevb.models.priors import PRIORS
-from aevb.probability.distributions import Batched
-from aevb.probability.divergences import kl_per_dimension
 from aevb.progress import ProgressBar
 
 _build = eqx.filter_jit(build_autoencoder)
-_ENCODE_BLOCK = 1024  # rows of one pass through a network
-_SCORE_BLOCK = 16  # rows at a time, with many draws each
 
 
-class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Variational auto-encoder, trained by Auto-Encoding Variational Bayes.
 
     Reduces the dimension of data, generates new cases, maps a case to its nearest representation,
@@ -215,7 +209,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         else:
             held = None
         self._initialise(X, likelihood, random)
-        n_epochs = auto_epochs(len(X), self.batch_size) if self.epochs == "auto" else self.epochs
+        n_epochs = self._n_epochs(len(X))
         validation = None if held is None else InMemory(held, batch_size=self.batch_size)
         headline = f"VAE: {len(X)} cases of shape {X.shape[1:]}, {likelihood.name} likelihood{why}"
         with ProgressBar(n_epochs, self.verbose, headline) as bar:
@@ -223,7 +217,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             result = self._proceed(source, settings, n_epochs, bar, validation)
         self._keep(result)
         rows = X[:: math.ceil(len(X) / 4096)]
-        self.explained_nats_ = map_rows(_kl, self.model_, rows, _ENCODE_BLOCK).mean(axis=0)
+        self.explained_nats_ = mean_kl(self.model_, rows)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> VAE:
@@ -256,247 +250,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         history = {name: past.get(name, []) + new for name, new in result.history.items()}
         history["epoch"] = list(range(1, len(history["epoch"]) + 1))
         self._keep(result._replace(history=history))
-        self.explained_nats_ = map_rows(_kl, self.model_, X[:4096], _ENCODE_BLOCK).mean(axis=0)
+        self.explained_nats_ = mean_kl(self.model_, X[:4096])
         return self
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Map cases to their latent representation, the mean of q(z|x).
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d) or (n, h, w[, c])
-            Cases.
-
-        Returns
-        -------
-        ndarray of shape (n, latent_dim)
-            Posterior means; float32, or float64 for float64 input.
-        """
-        check_is_fitted(self)
-        dtype = np.float64 if getattr(X, "dtype", None) == np.float64 else np.float32
-        rows = as_rows(self, X, reset=False)
-        return map_rows(_posterior_mean, self.model_, rows, _ENCODE_BLOCK).astype(dtype, copy=False)
-
-    def encode(self, X: Any) -> Batched:
-        """Return q(z|x) itself for each case.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d) or (n, h, w[, c])
-            Cases.
-
-        Returns
-        -------
-        Batched
-            One distribution per case: ``mean``, ``variance``, ``sample(key)``, ``log_prob(z)``.
-        """
-        return Batched(map_rows(_posterior, self.model_, self._fitted_rows(X), _ENCODE_BLOCK))
-
-    def inverse_transform(self, Z: Any) -> np.ndarray:
-        """Map latent points to the expected case, E[x|z].
-
-        Parameters
-        ----------
-        Z : array-like of shape (n, latent_dim)
-            Latent points.
-
-        Returns
-        -------
-        ndarray of shape (n, d) or (n, h, w[, c])
-            Expectations in the data's own units and shape, unrounded float32.
-        """
-        check_is_fitted(self)
-        Z = check_array(Z, dtype=np.float32, input_name="Z")
-        if Z.shape[1] != self.latent_dim:
-            raise ValueError(
-                f"Expected latent points of shape (n, {self.latent_dim}) for `Z`; got {Z.shape}."
-            )
-        return map_rows(_expectation, self.model_, Z, _ENCODE_BLOCK)
-
-    def reconstruct(self, X: Any) -> np.ndarray:
-        """Map cases to their nearest representation: ``inverse_transform(transform(X))``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d) or (n, h, w[, c])
-            Cases.
-
-        Returns
-        -------
-        ndarray of the shape of X
-            Expectations E[x|z] at the mean of q(z|x), in the data's own units, float32.
-        """
-        rows = self._fitted_rows(X)
-        return map_rows(_reconstruction, self.model_, rows, _ENCODE_BLOCK)
-
-    def sample(
-        self, n_samples: int = 1, random_state: Any = None, *, mean: bool = False
-    ) -> np.ndarray:
-        """Generate new cases: z ~ p(z), then x ~ p(x|z).
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of cases.
-        random_state : int, RandomState or None
-            Seed; None: the estimator's own.
-        mean : bool, default=False
-            Return E[x|z] instead of a draw from p(x|z).
-
-        Returns
-        -------
-        ndarray of shape (n_samples, d) or (n_samples, h, w[, c])
-            New cases in the data's own units, float32.
-        """
-        check_is_fitted(self)
-        n_samples = integer(n_samples, "n_samples", minimum=1)
-        seed = self.random_state if random_state is None else random_state
-        keys = jax.random.split(_key(check_random_state(seed)), n_samples)
-        data = np.asarray(jax.random.key_data(keys))
-        return map_rows(_new_case, self.model_, data, _ENCODE_BLOCK, bool(mean))
-
-    def distances(self, X: Any, Y: Any = None, metric: str = "mean") -> np.ndarray:
-        r"""Distances between cases in the latent space.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d) or (n, h, w[, c])
-            Cases.
-        Y : array-like, optional
-            Cases to measure the distance to; None: X.
-        metric : {"mean", "expected"}, default="mean"
-            ``"mean"``: Euclidean between posterior means, :math:`\|\mu - \mu'\|`. ``"expected"``:
-            root of the expected square for independent draws from both posteriors,
-            :math:`(\|\mu - \mu'\|^2 + \mathrm{tr}(\Sigma + \Sigma'))^{1/2}`, which is above 0
-            also between a case and itself.
-
-        Returns
-        -------
-        ndarray of shape (n, m)
-            Distances.
-        """
-        from sklearn.metrics import pairwise_distances
-
-        choose(metric, {"mean": None, "expected": None}, "metric")
-        q = self.encode(X)
-        other = q if Y is None else self.encode(Y)
-        between = pairwise_distances(np.asarray(q.mean), np.asarray(other.mean))
-        if metric == "mean":
-            return between
-        spread = [np.asarray(each.variance).sum(axis=1) for each in (q, other)]
-        return np.sqrt(between**2 + spread[0][:, None] + spread[1][None, :])
-
-    def elbo(self, X: Any, n_draws: int = 32, random_state: Any = None) -> np.ndarray:
-        """Estimate the evidence lower bound of each case.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d) or (n, h, w[, c])
-            Cases.
-        n_draws : int, default=32
-            Draws of z to average over.
-        random_state : int, RandomState or None
-            Seed of the draws; None: 0. A case's draws depend on its values and the seed alone.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Nats per case; an unbiased estimate of a lower bound on log p(x).
-        """
-        return self._scores(_elbo, X, n_draws, random_state)
-
-    def log_likelihood(self, X: Any, n_draws: int = 1000, random_state: Any = None) -> np.ndarray:
-        """Estimate log p(x) of each case by importance sampling from q(z|x).
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d) or (n, h, w[, c])
-            Cases.
-        n_draws : int, default=1000
-            Importance samples; the estimate rises to log p(x) with their number.
-        random_state : int, RandomState or None
-            Seed of the draws; None: 0.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Nats per case, in the data's own units; on average between the bound and log p(x). Under
-            a Bernoulli likelihood on gray levels it is no likelihood of the data (`GrayBernoulli`).
-        """
-        return self._scores(_log_likelihood, X, n_draws, random_state)
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Return the evidence lower bound of each case: `elbo` with its defaults.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d) or (n, h, w[, c])
-            Cases.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Nats per case.
-        """
-        return self.elbo(X)
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean evidence lower bound of X, for scikit-learn's model selection.
-
-        It compares sizes and settings of a model, never two families of likelihood.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d) or (n, h, w[, c])
-            Cases.
-        y : Ignored
-            For scikit-learn's pipelines.
-
-        Returns
-        -------
-        float
-            Nats per case.
-        """
-        return float(np.mean(self.elbo(X), dtype=np.float64))
-
-    def save(self, path: Any) -> None:
-        """Write the fitted model to one file; see `aevb.persistence.save`.
-
-        Parameters
-        ----------
-        path : str or path-like
-            Where to; an existing file is replaced in one step.
-        """
-        from aevb.persistence import save
-
-        check_is_fitted(self)
-        save(self, path)
-
-    @classmethod
-    def load(cls, path: Any, **parameters: Any) -> VAE:
-        """Read a model from a file written by `save`; runs no code from the file.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file.
-        **parameters
-            Parameters that the file cannot hold, given again: ``encoder=``, ``decoder=``, an own
-            ``activation=``.
-
-        Returns
-        -------
-        VAE
-            The fitted model; its predictions are those of the model that was saved, bit by bit.
-
-        Raises
-        ------
-        ModelFileError
-            When the file is foreign, damaged, from a newer version, or does not fit `parameters`.
-        """
-        from aevb.persistence import load
-
-        return load(cls, path, parameters)
 
     def _settings(self) -> Any:
         """Check every parameter; return the training objective."""
@@ -512,13 +267,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         choose(self.prior, PRIORS, "prior")
         choose(self.posterior, POSTERIORS, "posterior")
         make_optimizer(self.optimizer, self.learning_rate)
-        fraction = self.validation_fraction
-        if not isinstance(fraction, numbers.Real) or not 0 <= fraction < 1:
+        fraction: Any = self.validation_fraction
+        if isinstance(fraction, str) or not 0 <= fraction < 1:
             raise ValueError(
-                "Expected a number from 0 to below 1 for `validation_fraction`; "
-                f"got {fraction!r}."
+                f"Expected a number from 0 to below 1 for `validation_fraction`; got {fraction!r}."
             )
         return make_objective(self.bound, self.n_draws, self.weight_prior)
+
+    def _n_epochs(self, n_rows: int) -> int:
+        if isinstance(self.epochs, str):
+            return auto_epochs(n_rows, self.batch_size)
+        return self.epochs
 
     def _choose_likelihood(self, X: np.ndarray) -> tuple[Likelihood, str]:
         likelihood, why = self.likelihood, ""
@@ -532,11 +291,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self._check_support(likelihood, X)
         return likelihood, why
 
-    def _check_support(self, likelihood: Likelihood, X: np.ndarray) -> None:
-        likelihood.check(X.reshape(len(X), -1), getattr(self, "feature_names_in_", None))
-
     def _initialise(self, X: np.ndarray, likelihood: Likelihood, random: Any) -> None:
-        key_model, key_training = jax.random.split(_key(random))
+        key_model, key_training = jax.random.split(random_key(random))
         model = _build(
             X.shape[1:],
             self.latent_dim,
@@ -576,17 +332,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.history_ = result.history
         self.n_epochs_ = len(result.history["epoch"])
 
-    def _fitted_rows(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        return as_rows(self, X, reset=False)
-
-    def _scores(self, function: Callable, X: Any, n_draws: int, random_state: Any) -> np.ndarray:
-        rows = self._fitted_rows(X)
-        self._check_support(self.likelihood_, rows)
-        n_draws = integer(n_draws, "n_draws", minimum=1)
-        key = _key(check_random_state(0 if random_state is None else random_state))
-        return map_rows(function, self.model_, rows, _SCORE_BLOCK, key, n_draws)
-
     @property
     def _n_features_out(self) -> int:
         return self.latent_dim
@@ -601,7 +346,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
 
 def auto_epochs(n_rows: int, batch_size: int) -> int:
-    """Passes over the data that ``epochs="auto"`` stands for.
+    """Choose the passes over the data that ``epochs="auto"`` stands for.
 
     As many as make 10,000 steps, but at least 10 and at most 500.
 
@@ -614,42 +359,4 @@ def auto_epochs(n_rows: int, batch_size: int) -> int:
 
 
 def _layers(hidden: Any) -> tuple[int, ...]:
-    return (hidden,) if isinstance(hidden, numbers.Integral) else tuple(hidden)
-
-
-def _key(random: np.random.RandomState) -> jax.Array:
-    return jax.random.key(random.randint(2**31 - 1))
-
-
-def _posterior(model: Any, x: Any) -> Any:
-    return model.posterior(x)
-
-
-def _posterior_mean(model: Any, x: Any) -> jax.Array:
-    return model.posterior(x).mean
-
-
-def _expectation(model: Any, z: Any) -> jax.Array:
-    return model.likelihood(z).mean
-
-
-def _reconstruction(model: Any, x: Any) -> jax.Array:
-    return _expectation(model, _posterior_mean(model, x))
-
-
-def _kl(model: Any, x: Any) -> jax.Array:
-    return kl_per_dimension(model.posterior(x), model.prior())
-
-
-def _new_case(model: Any, key_data: Any, mean: bool) -> jax.Array:
-    key_z, key_x = jax.random.split(jax.random.wrap_key_data(key_data))
-    likelihood = model.likelihood(model.prior().sample(key_z))
-    return likelihood.mean if mean else likelihood.sample(key_x)
-
-
-def _elbo(model: Any, x: Any, key: jax.Array, n_draws: int) -> jax.Array:
-    return marginal.elbo(model, x, row_key(key, x), n_draws=n_draws)
-
-
-def _log_likelihood(model: Any, x: Any, key: jax.Array, n_draws: int) -> jax.Array:
-    return marginal.log_likelihood(model, x, row_key(key, x), n_draws=n_draws)
+    return (int(hidden),) if isinstance(hidden, numbers.Integral) else tuple(hidden)

@@ -13,9 +13,7 @@ from aevb.inference.sgvb import draw, estimator_auto
 from aevb.models.base import LatentVariableModel
 
 
-def elbo(
-    model: LatentVariableModel, x: Any, key: Array, c: Any = None, n_draws: int = 32
-) -> Array:
+def elbo(model: LatentVariableModel, x: Any, key: Array, c: Any = None, n_draws: int = 32) -> Array:
     """Estimate the evidence lower bound of one datapoint, nats.
 
     Unbiased for the bound, which is at most log p(x).

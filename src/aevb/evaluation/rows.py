@@ -39,9 +39,7 @@ def map_rows(function: Callable, model: Any, X: Any, block: int, *extra: Any) ->
         The results, stacked along a leading axis of n rows.
     """
     n = len(jax.tree.leaves(X)[0])
-    parts = [
-        _block(function, model, _rows(X, start, block), extra) for start in range(0, n, block)
-    ]
+    parts = [_block(function, model, _rows(X, start, block), extra) for start in range(0, n, block)]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *jax.device_get(parts))
 
 

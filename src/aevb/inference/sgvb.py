@@ -188,4 +188,5 @@ class SGVB(eqx.Module):
 def log_weight_prior(model: Any, scale: Any) -> Array:
     """Evaluate log N(θ; 0, scale² I) up to a constant, over the trainable matrices of `model`."""
     leaves = jax.tree.leaves(eqx.filter(model, trainable(model)))
-    return -0.5 * sum(jnp.sum((leaf / scale) ** 2) for leaf in leaves if leaf.ndim > 1)
+    squares = [jnp.sum((leaf / scale) ** 2) for leaf in leaves if leaf.ndim > 1]
+    return -0.5 * jnp.sum(jnp.stack(squares)) if squares else jnp.zeros(())

@@ -160,10 +160,14 @@ def run_epoch(
 
     The state that came in stays valid: it is what to return to when the new one is not finite.
     """
-    n, totals, finite = 0, [], []
+    n = 0
+    totals: list[dict[str, Array]] = []
+    finite: list[Array] = []
     for chunk in chunks:
         state, total, good = run_chunk(state, chunk, objective, optimizer, trainable, batch_size)
-        n, totals, finite = n + int(chunk.n), [*totals, total], [*finite, good]
+        n += int(chunk.n)
+        totals.append(total)
+        finite.append(good)
     return state, mean_metrics(totals, n), all(map(bool, finite))
 
 

@@ -12,6 +12,6 @@ __all__ = [
     "Conditional",
     "Frozen",
     "Gaussian",
-    "Likelihood",
     "LatentVariableModel",
+    "Likelihood",
 ]

@@ -66,15 +66,15 @@ class AutoEncoder(LatentVariableModel):
     decoder: Callable[[Any], Distribution]
     latent_prior: Callable[[], Distribution]
 
-    def prior(self) -> Distribution:
+    def prior(self, c: Any = None) -> Distribution:
         """Return p(z)."""
         return self.latent_prior()
 
-    def likelihood(self, z: Array) -> Distribution:
+    def likelihood(self, z: Array, c: Any = None) -> Distribution:
         """Return p(x|z)."""
         return self.decoder(z)
 
-    def posterior(self, x: Any) -> Distribution:
+    def posterior(self, x: Any, c: Any = None) -> Distribution:
         """Return q(z|x)."""
         return self.encoder(x)
 

@@ -247,6 +247,6 @@ def choose_likelihood(X: np.ndarray) -> tuple[Likelihood, str]:
     white = Bernoulli.white(X.dtype)
     if X.min() < 0 or X.max() > white:
         return Gaussian(), "values outside [0, 1]"
-    extreme = (np.count_nonzero(X == 0) + np.count_nonzero(X == white)) / X.size
+    extreme = (np.count_nonzero(X == 0) + np.count_nonzero(white == X)) / X.size
     why = f"{extreme:.0%} of the values are 0 or {white:g}"
     return (Bernoulli() if extreme >= 0.25 else Gaussian()), why

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from equinox import Module
 from jax import Array
 
 from aevb.models.networks import Linear
-from equinox import Module
 
 
 class NormalPosterior(Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -53,7 +53,7 @@ class GrayBernoulli(Distribution):
     (-0.6931, 127.5)
     """
 
-    arg_constraints = {"logits": constraints.real}
+    arg_constraints: ClassVar = {"logits": constraints.real}
     pytree_aux_fields = ("white",)
 
     def __init__(self, logits: Array, white: float = 1.0, *, validate_args: bool | None = None):
@@ -73,7 +73,7 @@ class GrayBernoulli(Distribution):
 
     @validate_sample
     def log_prob(self, value: Array) -> Array:
-        """Expected log-likelihood of `value`, binarised at random (nats)."""
+        """Return E log p(b) over b ~ Bernoulli(`value`), nats."""
         return _bernoulli_log_prob(self.logits, value / self.white)
 
     @property
