@@ -29,6 +29,7 @@ class FittedMixin:
     random_state: Any
     model_: Any
     likelihood_: Likelihood
+    feature_dtype_: np.dtype
 
     def transform(self, X: Any) -> np.ndarray:
         """Map cases to their latent representation, the mean of q(z|x).
@@ -43,9 +44,8 @@ class FittedMixin:
         ndarray of shape (n, latent_dim)
             Posterior means; float32, or float64 for float64 input.
         """
-        check_is_fitted(self)
         dtype = np.float64 if getattr(X, "dtype", None) == np.float64 else np.float32
-        rows = as_rows(self, X, reset=False)
+        rows = self._rows(X)
         return map_rows(_posterior_mean, self.model_, rows, ENCODE_BLOCK).astype(dtype, copy=False)
 
     def encode(self, X: Any) -> Batched:
@@ -61,7 +61,7 @@ class FittedMixin:
         Batched
             One distribution per case: ``mean``, ``variance``, ``sample(key)``, ``log_prob(z)``.
         """
-        return Batched(map_rows(_posterior, self.model_, self._fitted_rows(X), ENCODE_BLOCK))
+        return Batched(map_rows(_posterior, self.model_, self._rows(X), ENCODE_BLOCK))
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Map latent points to the expected case, E[x|z].
@@ -97,7 +97,7 @@ class FittedMixin:
         ndarray of the shape of X
             Expectations E[x|z] at the mean of q(z|x), in the data's own units, float32.
         """
-        rows = self._fitted_rows(X)
+        rows = self._rows(X)
         return map_rows(_reconstruction, self.model_, rows, ENCODE_BLOCK)
 
     def sample(
@@ -269,16 +269,19 @@ class FittedMixin:
 
         return load(cls, path, parameters)
 
-    def _check_support(self, likelihood: Likelihood, X: np.ndarray) -> None:
-        likelihood.check(X.reshape(len(X), -1), getattr(self, "feature_names_in_", None))
+    @property
+    def _columns(self) -> Any:
+        return getattr(self, "feature_names_in_", None)
 
-    def _fitted_rows(self, X: Any) -> np.ndarray:
+    def _rows(self, X: Any) -> np.ndarray:
+        """Check cases against what was learned: type, shape, finite, within the support."""
         check_is_fitted(self)
-        return as_rows(self, X, reset=False)
+        X = as_rows(self, X, reset=False)
+        self.likelihood_.check(X, self.feature_dtype_, self._columns)
+        return X
 
     def _scores(self, function: Callable, X: Any, n_draws: int, random_state: Any) -> np.ndarray:
-        rows = self._fitted_rows(X)
-        self._check_support(self.likelihood_, rows)
+        rows = self._rows(X)
         n_draws = integer(n_draws, "n_draws", minimum=1)
         key = random_key(check_random_state(0 if random_state is None else random_state))
         return map_rows(function, self.model_, rows, SCORE_BLOCK, key, n_draws)

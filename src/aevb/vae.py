@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import equinox as eqx
@@ -195,29 +196,22 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         DivergenceError
             When the numbers stop being finite. The last good epoch's model is kept.
         """
-        settings = self._settings()
-        X = as_rows(self, X, reset=True)
-        n_held = math.ceil(self.validation_fraction * len(X))
-        likelihood, why = self._choose_likelihood(X)
-        random = check_random_state(self.random_state)
-        if validation_data is not None:
-            held = as_rows(self, validation_data, reset=False)
-            self._check_support(likelihood, held)
-        elif n_held:
-            order = random.permutation(len(X))
-            held, X = X[order[:n_held]], X[order[n_held:]]
-        else:
+        objective = self._objective()
+        with self._nothing_lost():
+            X = as_rows(self, X, reset=True)
+            likelihood, why = self._choose_likelihood(X)
+            random = check_random_state(self.random_state)
             held = None
-        self._initialise(X, likelihood, random)
-        n_epochs = self._n_epochs(len(X))
-        validation = None if held is None else InMemory(held, batch_size=self.batch_size)
-        headline = f"VAE: {len(X)} cases of shape {X.shape[1:]}, {likelihood.name} likelihood{why}"
-        with ProgressBar(n_epochs, self.verbose, headline) as bar:
-            source = InMemory(X, batch_size=self.batch_size)
-            result = self._proceed(source, settings, n_epochs, bar, validation)
-        self._keep(result)
-        rows = X[:: math.ceil(len(X) / 4096)]
-        self.explained_nats_ = mean_kl(self.model_, rows)
+            if validation_data is not None:
+                held = as_rows(self, validation_data, reset=False)
+                likelihood.check(held, self.feature_dtype_, self._columns)
+            elif self.validation_fraction:
+                order = random.permutation(len(X))
+                n_held = math.ceil(self.validation_fraction * len(X))
+                held, X = X[order[:n_held]], X[order[n_held:]]
+            self._initialise(X, likelihood, random)
+            headline = f"VAE on {len(X)} cases of shape {X.shape[1:]}: {likelihood}{why}"
+            self._train(X, objective, self._n_epochs(len(X)), held=held, headline=headline)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> VAE:
@@ -235,25 +229,29 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         VAE
             self. `history_` grows by one entry.
         """
-        settings = self._settings()
-        first = not hasattr(self, "model_")
-        X = as_rows(self, X, reset=first)
-        if first:
-            likelihood, _ = self._choose_likelihood(X)
-            self._initialise(X, likelihood, check_random_state(self.random_state))
-        else:
-            self._check_support(self.likelihood_, X)
-        past = getattr(self, "history_", {})
-        with ProgressBar(1, self.verbose) as bar:
-            source = InMemory(X, batch_size=self.batch_size)
-            result = self._proceed(source, settings, 1, bar, None)
-        history = {name: past.get(name, []) + new for name, new in result.history.items()}
-        history["epoch"] = list(range(1, len(history["epoch"]) + 1))
-        self._keep(result._replace(history=history))
-        self.explained_nats_ = mean_kl(self.model_, X[:4096])
+        objective = self._objective()
+        with self._nothing_lost():
+            if hasattr(self, "model_"):
+                X = self._rows(X)
+            else:
+                X = as_rows(self, X, reset=True)
+                likelihood, _ = self._choose_likelihood(X)
+                self._initialise(X, likelihood, check_random_state(self.random_state))
+            self._train(X, objective, n_epochs=1, past=getattr(self, "history_", {}))
         return self
 
-    def _settings(self) -> Any:
+    def _architecture(self) -> dict[str, Any]:
+        return {
+            "latent_dim": self.latent_dim,
+            "prior": self.prior,
+            "posterior": self.posterior,
+            "hidden": _layers(self.hidden),
+            "activation": self.activation,
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+        }
+
+    def _objective(self) -> Any:
         """Check every parameter; return the training objective."""
         integer(self.latent_dim, "latent_dim", minimum=1)
         integer(self.batch_size, "batch_size", minimum=1)
@@ -288,49 +286,71 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             else:
                 table = {"auto": None, **LIKELIHOODS}
                 likelihood = choose(likelihood, table, "likelihood", " or a Likelihood")()
-        self._check_support(likelihood, X)
+        likelihood.check(X, X.dtype, self._columns)
         return likelihood, why
 
     def _initialise(self, X: np.ndarray, likelihood: Likelihood, random: Any) -> None:
         key_model, key_training = jax.random.split(random_key(random))
         model = _build(
             X.shape[1:],
-            self.latent_dim,
             likelihood=likelihood,
             standardise=likelihood.standardise(X),
             dtype=X.dtype,
-            prior=self.prior,
-            posterior=self.posterior,
-            hidden=_layers(self.hidden),
-            activation=self.activation,
-            encoder=self.encoder,
-            decoder=self.decoder,
             key=key_model,
+            **self._architecture(),
         )
         self.likelihood_ = likelihood
         self._state = start(model, self.optimizer, self.learning_rate, key_training)
 
-    def _proceed(
-        self, source: InMemory, objective: Any, n_epochs: int, bar: Callable, validation: Any
-    ) -> TrainResult:
-        return proceed(
-            self._state,
-            source,
-            objective=objective,
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            epochs=n_epochs,
-            validation=validation,
-            patience=self.patience,
-            tol=self.tol,
-            callbacks=(self._keep, bar, *self.callbacks),  # first of all, nothing is lost
-        )
+    def _train(
+        self,
+        X: np.ndarray,
+        objective: Any,
+        n_epochs: int,
+        *,
+        held: np.ndarray | None = None,
+        headline: str = "",
+        past: dict[str, list] | None = None,
+    ) -> None:
+        kept = past or {}
 
-    def _keep(self, result: TrainResult | Epoch) -> None:
-        self._state = result.state
-        self.model_ = result.model
-        self.history_ = result.history
-        self.n_epochs_ = len(result.history["epoch"])
+        def keep(now: TrainResult | Epoch) -> None:
+            self._state, self.model_ = now.state, now.model
+            self.history_ = {name: kept.get(name, []) + rows for name, rows in now.history.items()}
+            self.n_epochs_ = len(self.history_["elbo"])
+            self.history_["epoch"] = list(range(1, self.n_epochs_ + 1))
+
+        try:
+            with ProgressBar(n_epochs, self.verbose, headline) as bar:
+                result = proceed(
+                    self._state,
+                    InMemory(X, batch_size=self.batch_size),
+                    objective=objective,
+                    optimizer=self.optimizer,
+                    learning_rate=self.learning_rate,
+                    epochs=n_epochs,
+                    validation=None if held is None else InMemory(held, batch_size=self.batch_size),
+                    patience=self.patience,
+                    tol=self.tol,
+                    callbacks=(keep, bar, *self.callbacks),  # whatever comes, the epoch is kept
+                )
+            keep(result)
+        finally:
+            if hasattr(self, "model_"):
+                rows = X[:: math.ceil(len(X) / 4096)]
+                self.explained_nats_ = mean_kl(self.model_, rows)
+
+    @contextmanager
+    def _nothing_lost(self) -> Iterator[None]:
+        """Undo everything if an error comes before the first epoch is complete."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            if getattr(self, "history_", None) is before.get("history_"):
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
 
     @property
     def _n_features_out(self) -> int:

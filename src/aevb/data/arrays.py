@@ -17,8 +17,8 @@ def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     Parameters
     ----------
     estimator : VAE
-        Learns `n_features_in_`, `feature_names_in_` and `feature_shape_` when `reset` is true, and
-        is held to them otherwise.
+        Learns `n_features_in_`, `feature_names_in_`, `feature_shape_` and `feature_dtype_` when
+        `reset` is true; the cases are held to them otherwise.
     X : array-like of shape (n, d) or (n, h, w[, c])
         Cases. Images may also come flattened once the shape is known.
     reset : bool
@@ -50,7 +50,10 @@ def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     if reset:
         estimator.feature_shape_ = shape or X.shape[1:]
     check_finite(X, getattr(estimator, "feature_names_in_", None))
-    return narrow(X).reshape(-1, *estimator.feature_shape_)
+    X = narrow(X).reshape(-1, *estimator.feature_shape_)
+    if reset:
+        estimator.feature_dtype_ = X.dtype
+    return X
 
 
 def check_finite(X: np.ndarray, columns: Any = None, name: str = "X") -> None:

@@ -109,8 +109,11 @@ class Likelihood:
     name: ClassVar[str]
 
     @abstractmethod
-    def check(self, X: np.ndarray, columns: Any = None) -> None:
-        """Raise ValueError, naming column, row and value, if X leaves the support."""
+    def check(self, X: np.ndarray, dtype: Any, columns: Any = None) -> None:
+        """Raise ValueError, naming column, row and value, if X leaves the support.
+
+        `dtype` is the type of the data that the model was fitted to.
+        """
 
     @abstractmethod
     def standardise(self, X: np.ndarray) -> Standardise:
@@ -151,16 +154,19 @@ class Bernoulli(Likelihood):
         """Return the value that stands for "one" in data of this type."""
         return 255.0 if dtype == np.uint8 else 1.0
 
-    def check(self, X: np.ndarray, columns: Any = None) -> None:
-        """Raise ValueError if a value lies outside [0, 1] (8-bit data: never)."""
-        if X.dtype in (np.uint8, np.bool_) or (X.min() >= 0 and X.max() <= 1):
+    def check(self, X: np.ndarray, dtype: Any, columns: Any = None) -> None:
+        """Raise ValueError if a value lies outside [0, 1], or [0, 255] for 8-bit data."""
+        white = self.white(dtype)
+        if X.min() >= 0 and X.max() <= white:
             return
-        row, column = np.argwhere((X < 0) | (X > 1))[0]
+        X = X.reshape(len(X), -1)
+        row, column = np.argwhere((X < 0) | (white < X))[0]
         where = f"column {column}" if columns is None else f"column {columns[column]!r}"
         raise ValueError(
-            "Expected values in [0, 1], booleans or 8-bit integers (uint8) for likelihood "
-            f"'bernoulli'; got {X[row, column]} in row {row}, {where}. "
-            "Rescale the data, or use likelihood='gaussian'."
+            f"Expected values from 0 to {white:g} for likelihood 'bernoulli' of data of type "
+            f"{np.dtype(dtype).name}; got {X[row, column]} in row {row}, {where}. "
+            "Rescale the data (8-bit images as uint8 need no scaling), or use "
+            "likelihood='gaussian'."
         )
 
     def standardise(self, X: np.ndarray) -> Standardise:
@@ -206,7 +212,7 @@ class Gaussian(Likelihood):
                 f"got {self.scale!r}."
             )
 
-    def check(self, X: np.ndarray, columns: Any = None) -> None:
+    def check(self, X: np.ndarray, dtype: Any, columns: Any = None) -> None:
         """Accept any real values."""
 
     def standardise(self, X: np.ndarray) -> Standardise:

@@ -1,0 +1,245 @@
+"""Saving and loading fitted models: one safetensors file with a JSON header. No pickle, no code.
+
+The tensors are the model's arrays, named by their place in it (``encoder.body.layers.0.weight``);
+the header holds the estimator's parameters, the schema of the data, and library versions. Networks
+that a user wrote are not saved, only their arrays: they are passed again, and checked leaf by leaf.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import warnings
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from aevb.errors import ModelFileError
+from aevb.models.autoencoder import AutoEncoder, build_autoencoder
+from aevb.models.likelihoods import LIKELIHOODS, Likelihood
+
+FORMAT_VERSION = 1
+_HEADER = "aevb"
+_EXPLAINED = "explained_nats_"
+_PART_OF_MODEL = ("encoder", "decoder", "activation")  # what predictions need
+
+
+def save(vae: Any, path: Any) -> None:
+    """Write a fitted estimator to one file, in one step: all of it or nothing.
+
+    Parameters
+    ----------
+    vae : VAE
+        The fitted estimator.
+    path : str or path-like
+        Where to; an existing file is replaced.
+    """
+    parameters, left_out = {}, {}
+    for name, value in vae.get_params(deep=False).items():
+        try:
+            parameters[name] = json.loads(json.dumps(value, default=_encode, allow_nan=False))
+        except (TypeError, ValueError):
+            left_out[name] = repr(value)[:200]
+    names = getattr(vae, "feature_names_in_", None)
+    header = {
+        "format_version": FORMAT_VERSION,
+        "estimator": type(vae).__name__,
+        "parameters": parameters,
+        "left_out": left_out,
+        "schema": {
+            "feature_shape": vae.feature_shape_,
+            "feature_dtype": vae.feature_dtype_.name,
+            "feature_names": None if names is None else [str(name) for name in names],
+            "likelihood": _encode(vae.likelihood_),
+        },
+        "history": vae.history_,
+        "versions": {
+            "python": platform.python_version(),
+            **{library: version(library) for library in ("aevb", "jax", "equinox", "numpy")},
+        },
+    }
+    tensors = {
+        name: np.asarray(leaf, order="C")
+        for name, leaf in _named_leaves(vae.model_)
+        if eqx.is_array(leaf)
+    }
+    tensors[_EXPLAINED] = np.asarray(vae.explained_nats_)
+    metadata = {_HEADER: json.dumps(header, default=_encode)}
+    _replace(Path(path), to_bytes(tensors, metadata=metadata))
+
+
+def load(estimator: type, path: Any, parameters: dict[str, Any]) -> Any:
+    """Read an estimator from a file written by `save`.
+
+    Parameters
+    ----------
+    estimator : type
+        The class, `VAE`.
+    path : str or path-like
+        The file.
+    parameters : dict
+        Parameters to use in place of those in the file.
+
+    Returns
+    -------
+    VAE
+        The fitted estimator.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ModelFileError
+        When the file is foreign, damaged or newer, or its arrays do not fit the model.
+    """
+    header, tensors = _read(Path(path))
+    saved = {name: _decode(value) for name, value in header["parameters"].items()}
+    missing = [name for name in header["left_out"] if name not in parameters]
+    needed = [name for name in missing if name in _PART_OF_MODEL]
+    if needed:
+        again = ", ".join(f"{name}=..." for name in needed)
+        raise ModelFileError(
+            f"Expected the model's own {' and '.join(needed)} again, which no file holds: "
+            f"VAE.load(path, {again}); saved with "
+            + "; ".join(f"{name} {header['left_out'][name]}" for name in needed)
+        )
+    if missing:
+        warnings.warn(
+            f"The file does not hold {', '.join(missing)} ({header['left_out']}); the defaults "
+            "stand in for them. Predictions do not depend on them.",
+            stacklevel=3,
+        )
+    vae = estimator(**{**saved, **parameters})
+    schema = header["schema"]
+    vae.feature_shape_ = tuple(schema["feature_shape"])
+    vae.feature_dtype_ = np.dtype(schema["feature_dtype"])
+    vae.n_features_in_ = int(np.prod(vae.feature_shape_))
+    if schema["feature_names"] is not None:
+        vae.feature_names_in_ = np.array(schema["feature_names"], dtype=object)
+    vae.likelihood_ = _decode(schema["likelihood"])
+    vae.history_ = header["history"]
+    vae.n_epochs_ = len(vae.history_["epoch"])
+    vae.explained_nats_ = tensors.pop(_EXPLAINED)
+    vae.model_ = _fill(_template(vae), tensors)
+    return vae
+
+
+def _template(vae: Any) -> AutoEncoder:
+    blank = np.zeros((2, *vae.feature_shape_), vae.feature_dtype_)
+    return eqx.filter_eval_shape(
+        build_autoencoder,
+        vae.feature_shape_,
+        likelihood=vae.likelihood_,
+        standardise=vae.likelihood_.standardise(blank),
+        dtype=vae.feature_dtype_,
+        key=jax.random.key(0),
+        **vae._architecture(),
+    )
+
+
+def _fill(template: AutoEncoder, tensors: dict[str, np.ndarray]) -> AutoEncoder:
+    """Put the arrays into their places, each checked against the model's own."""
+    tensors = dict(tensors)
+    leaves = []
+    for name, leaf in _named_leaves(template):
+        if not isinstance(leaf, jax.ShapeDtypeStruct):
+            leaves.append(leaf)
+            continue
+        expected = f"{leaf.dtype.name}{list(leaf.shape)}"
+        if name not in tensors:
+            raise ModelFileError(
+                f"Expected {expected} for {name!r}; the file holds no such array. "
+                "Pass the same encoder, decoder and activation as were saved."
+            )
+        array = tensors.pop(name)
+        if array.shape != leaf.shape or array.dtype != leaf.dtype:
+            raise ModelFileError(
+                f"Expected {expected} for {name!r}; the file holds "
+                f"{array.dtype.name}{list(array.shape)}. "
+                "Pass the same encoder, decoder and activation as were saved."
+            )
+        leaves.append(jnp.asarray(array))
+    if tensors:
+        raise ModelFileError(
+            f"The file holds arrays that the model has no place for: {', '.join(sorted(tensors))}. "
+            "Pass the same encoder, decoder and activation as were saved."
+        )
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _named_leaves(model: Any) -> list[tuple[str, Any]]:
+    paths, _ = jax.tree_util.tree_flatten_with_path(model)
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in paths]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a model file for `path`; there is none at {path}.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(_HEADER)
+            header = json.loads(text) if text else None
+            newest = (header or {}).get("format_version", 0)
+            if header is not None and newest <= FORMAT_VERSION:
+                return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ModelFileError(
+            f"Expected a model file of aevb for `path`; {path} is damaged or of another kind "
+            f"({error})."
+        ) from error
+    if header is None:
+        raise ModelFileError(
+            f"Expected a model file of aevb for `path`; {path} is a safetensors file from "
+            "elsewhere."
+        )
+    raise ModelFileError(
+        f"Expected a model file of format {FORMAT_VERSION} or older for `path`; {path} has format "
+        f"{newest}. Install a newer version of aevb to read it."
+    )
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Likelihood):
+        return {"likelihood": value.name, **asdict(value)}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict) and "likelihood" in value:
+        fields = {name: field for name, field in value.items() if name != "likelihood"}
+        return LIKELIHOODS[value["likelihood"]](**fields)
+    return tuple(value) if isinstance(value, list) else value
