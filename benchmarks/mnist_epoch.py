@@ -1,0 +1,296 @@
+"""Seconds per epoch of the paper's MNIST VAE (784-500-20-500-784), side by side with its peers.
+
+Set up, in an environment where the package is installed::
+
+    pip install -r benchmarks/requirements.txt
+
+(on Linux without a GPU, install a CPU build of torch first: the default one is several GB larger).
+Then::
+
+    python benchmarks/mnist_epoch.py --write           # the table of benchmarks/README.md
+    python benchmarks/mnist_epoch.py --device gpu --write
+    python benchmarks/mnist_epoch.py --quick           # does everything run?
+
+The race. The contenders take turns: in round r each runs one epoch, alone, in an order rotated by
+r, on all cores. Each lives in a process of its own and waits there for its turn, so none of them
+meets another's thread pools and memory (PyTorch runs at half its speed outside a main thread, which
+rules out one process with a thread for each). The first round holds set-up and compilation and is
+dropped; medians are over the others. A duration is the wall clock between the ends of two of a
+contender's epochs, so it holds all that it does per epoch. "x floor" and "VAE.fit is x as fast" are
+medians of the ratios within a round, which cancels most of the machine's moods.
+
+The floor is the matrix products of a step, forward and backward, with a plain SGD update: see
+`contenders.py`, where every contender's code is.
+
+The check. After equally many epochs, one evaluator (NumPy, same noise for all) measures each
+contender's ELBO on the MNIST test set. If any is further than 1.5 nats from that of PyTorch written
+by hand, they did not do the same work, and the exit code is 1.
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from statistics import median
+from typing import Any
+
+import contenders
+import report
+
+CONTENDERS: dict[str, tuple[str, Callable, str]] = {
+    # name: (title, function, what tells the end of an epoch)
+    "aevb": ("`VAE.fit`", contenders.train_aevb, "its callback"),
+    "torch": ("PyTorch by hand", contenders.train_torch, "its own loop"),
+    "torch-compiled": (
+        "PyTorch by hand, `torch.compile`",
+        contenders.train_torch_compiled,
+        "its own loop",
+    ),
+    "keras": ("Keras 3 on JAX", contenders.train_keras, "`on_epoch_end`"),
+    "pythae": ("pythae as documented", contenders.train_pythae, "`on_epoch_end`"),
+    "pythae-prebatched": (
+        "pythae, pre-batched loader",
+        contenders.train_pythae_prebatched,
+        "`on_epoch_end`",
+    ),
+    "floor-jax": ("floor: matrix products, JAX", contenders.train_floor_jax, "its own loop"),
+    "floor-numpy": ("floor: matrix products, NumPy", contenders.train_floor_numpy, "its own loop"),
+}
+FLOORS = ("floor-jax", "floor-numpy")
+REFERENCE = "torch"
+TOLERANCE = 1.5  # nats per datapoint
+CHECKED_FROM = 5  # epochs; earlier the contenders still differ by their initial weights
+DISTURBED = 1.2  # a median this many times the fastest epoch: something else was running
+REST = 0.5  # seconds between turns, for worker threads that wait by spinning
+
+
+class Runner:
+    """A contender in a process of its own, held at the end of each epoch until its next turn."""
+
+    def __init__(self, name: str, settings: "Settings") -> None:
+        self.name = name
+        self.seconds: list[float] = []
+        self.weights: contenders.Weights | None = None
+        processes = multiprocessing.get_context("spawn")
+        self._pipe, theirs = processes.Pipe()
+        self._process = processes.Process(target=work, args=(name, settings, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def epoch(self) -> None:
+        """Let it run to the end of its next epoch."""
+        self.seconds.append(self._turn())
+
+    def finish(self) -> None:
+        """Let it end, and keep the weights it trained."""
+        self.weights = self._turn()
+        self._process.join()
+
+    def _turn(self) -> Any:
+        try:
+            self._pipe.send("go")
+            return self._pipe.recv()
+        except (EOFError, OSError):
+            raise SystemExit(f"{self.name} failed; its traceback is above.") from None
+
+
+def work(name: str, settings: "Settings", pipe: Connection) -> None:
+    """Train in this process, waiting for the turn before every epoch."""
+    job = settings.job()
+    pipe.recv()
+    start = time.perf_counter()
+
+    def after_epoch() -> None:
+        nonlocal start
+        pipe.send(time.perf_counter() - start)
+        pipe.recv()
+        start = time.perf_counter()
+
+    _, train, _ = CONTENDERS[name]
+    pipe.send(train(job, after_epoch))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker needs to know to load its own copy of the data."""
+
+    epochs: int
+    device: str
+    n_rows: int | None
+
+    def job(self) -> contenders.Job:
+        """Load MNIST."""
+        from aevb import datasets
+
+        images = datasets.load_mnist().train.images[: self.n_rows]
+        return contenders.Job(
+            images=images,
+            pixels=contenders.unit_floats(images),
+            latent_dim=20,
+            epochs=self.epochs,
+            device=self.device,
+            threads=report.cores(),
+        )
+
+
+def race(names: list[str], settings: Settings) -> dict[str, Runner]:
+    """Run all epochs of all contenders in turn."""
+    runners = [Runner(name, settings) for name in names]
+    for r in range(settings.epochs):
+        shift = r % len(runners)
+        for runner in runners[shift:] + runners[:shift]:
+            time.sleep(REST)
+            runner.epoch()
+        times = "  ".join(f"{runner.name} {runner.seconds[-1]:.2f}" for runner in runners)
+        print(f"round {r}{' (warm-up)' if r == 0 else ''}: {times}", flush=True)
+    for runner in runners:
+        runner.finish()
+    return {runner.name: runner for runner in runners}
+
+
+def ratio(above: Runner, below: Runner) -> float:
+    """Median over rounds of one contender's seconds by another's."""
+    return median(a / b for a, b in zip(above.seconds[1:], below.seconds[1:], strict=True))
+
+
+def fastest_floor(runners: dict[str, Runner]) -> Runner | None:
+    """The faster of the floors that ran."""
+    floors = [runners[name] for name in FLOORS if name in runners]
+    return min(floors, key=lambda runner: median(runner.seconds[1:]), default=None)
+
+
+def rows_of(runners: dict[str, Runner], elbos: dict[str, float]) -> list[report.Row]:
+    """The table: one row per contender."""
+    floor, ours = fastest_floor(runners), runners.get("aevb")
+    return [
+        {
+            "contender": CONTENDERS[name][0],
+            "seconds per epoch": float(median(runner.seconds[1:])),
+            "fastest epoch": min(runner.seconds[1:]),
+            "× floor": ratio(runner, floor) if floor else None,
+            "`VAE.fit` is × as fast": ratio(runner, ours) if ours else None,
+            "test ELBO (nats)": elbos.get(name),
+            "end of epoch told by": CONTENDERS[name][2],
+        }
+        for name, runner in runners.items()
+    ]
+
+
+def targets_of(runners: dict[str, Runner], device: str) -> list[report.Row]:
+    """The targets whose contenders ran."""
+    if "aevb" not in runners:
+        return []
+    ours, floor = runners["aevb"], fastest_floor(runners)
+    limits = {"torch": 1.7, "keras": 1.25, "pythae": 2.5, "pythae-prebatched": 2.5}
+    if device == "gpu":
+        limits = {"pythae": 30.0}
+    targets = []
+    if floor and device == "cpu":
+        targets.append(report.target("`VAE.fit` × floor", ratio(ours, floor), "≤", 1.25))
+    for name, limit in limits.items():
+        if name in runners:
+            what = f"`VAE.fit`'s speed × {CONTENDERS[name][0]}'s"
+            targets.append(report.target(what, ratio(runners[name], ours), "≥", limit))
+    return targets
+
+
+def disagreements(elbos: dict[str, float]) -> list[str]:
+    """Contenders whose test ELBO is too far from the reference's."""
+    if REFERENCE not in elbos:
+        return []
+    return [name for name, e in elbos.items() if not abs(e - elbos[REFERENCE]) <= TOLERANCE]
+
+
+def gpu_name() -> str:
+    """Name the accelerator that JAX sees."""
+    import jax
+
+    return jax.devices()[0].device_kind
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="epochs each, the warm-up round included"
+    )
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument(
+        "--only", nargs="+", choices=CONTENDERS, help="only these contenders; writes nothing"
+    )
+    parser.add_argument(
+        "--compiled", action="store_true", help="add PyTorch with torch.compile (compiles for long)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="3 epochs of 3,000 rows; writes nothing"
+    )
+    parser.add_argument("--write", action="store_true", help="rewrite the table in the README")
+    args = parser.parse_args()
+    if args.epochs < 2:
+        parser.error("Expected at least 2 for --epochs: the first is the warm-up.")
+    if args.quick:
+        args.epochs = 3
+    return args
+
+
+def main() -> int:
+    """Run the race, check it, and publish it."""
+    args = arguments()
+    # Before JAX is imported: where it runs, and that it leaves the GPU's memory to others too.
+    os.environ["JAX_PLATFORMS"] = "cuda" if args.device == "gpu" else "cpu"
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    names = args.only or [name for name in CONTENDERS if name != "torch-compiled" or args.compiled]
+    if args.device == "gpu":
+        names = [name for name in names if name != "floor-numpy"]
+    settings = Settings(args.epochs, args.device, n_rows=3000 if args.quick else None)
+    load = report.load_average()
+    runners = race(names, settings)
+
+    from aevb import datasets
+
+    test = contenders.unit_floats(datasets.load_mnist().test.images)
+    elbos = {
+        name: contenders.elbo(runner.weights, test)
+        for name, runner in runners.items()
+        if runner.weights is not None
+    }
+    checked = args.epochs >= CHECKED_FROM and not args.quick
+    wrong = disagreements(elbos) if checked else []
+    tables = {"Epochs": rows_of(runners, elbos)}
+    targets = targets_of(runners, args.device)
+    if targets:
+        tables["Targets"] = targets
+    report.publish(
+        "mnist_epoch" if args.device == "cpu" else "mnist_epoch_gpu",
+        tables,
+        settings={"epochs": args.epochs, "device": args.device, "threads": report.cores()},
+        details={
+            "seconds": {name: runner.seconds for name, runner in runners.items()},
+            "test_elbo": elbos,
+            "elbo_tolerance": TOLERANCE,
+            "load_average_before": load,
+            "elbos_agree": not wrong if checked else None,
+        },
+        gpu=gpu_name() if args.device == "gpu" else None,
+        keep=not (args.quick or args.only),
+        write=args.write,
+    )
+    if not checked:
+        print(f"ELBOs not compared: that takes {CHECKED_FROM} epochs of the whole data set.")
+    for name, runner in runners.items():
+        if median(runner.seconds[1:]) > DISTURBED * min(runner.seconds[1:]):
+            print(f"{name} was disturbed; run again on a quiet machine.", file=sys.stderr)
+    for name in wrong:
+        off = elbos[name] - elbos[REFERENCE]
+        print(f"{name}: test ELBO {off:+.2f} nats from {REFERENCE}'s", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
