@@ -76,5 +76,6 @@ def log_likelihood(
         log_w = jnp.where(i * chunk + jnp.arange(chunk) < n_draws, log_w, -jnp.inf)
         return jnp.logaddexp(total, jax.nn.logsumexp(log_w)), None
 
-    total, _ = lax.scan(accumulate, jnp.float32(-jnp.inf), jnp.arange(math.ceil(n_draws / chunk)))
+    nothing = jnp.array(-jnp.inf, dtype=float)  # of JAX's widest enabled type, as the sum will be
+    total, _ = lax.scan(accumulate, nothing, jnp.arange(math.ceil(n_draws / chunk)))
     return total - math.log(n_draws)

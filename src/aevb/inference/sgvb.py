@@ -51,9 +51,21 @@ def draw(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -
     """Draw z ~ q(z|x) `n_draws` times and evaluate log p(x|z) at each."""
     posterior = with_context(model.posterior, x, c=c)
     prior = with_context(model.prior, c=c)
-    z = jax.vmap(posterior.sample)(jax.random.split(key, n_draws))
+    z = posterior.sample(key, (n_draws,))
     log_likelihood = jax.vmap(lambda z: with_context(model.likelihood, z, c=c).log_prob(x))(z)
+    _check_single(model, posterior.batch_shape, prior.batch_shape, log_likelihood.shape[1:])
     return Draws(posterior, prior, z, log_likelihood)
+
+
+def _check_single(model: LatentVariableModel, *batch_shapes: tuple[int, ...]) -> None:
+    # A bound that is no scalar could be broadcast against the rows' weights, and be plainly wrong.
+    for method, shape in zip(("posterior", "prior", "likelihood"), batch_shapes, strict=True):
+        if shape:
+            raise ValueError(
+                f"Expected one joint distribution of the whole datapoint from "
+                f"`{type(model).__name__}.{method}`; got independent ones of batch shape {shape}. "
+                f"Join them with `.to_event({len(shape)})`."
+            )
 
 
 def estimator_a(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -> Bound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -114,8 +115,11 @@ class Batched(eqx.Module):
 
     def __getitem__(self, index: Any) -> Any:
         """Return one row's distribution (integer index), or some rows' (slice, array)."""
+        one = isinstance(index, numbers.Integral)
+        if one:  # JAX would clamp a position behind the end, and iteration would never end
+            index = range(len(self))[index]
         rows = jax.tree.map(lambda leaf: leaf[index], self.distribution)
-        return rows if isinstance(index, int) else Batched(rows)
+        return rows if one else Batched(rows)
 
     @property
     def mean(self) -> Array:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from numpyro.distributions.distribution import ExpandedDistribution
 from numpyro.distributions.kl import kl_divergence as numpyro_kl
 
 
@@ -21,14 +22,14 @@ _RULES: dict[tuple[type, type], Callable] = {
 }
 
 
-def _base(d: dist.Distribution) -> dist.Distribution:
-    while isinstance(d, dist.Independent):
+def _core(d: dist.Distribution) -> dist.Distribution:
+    while isinstance(d, (dist.Independent, ExpandedDistribution)):
         d = d.base_dist
     return d
 
 
 def _rule(q: dist.Distribution, p: dist.Distribution) -> Callable | None:
-    pair = (type(_base(q)), type(_base(p)))
+    pair = (type(_core(q)), type(_core(p)))
     return _RULES.get(pair) or numpyro_kl.dispatch(*pair)
 
 
@@ -54,12 +55,19 @@ def kl_per_dimension(q: dist.Distribution, p: dist.Distribution) -> Array:
     >>> kl_per_dimension(q, dist.Normal(jnp.zeros(2), 1.0).to_event(1)).tolist()
     [0.0, 0.5]
     """
+    if q.event_shape != p.event_shape:
+        raise ValueError(
+            f"Expected distributions of the same event shape for KL(q‖p); got {q.event_shape} "
+            f"and {p.event_shape}. Join independent components with `.to_event`."
+        )
     rule = _rule(q, p)
     if rule is None:
         raise NotImplementedError(
             f"No closed form is known for KL({_family(q)}‖{_family(p)}); use estimator 'A'."
         )
-    return rule(_base(q), _base(p))
+    components = q.event_shape[: q.event_dim - _core(q).event_dim]
+    shape = jnp.broadcast_shapes(q.batch_shape, p.batch_shape) + components
+    return jnp.broadcast_to(rule(_core(q), _core(p)), shape)
 
 
 def kl_divergence(q: dist.Distribution, p: dist.Distribution) -> Array:
@@ -82,6 +90,8 @@ def kl_divergence(q: dist.Distribution, p: dist.Distribution) -> Array:
     ------
     NotImplementedError
         When no closed form is known for the pair; see `has_closed_form`.
+    ValueError
+        When the event shapes differ.
 
     Examples
     --------
@@ -91,9 +101,9 @@ def kl_divergence(q: dist.Distribution, p: dist.Distribution) -> Array:
     0.5
     """
     kl = kl_per_dimension(q, p)
-    event_dims = q.event_dim - _base(q).event_dim
+    event_dims = q.event_dim - _core(q).event_dim
     return jnp.sum(kl, axis=tuple(range(-event_dims, 0))) if event_dims else kl
 
 
 def _family(d: dist.Distribution) -> str:
-    return type(_base(d)).__name__
+    return type(_core(d)).__name__
