@@ -112,7 +112,8 @@ def train(
     optimizer : str or optax.GradientTransformation
         An Optax optimizer by name, or ready made.
     learning_rate : "auto", float or callable
-        A number, an Optax schedule over steps, or the optimizer's default here.
+        A number; an Optax schedule over steps; or ``"auto"``: the optimizer's default here (1e-2
+        for Adamax), falling to 0 along half a cosine over the epochs.
     batch_size : int
         The paper's M. The last, shorter batch of an epoch counts with its own number of rows.
     epochs : int
@@ -202,9 +203,8 @@ def make_objective(bound: str, n_draws: int, weight_prior: float | None) -> SGVB
 
 def start(model: Any, optimizer: Any, learning_rate: Any, key: Array) -> TrainState:
     """Return the state before the first step."""
-    transformation, rate = make_optimizer(optimizer, learning_rate)
-    state = _initialise(model, transformation, key, trainable(model))
-    return state._replace(optimizer_state=set_learning_rate(state.optimizer_state, rate))
+    transformation, _ = make_optimizer(optimizer, learning_rate)
+    return _initialise(model, transformation, key, trainable(model))
 
 
 _initialise = eqx.filter_jit(initialise)  # eagerly, it would compile dozens of small programs
@@ -224,17 +224,18 @@ def proceed(
     callbacks: Sequence[Callable[[Epoch], Any]] = (),
 ) -> TrainResult:
     """Train on from a state; see `train`."""
-    transformation, _ = make_optimizer(optimizer, learning_rate)
+    transformation, rate = make_optimizer(optimizer, learning_rate)
     marks = trainable(state.model)
-    key_order, key_validation = jax.random.split(jax.random.fold_in(state.key, state.step))
-    seed = int(jax.random.bits(key_order, dtype=jnp.uint32))
+    seed = [int(word) for word in np.asarray(jax.random.key_data(state.key)).flat] + [
+        int(state.step)
+    ]
     stopping = _EarlyStopping(patience, tol)
     history: dict[str, list] = {}
     for number in range(1, epochs + 1):
         began = time.perf_counter()
-        last_good = state
+        schedule = set_learning_rate(state.optimizer_state, rate, (number - 1) / epochs)
         state, metrics, finite = run_epoch(
-            last_good,
+            state._replace(optimizer_state=schedule),
             source.shuffled(seed, number),
             objective,
             transformation,
@@ -246,7 +247,7 @@ def proceed(
             raise DivergenceError(_divergence_message(number, learning_rate), number)
         row: dict[str, Any] = {"epoch": number, **{k: _plain(v) for k, v in metrics.items()}}
         if validation is not None:
-            row["validation_elbo"] = _elbo(state, validation, objective, key_validation)
+            row["validation_elbo"] = _elbo(state, validation, objective)
         row |= {"seconds": seconds, "datapoints_per_second": len(source) / seconds}
         for column, value in row.items():
             history.setdefault(column, []).append(value)
@@ -258,10 +259,9 @@ def proceed(
     return TrainResult(state.model, history, state)
 
 
-def _elbo(state: TrainState, source: InMemory, objective: Callable, key: Array) -> float:
+def _elbo(state: TrainState, source: InMemory, objective: Callable) -> float:
     totals = [
-        evaluate_chunk(state, chunk, objective, source.batch_size, key)
-        for chunk in source.ordered()
+        evaluate_chunk(state, chunk, objective, source.batch_size) for chunk in source.ordered()
     ]
     return _plain(mean_metrics(totals, len(source))["elbo"])
 

@@ -140,7 +140,7 @@ def _template(vae: Any) -> AutoEncoder:
         build_autoencoder,
         vae.feature_shape_,
         likelihood=vae.likelihood_,
-        standardise=vae.likelihood_.standardise(blank),
+        measured=vae.likelihood_.measure(blank),
         dtype=vae.feature_dtype_,
         key=jax.random.key(0),
         **vae._architecture(),

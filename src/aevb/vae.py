@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import equinox as eqx
-import jax
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
@@ -66,7 +65,8 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     optimizer : str or optax.GradientTransformation, default="adamax"
         An Optax optimizer by name, or ready made.
     learning_rate : "auto", float or callable, default="auto"
-        A number, an Optax schedule over steps, or the optimizer's default here.
+        A number; an Optax schedule over steps; or ``"auto"``: the optimizer's default here (1e-2
+        for Adamax), falling to 0 along half a cosine over the epochs.
     batch_size : int, default=100
         Cases per step.
     epochs : int or "auto", default="auto"
@@ -233,6 +233,9 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         with self._nothing_lost():
             if hasattr(self, "model_"):
                 X = self._rows(X)
+                if not hasattr(self, "_state"):  # loaded from a file: the optimizer starts anew
+                    key = random_key(check_random_state(self.random_state))
+                    self._state = start(self.model_, self.optimizer, self.learning_rate, key)
             else:
                 X = as_rows(self, X, reset=True)
                 likelihood, _ = self._choose_likelihood(X)
@@ -290,11 +293,11 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return likelihood, why
 
     def _initialise(self, X: np.ndarray, likelihood: Likelihood, random: Any) -> None:
-        key_model, key_training = jax.random.split(random_key(random))
+        key_model, key_training = random_key(random), random_key(random)
         model = _build(
             X.shape[1:],
             likelihood=likelihood,
-            standardise=likelihood.standardise(X),
+            measured=likelihood.measure(X),
             dtype=X.dtype,
             key=key_model,
             **self._architecture(),

@@ -74,9 +74,9 @@ class InMemory:
         """Yield the rows in their own order."""
         yield self._chunk(self.rows)
 
-    def shuffled(self, seed: int, epoch: int) -> Iterator[Chunk]:
+    def shuffled(self, seed: list[int], epoch: int) -> Iterator[Chunk]:
         """Yield the rows in the order that a seed and an epoch's number determine."""
-        yield self._chunk(np.random.default_rng((seed, epoch)).permutation(self.rows))
+        yield self._chunk(np.random.default_rng([*seed, epoch]).permutation(self.rows))
 
     def _chunk(self, rows: np.ndarray) -> Chunk:
         n = len(rows)

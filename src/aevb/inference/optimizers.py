@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,16 +13,18 @@ import optax
 
 from aevb.errors import nearest
 
-#: Learning rate that `"auto"` stands for; `"adamax"` by measurement (benchmarks/defaults.py).
-DEFAULT_LEARNING_RATES = {"adamax": 5e-3, "sgd": 1e-4, "adagrad": 2e-2}
+#: Where the rate that `"auto"` stands for begins; measured by benchmarks/defaults.py.
+DEFAULT_LEARNING_RATES = {"adamax": 1e-2, "adam": 2e-3, "sgd": 1e-4, "adagrad": 2e-2}
 OTHERWISE = 1e-3
+
+Rate = Callable[[float], float]  # of the share of the training that is done, from 0 to 1
 
 #: Makers that are no optimizers by themselves, or want more than gradients at each step.
 _NOT_BY_NAME = {"lbfgs", "noisy_sgd", "scale_by_learning_rate", "scale_by_rprop"}
 
 
-def make_optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, float | None]:
-    """Return an Optax optimizer, and the learning rate to put into its state (None: inside).
+def make_optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, Rate | None]:
+    """Return an Optax optimizer, and the learning rate to put into its state (None: its own).
 
     A named optimizer with a number for a learning rate reads the number from its state, so that
     another number compiles nothing anew.
@@ -31,7 +34,8 @@ def make_optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, float | Non
     optimizer : str or optax.GradientTransformation
         A function of Optax that takes a learning rate, by name; or a ready optimizer.
     learning_rate : "auto", float or callable
-        A number above 0, an Optax schedule (step -> rate), or ``"auto"``.
+        A number above 0; an Optax schedule (step -> rate); or ``"auto"``: the optimizer's default
+        here, falling to 0 along half a cosine over the epochs.
 
     Raises
     ------
@@ -64,20 +68,22 @@ def make_optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, float | Non
                 "Expected a positive number, an Optax schedule or 'auto' for `learning_rate`; "
                 f"got {learning_rate!r}."
             )
-        learning_rate = DEFAULT_LEARNING_RATES.get(optimizer, OTHERWISE)
+        peak = DEFAULT_LEARNING_RATES.get(optimizer, OTHERWISE)
+        return _injected(optimizer), lambda done: peak * 0.5 * (1 + math.cos(math.pi * done))
     if not 0 < learning_rate < float("inf"):
         raise ValueError(
             "Expected a positive number, an Optax schedule or 'auto' for `learning_rate`; "
             f"got {learning_rate!r}."
         )
-    return _injected(optimizer), float(learning_rate)
+    rate = float(learning_rate)
+    return _injected(optimizer), lambda done: rate
 
 
-def set_learning_rate(state: Any, learning_rate: float | None) -> Any:
-    """Put a number into the state of an optimizer that reads its learning rate from there."""
-    if learning_rate is None:
+def set_learning_rate(state: Any, rate: Rate | None, done: float) -> Any:
+    """Put a learning rate into the state of an optimizer that reads it from there."""
+    if rate is None:
         return state
-    value = jnp.asarray(learning_rate, jnp.float32)
+    value = jnp.asarray(rate(done), jnp.float32)
     return state._replace(hyperparams={**state.hyperparams, "learning_rate": value})
 
 

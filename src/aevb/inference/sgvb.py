@@ -183,12 +183,11 @@ class SGVB(eqx.Module):
     ) -> tuple[Array, dict[str, Array], Any]:
         """Return the objective to maximise, the metrics (means over the rows), and the state."""
         estimator = BOUNDS[self.bound]
-        keys = jax.random.split(key, len(batch.weight))
 
         def row(x: Any, c: Any, key: Array) -> Bound:
             return estimator(model, x, key, c, self.n_draws)
 
-        bounds = jax.vmap(row)(batch.x, batch.c, keys)
+        bounds = jax.vmap(row)(batch.x, batch.c, batch.keys)
         weight = batch.weight / jnp.sum(batch.weight)
         mean = jax.tree.map(lambda b: jnp.sum(weight * b), bounds)
         surrogate = mean.elbo

@@ -39,6 +39,8 @@ class Batch(NamedTuple):
         Context, leading axis B, or None.
     weight : Array
         Shape (B,): 1 for a real row, 0 for padding.
+    keys : Array
+        Shape (B,): a random key of each row's own.
     n_total : Array
         The paper's N: number of training rows of the whole data set.
     """
@@ -46,6 +48,7 @@ class Batch(NamedTuple):
     x: Any
     c: Any
     weight: Array
+    keys: Array
     n_total: Array
 
 
@@ -62,7 +65,7 @@ def step(
 ) -> tuple[TrainState, dict[str, Array]]:
     """Take one step of gradient ascent on the objective; return the state and the metrics."""
     parameters, rest = eqx.partition(state.model, trainable)
-    key = jax.random.fold_in(state.key, state.step)
+    key = jax.random.fold_in(state.key, ~state.step)  # counts down: the rows' keys count up
 
     def loss(parameters: Any) -> tuple[Array, tuple]:
         model = eqx.combine(parameters, rest)
@@ -75,13 +78,15 @@ def step(
     return TrainState(model, optimizer_state, objective_state, state.key, state.step + 1), metrics
 
 
-def batch_at(chunk: Any, i: Any, batch_size: int) -> Batch:
-    """Gather the i-th batch of a chunk."""
+def batch_at(chunk: Any, i: Any, batch_size: int, key: Array, step: Any) -> Batch:
+    """Gather the i-th batch of a chunk, for a step of the training."""
     start = i * batch_size
     rows = lax.dynamic_slice_in_dim(chunk.rows, start, batch_size)
     weight = (start + jnp.arange(batch_size) < chunk.n).astype(jnp.float32)
     x, c = jax.tree.map(lambda buffer: buffer[rows], (chunk.x, chunk.c))
-    return Batch(x, c, weight, jnp.asarray(chunk.n_total, jnp.float32))
+    counts = step * batch_size + jnp.arange(batch_size)
+    keys = jax.vmap(lambda count: jax.random.fold_in(key, count))(counts)
+    return Batch(x, c, weight, keys, jnp.asarray(chunk.n_total, jnp.float32))
 
 
 @eqx.filter_jit
@@ -105,47 +110,53 @@ def run_chunk(
         Whether the totals and the parameters are all finite.
     """
     arrays, static = eqx.partition(state, eqx.is_array)
-    _, shapes = eqx.filter_eval_shape(
-        lambda: step(state, batch_at(chunk, 0, batch_size), objective, optimizer, trainable)
-    )
+    zeros = _zero_metrics(state, chunk, objective, batch_size)
 
     def body(i: Any, carry: tuple) -> tuple:
         arrays, totals = carry
-        batch = batch_at(chunk, i, batch_size)
         state = eqx.combine(arrays, static)
+        batch = batch_at(chunk, i, batch_size, state.key, state.step)
         state, metrics = step(state, batch, objective, optimizer, trainable)
         count = jnp.sum(batch.weight)
         totals = jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
         return eqx.filter(state, eqx.is_array), totals
 
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     n_steps = (chunk.n + batch_size - 1) // batch_size
     arrays, totals = lax.fori_loop(0, n_steps, body, (arrays, zeros))
     state = eqx.combine(arrays, static)
+    # One sum tells if anything in it is infinite or NaN; a square that overflows has diverged too.
     leaves = jax.tree.leaves((totals, eqx.filter(state.model, eqx.is_inexact_array)))
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+    finite = jnp.isfinite(sum(jnp.vdot(leaf, leaf) for leaf in leaves))
     return state, totals, finite
 
 
 @eqx.filter_jit
 def evaluate_chunk(
-    state: TrainState, chunk: Any, objective: Callable, batch_size: int, key: Array
+    state: TrainState, chunk: Any, objective: Callable, batch_size: int
 ) -> dict[str, Array]:
-    """Sum the objective's metrics over a chunk, without training."""
-
-    def metrics_at(i: Any) -> tuple[dict[str, Array], Array]:
-        batch = batch_at(chunk, i, batch_size)
-        key_i = jax.random.fold_in(key, i)
-        _, metrics, _ = objective(state.model, batch, key_i, state.objective_state)
-        return metrics, jnp.sum(batch.weight)
+    """Sum the objective's metrics over a chunk, without training; the same draws every time."""
+    key = jax.random.fold_in(state.key, -1)
 
     def body(i: Any, totals: dict) -> dict:
-        metrics, count = metrics_at(i)
+        batch = batch_at(chunk, i, batch_size, key, i)
+        key_i = jax.random.fold_in(key, ~i)
+        _, metrics, _ = objective(state.model, batch, key_i, state.objective_state)
+        count = jnp.sum(batch.weight)
         return jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
 
-    shapes, _ = eqx.filter_eval_shape(metrics_at, 0)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    zeros = _zero_metrics(state, chunk, objective, batch_size)
     return lax.fori_loop(0, (chunk.n + batch_size - 1) // batch_size, body, zeros)
+
+
+def _zero_metrics(
+    state: TrainState, chunk: Any, objective: Callable, batch_size: int
+) -> dict[str, Array]:
+    def metrics() -> dict[str, Array]:
+        batch = batch_at(chunk, 0, batch_size, state.key, 0)
+        return objective(state.model, batch, state.key, state.objective_state)[1]
+
+    shapes = eqx.filter_eval_shape(metrics)
+    return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
 
 def run_epoch(

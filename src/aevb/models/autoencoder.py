@@ -12,7 +12,7 @@ from jax import Array
 from numpyro.distributions import Distribution
 
 from aevb.models.base import LatentVariableModel
-from aevb.models.likelihoods import Likelihood, Standardise
+from aevb.models.likelihoods import Likelihood, Measured
 from aevb.models.networks import MLP, output_shape
 from aevb.models.posteriors import POSTERIORS
 from aevb.models.priors import PRIORS
@@ -84,7 +84,7 @@ def build_autoencoder(
     latent_dim: int,
     *,
     likelihood: Likelihood,
-    standardise: Standardise,
+    measured: Measured,
     dtype: Any,
     prior: str = "normal",
     posterior: str = "normal",
@@ -104,8 +104,8 @@ def build_autoencoder(
         Number of latent dimensions.
     likelihood : Likelihood
         The family p(x|z).
-    standardise : Standardise
-        The scaling of the data, from ``likelihood.standardise``.
+    measured : Measured
+        What the likelihood takes from the data, from ``likelihood.measure``.
     dtype : numpy dtype
         Type of the data.
     prior, posterior : str
@@ -141,9 +141,9 @@ def build_autoencoder(
             f"Expected one vector of features, of shape (k,){direct} as output of `decoder`; "
             f"got shape {features}."
         )
-    generate = likelihood.head(features, shape, standardise, dtype, key=keys[3])
+    generate = likelihood.head(features, shape, measured, dtype, key=keys[3])
     return AutoEncoder(
-        encoder=Conditional(encoder, recognise, standardise),
+        encoder=Conditional(encoder, recognise, measured.standardise),
         decoder=Conditional(decoder, generate),
         latent_prior=PRIORS[prior](latent_dim),
     )

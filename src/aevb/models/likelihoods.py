@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -47,6 +47,21 @@ class Standardise(eqx.Module):
         return x * scale + shift
 
 
+class Measured(NamedTuple):
+    """What a likelihood takes from the training data.
+
+    Attributes
+    ----------
+    standardise : Standardise
+        The scaling on which the networks work.
+    start : Array
+        Location of p(x|z) at which the decoder starts, before the first step: the data's mean.
+    """
+
+    standardise: Standardise
+    start: Any
+
+
 class Location(eqx.Module):
     """First parameter of p(x|z) for each entry of x, from the decoder's features.
 
@@ -57,10 +72,16 @@ class Location(eqx.Module):
     linear: Linear | None
     shape: tuple[int, ...] = eqx.field(static=True)
 
-    def __init__(self, features: tuple[int, ...], shape: tuple[int, ...], *, key: Array):
-        direct = len(features) > 1
-        self.linear = None if direct else Linear(features[0], math.prod(shape), key=key)
+    def __init__(
+        self, features: tuple[int, ...], shape: tuple[int, ...], start: Any = 0.0, *, key: Array
+    ):
         self.shape = shape
+        if len(features) > 1:
+            self.linear = None
+        else:
+            linear = Linear(features[0], math.prod(shape), key=key)
+            bias = jnp.broadcast_to(jnp.asarray(start, jnp.float32), shape).ravel()
+            self.linear = eqx.tree_at(lambda linear: linear.bias, linear, bias)
 
     def __call__(self, h: Array) -> Array:
         """Return an array of the shape of x."""
@@ -116,15 +137,15 @@ class Likelihood:
         """
 
     @abstractmethod
-    def standardise(self, X: np.ndarray) -> Standardise:
-        """Return the scaling of one datum that the encoder sees, measured on X."""
+    def measure(self, X: np.ndarray) -> Measured:
+        """Measure on the training data what the model needs of them."""
 
     @abstractmethod
     def head(
         self,
         features: tuple[int, ...],
         shape: tuple[int, ...],
-        standardise: Standardise,
+        measured: Measured,
         dtype: Any,
         *,
         key: Array,
@@ -169,12 +190,15 @@ class Bernoulli(Likelihood):
             "likelihood='gaussian'."
         )
 
-    def standardise(self, X: np.ndarray) -> Standardise:
-        """Scale white to one."""
-        return Standardise(0.0, self.white(X.dtype))
+    def measure(self, X: np.ndarray) -> Measured:
+        """Scale white to one; start at the logits of the mean (between 1 % and 99 %)."""
+        white = self.white(X.dtype)
+        mean = np.clip(X.mean(axis=0, dtype=np.float64) / white, 0.01, 0.99)
+        return Measured(Standardise(0.0, white), np.log(mean / (1 - mean)).astype(np.float32))
 
-    def head(self, features, shape, standardise, dtype, *, key):  # noqa: D102
-        return BernoulliHead(Location(features, shape, key=key), self.white(dtype))
+    def head(self, features, shape, measured, dtype, *, key):  # noqa: D102
+        location = Location(features, shape, measured.start, key=key)
+        return BernoulliHead(location, self.white(dtype))
 
 
 @dataclass(frozen=True)
@@ -215,15 +239,15 @@ class Gaussian(Likelihood):
     def check(self, X: np.ndarray, dtype: Any, columns: Any = None) -> None:
         """Accept any real values."""
 
-    def standardise(self, X: np.ndarray) -> Standardise:
+    def measure(self, X: np.ndarray) -> Measured:
         """Centre each feature and scale it to unit variance (constant features: only centre)."""
         mean = X.mean(axis=0, dtype=np.float64)
         blocks = (X[start : start + 4096] for start in range(0, len(X), 4096))  # no copy of X
         scale = np.sqrt(sum(((block - mean) ** 2).sum(axis=0) for block in blocks) / len(X))
         constant = scale <= 1e-7 * np.maximum(np.abs(mean), 1e-30)
-        return Standardise(mean, np.where(constant, 1.0, scale))
+        return Measured(Standardise(mean, np.where(constant, 1.0, scale)), start=0.0)
 
-    def head(self, features, shape, standardise, dtype, *, key):  # noqa: D102
+    def head(self, features, shape, measured, dtype, *, key):  # noqa: D102
         key_location, key_scale = jax.random.split(key)
         location = Location(features, shape, key=key_location)
         log_scale: Any
@@ -238,7 +262,7 @@ class Gaussian(Likelihood):
             log_scale = Location(features, shape, key=key_scale)
         else:
             log_scale = Frozen(jnp.asarray(self.scale, jnp.float32))
-        return GaussianHead(location, log_scale, standardise)
+        return GaussianHead(location, log_scale, measured.standardise)
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
