@@ -1,0 +1,87 @@
+"""What several tests need: 64-bit numbers, and a model of which everything is known exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from jax import Array
+
+from aevb import LatentVariableModel
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """64-bit numbers, where a test asks for exactness."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+class LinearGaussian(LatentVariableModel):
+    """Probabilistic PCA: p(x|z) = N(Wz + m, s² I), q(z|x) = N(V(x - m), diag d)."""
+
+    W: Array
+    m: Array
+    s: Array
+    V: Array
+    d: Array
+
+    def prior(self):
+        return dist.Normal(jnp.zeros(self.W.shape[1]), 1.0).to_event(1)
+
+    def likelihood(self, z):
+        return dist.Normal(self.W @ z + self.m, self.s).to_event(1)
+
+    def posterior(self, x):
+        return dist.Normal(self.V @ (x - self.m), jnp.sqrt(self.d)).to_event(1)
+
+    @classmethod
+    def random(cls, n_features: int, latent_dim: int, seed: int = 0, *, orthogonal: bool = False):
+        """Draw a model, with some posterior; orthogonal columns of W let q be exact."""
+        rng = np.random.default_rng(seed)
+        W = rng.normal(size=(n_features, latent_dim))
+        if orthogonal:
+            W = np.linalg.qr(W)[0] * rng.uniform(0.5, 2.0, latent_dim)
+        m, V = rng.normal(size=n_features), 0.3 * rng.normal(size=(latent_dim, n_features))
+        d = rng.uniform(0.2, 0.8, latent_dim)
+        return cls(*map(jnp.asarray, (W, m, 0.7, V, d)))
+
+    @property
+    def M(self) -> Array:
+        return self.W.T @ self.W + self.s**2 * jnp.eye(self.W.shape[1])
+
+    def with_best_posterior(self):
+        """Return the model with the best q of its family: exact for orthogonal columns of W."""
+        V = jnp.linalg.solve(self.M, self.W.T)
+        return LinearGaussian(self.W, self.m, self.s, V, self.s**2 / jnp.diag(self.M))
+
+    def exact_posterior(self, x) -> dist.MultivariateNormal:
+        """Return p(z|x) = N(M⁻¹Wᵀ(x - m), s² M⁻¹)."""
+        inverse = jnp.linalg.inv(self.M)
+        mean = inverse @ self.W.T @ (x - self.m)
+        return dist.MultivariateNormal(mean, covariance_matrix=self.s**2 * inverse)
+
+    def log_evidence(self, x) -> Array:
+        """Return log p(x) = log N(x; m, WWᵀ + s² I)."""
+        C = self.W @ self.W.T + self.s**2 * jnp.eye(len(self.m))
+        return dist.MultivariateNormal(self.m, covariance_matrix=C).log_prob(x)
+
+    def exact_elbo(self, x) -> Array:
+        """Return the evidence lower bound in closed form."""
+        mean, D = self.V @ (x - self.m), len(self.m)
+        kl = 0.5 * jnp.sum(self.d + mean**2 - 1 - jnp.log(self.d))
+        residual = jnp.sum((x - self.m - self.W @ mean) ** 2)
+        spread = jnp.sum(self.d * jnp.sum(self.W**2, axis=0))
+        constant = 0.5 * D * jnp.log(2 * jnp.pi * self.s**2)
+        return -kl - constant - (residual + spread) / (2 * self.s**2)
+
+
+@pytest.fixture(scope="session")
+def linear_gaussian() -> type[LinearGaussian]:
+    """The class of linear-Gaussian models."""
+    return LinearGaussian
