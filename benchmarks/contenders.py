@@ -2,7 +2,8 @@
 
 All train n-hidden-latent-hidden-n with tanh, in float32, by Adamax (betas 0.9 and 0.999, epsilon
 1e-8) on minibatches reshuffled each epoch, with one draw of z per row, a Bernoulli likelihood on
-gray levels in [0, 1] and the closed-form KL. Weights start Glorot-uniform, biases at zero. Mean and
+gray levels in [0, 1] and the closed-form KL. All start as `VAE` does: weights Glorot-uniform and
+biases at zero, but for the last ones, which are the logits of the data's mean. Mean and
 log-variance of q(z|x) come from one joint layer everywhere, which is the faster way. On a GPU all
 products may use TF32, which is JAX's default and is switched on for PyTorch.
 
@@ -80,6 +81,12 @@ def elbo(weights: Weights, x: np.ndarray, n_draws: int = 8, seed: int = 0) -> fl
     return float(np.mean(log_likelihood - kl))
 
 
+def first_logits(pixels: np.ndarray) -> np.ndarray:
+    """Return the decoder's last biases before training: logits of the mean, within 1 to 99 %."""
+    mean = np.clip(pixels.mean(axis=0, dtype=np.float64), 0.01, 0.99)
+    return np.log(mean / (1 - mean)).astype(np.float32)
+
+
 def joint(first: list, second: list) -> Weights:
     """Name the arrays of an encoder and a decoder, each [W, b, W, b], heads side by side."""
     W1, b1, W2, b2 = map(np.asarray, first)
@@ -151,6 +158,7 @@ def _torch_bodies(job: Job) -> tuple[Any, Any]:
     n_features = job.pixels.shape[1]
     first, second = linear(n_features, job.hidden), linear(job.hidden, 2 * job.latent_dim, heads=2)
     third, fourth = linear(job.latent_dim, job.hidden), linear(job.hidden, n_features)
+    fourth.bias.data = torch.from_numpy(first_logits(job.pixels))
     return nn.Sequential(first, nn.Tanh(), second), nn.Sequential(third, nn.Tanh(), fourth)
 
 
@@ -221,7 +229,7 @@ def train_keras(job: Job, after_epoch: AfterEpoch) -> Weights:
     from keras import ops
 
     keras.utils.set_random_seed(job.seed)
-    n_features = job.pixels.shape[1]
+    n_features, bias = job.pixels.shape[1], first_logits(job.pixels)
 
     class KerasVAE(keras.Model):
         def __init__(self) -> None:
@@ -235,7 +243,7 @@ def train_keras(job: Job, after_epoch: AfterEpoch) -> Weights:
             self.decoder = keras.Sequential(
                 [
                     keras.layers.Dense(job.hidden, activation="tanh"),
-                    keras.layers.Dense(n_features),
+                    keras.layers.Dense(n_features, bias_initializer=lambda *_, **__: bias),
                 ]
             )
             self.noise = keras.random.SeedGenerator(job.seed)

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -103,7 +103,7 @@ def _number(value: float) -> str:
 
 def publish(
     name: str,
-    tables: dict[str, Sequence[Row]],
+    tables: Mapping[str, Sequence[Row]],
     *,
     settings: Row,
     details: Row,
