@@ -193,7 +193,7 @@ def test_the_checker_catches(path, source, expected):
         ("data/columns.py", "from aevb.models import likelihoods"),
         ("persistence.py", "from aevb import __version__\nopen('x')"),
         ("vae.py", "def plot(self):\n    from aevb.plotting import manifold"),
-        ("cli.py", "from aevb import plotting, vae\nprint('x')"),
+        ("cli/demo.py", "from aevb import plotting, vae\nprint('x')"),
     ],
 )
 def test_the_checker_allows(path, source):

@@ -1,0 +1,327 @@
+"""The commands of ``aevb``. Everything heavy is imported inside them, so that ``--help`` is quick.
+
+Exit codes: 0 done, 1 a mistake in the data or parameters, 2 in the usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from aevb.errors import DivergenceError
+
+_CHUNK = 512  # cases scored between two moves of the progress bar
+_FORMATS = ".npy, .npz, .csv, .parquet, .idx or .idx.gz"
+
+
+class _Commands(TyperGroup):
+    """Turns what users can get wrong into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError:
+                raise
+            except (ValueError, OSError, ImportError, DivergenceError) as error:
+                _say("Error:", typer.colors.RED, str(error))
+                raise typer.Exit(1) from error
+            except KeyboardInterrupt as error:
+                _say("Interrupted.", typer.colors.YELLOW)
+                raise typer.Exit(130) from error
+
+
+def _say(what: str, colour: str, message: str = "") -> None:
+    typer.echo(f"{typer.style(what, fg=colour, bold=True)} {message}".rstrip(), err=True)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    _say("Warning:", typer.colors.YELLOW, str(message))
+
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_examples(
+        "aevb demo",
+        "aevb fit data.csv --latent-dim 2 -o model.aevb",
+        "aevb encode model.aevb data.csv -o latent.csv",
+        "aevb sample model.aevb -n 64 -o new.npy",
+    ),
+)
+
+Model = Annotated[
+    Path, typer.Argument(help="Model file, from [bold]aevb fit[/bold].", show_default=False)
+]
+Data = Annotated[
+    Path,
+    typer.Argument(help=f"Cases, one per row: {_FORMATS}.", show_default=False),
+]
+ModelOut = Annotated[
+    Path, typer.Option("--output", "-o", help="Model file to write.", show_default=False)
+]
+Out = Annotated[
+    Path,
+    typer.Option("--output", "-o", help=f"File to write: {_FORMATS}.", show_default=False),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from aevb import __version__
+
+        typer.echo(f"aevb {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _aevb(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Auto-Encoding Variational Bayes: fit a variational auto-encoder to your data, and use it."""
+
+
+@app.command(
+    epilog=_examples(
+        "aevb fit data.csv -o model.aevb",
+        "aevb fit images.idx.gz --latent-dim 20 --epochs 50 --seed 1 -o model.aevb",
+        "aevb fit data.parquet --hidden 200,100 --validation-fraction 0.1 --patience 20 "
+        "-o model.aevb",
+    )
+)
+def fit(
+    data: Data,
+    output: ModelOut,
+    latent_dim: Annotated[int, typer.Option(help="Number of latent dimensions.")] = 2,
+    likelihood: Annotated[
+        str, typer.Option(help="Decoder p(x|z): auto, bernoulli or gaussian.")
+    ] = "auto",
+    hidden: Annotated[
+        str, typer.Option(help="Units of the encoder's hidden layers; '' makes it linear.")
+    ] = "500",
+    activation: Annotated[str, typer.Option(help="Of the hidden layers: tanh, relu, ...")] = "tanh",
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data.", show_default="by their size")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Step size.", show_default="the optimizer's")
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="An Optax optimizer.")] = "adamax",
+    batch_size: Annotated[int, typer.Option(help="Cases per step.")] = 100,
+    validation_fraction: Annotated[
+        float, typer.Option(help="Share of the cases to hold out and compute the ELBO of.")
+    ] = 0.0,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many epochs without gain, and keep the best epoch."),
+    ] = None,
+    weight_prior: Annotated[
+        float | None,
+        typer.Option(help="Standard deviation of a normal prior over weights.", show_default="no"),
+    ] = None,
+    bound: Annotated[str, typer.Option(help="Estimator of the bound: auto, A or B.")] = "auto",
+    n_draws: Annotated[int, typer.Option(help="Draws of z per case and step.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed and data give the same model.")] = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a variational auto-encoder to the rows of a file.
+
+    Says what was fitted, how well, and which latent dimensions are in use.
+    Interrupted by Ctrl-C, it keeps the model of the last complete epoch.
+    """
+    from aevb.data.files import check_target, read_rows
+
+    layers = _layers(hidden)
+    check_target(output, overwrite=force)
+    rows = read_rows(data)
+
+    from aevb.cli import report
+    from aevb.vae import VAE
+
+    vae = VAE(
+        latent_dim,
+        likelihood=likelihood,
+        hidden=layers,
+        activation=activation,
+        epochs="auto" if epochs is None else epochs,
+        learning_rate="auto" if learning_rate is None else learning_rate,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        validation_fraction=validation_fraction,
+        patience=patience,
+        weight_prior=weight_prior,
+        bound=bound,
+        n_draws=n_draws,
+        random_state=seed,
+        verbose=False if quiet else "auto",
+    )
+    try:
+        vae.fit(rows)
+    except (KeyboardInterrupt, DivergenceError):
+        if hasattr(vae, "model_"):
+            vae.save(output)
+            _say("Kept:", typer.colors.YELLOW, f"epoch {vae.n_epochs_}'s model, in {output}")
+        raise
+    vae.save(output)
+    if not quiet:
+        report.show_fit(vae, rows)
+        typer.echo(f"The model is in {output}")
+
+
+@app.command(epilog=_examples("aevb encode model.aevb data.csv -o latent.csv"))
+def encode(model: Model, data: Data, output: Out, force: Force = False) -> None:
+    """Map cases to their latent representation, the mean of q(z|x)."""
+    from aevb.data.files import write_rows
+
+    vae, rows = _prepare(model, data, output, force)
+    write_rows(output, vae.transform(rows), vae.get_feature_names_out(), overwrite=force)
+
+
+@app.command(epilog=_examples("aevb reconstruct model.aevb data.csv -o out.npy"))
+def reconstruct(model: Model, data: Data, output: Out, force: Force = False) -> None:
+    """Map cases to their nearest representation, the mean of p(x|z) at the mean of q(z|x)."""
+    from aevb.data.files import write_rows
+
+    vae, rows = _prepare(model, data, output, force)
+    columns = getattr(vae, "feature_names_in_", None)
+    write_rows(output, vae.reconstruct(rows), columns, overwrite=force)
+
+
+@app.command(
+    epilog=_examples(
+        "aevb sample model.aevb -n 64 -o new.npy", "aevb sample model.aevb -n 64 --mean -o new.csv"
+    )
+)
+def sample(
+    model: Model,
+    output: Out,
+    number: Annotated[int, typer.Option("--number", "-n", help="Number of new cases.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Seed.", show_default="the model's")] = None,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="Write means of p(x|z) instead of draws from it.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Generate new cases: z ~ p(z), then x ~ p(x|z)."""
+    from aevb.data.files import write_rows
+
+    vae, _ = _prepare(model, None, output, force)
+    new = vae.sample(number, random_state=seed, mean=mean)
+    write_rows(output, new, getattr(vae, "feature_names_in_", None), overwrite=force)
+
+
+@app.command(
+    epilog=_examples(
+        "aevb evaluate model.aevb test.csv",
+        "aevb evaluate model.aevb test.csv --n-draws 5000 -o scores.csv",
+    )
+)
+def evaluate(
+    model: Model,
+    data: Data,
+    n_draws: Annotated[int, typer.Option(help="Importance samples per case.")] = 1000,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File for the two numbers of each case."),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Say how likely the model finds some cases: ELBO and importance-sampled log-likelihood."""
+    vae, rows = _prepare(model, data, output, force)
+
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import track
+
+    from aevb.cli import report
+    from aevb.data.files import write_rows
+
+    stderr = Console(stderr=True)
+    elbo, log_likelihood = [], []
+    starts = range(0, len(rows), _CHUNK)
+    for start in track(
+        starts, "Scoring", console=stderr, transient=True, disable=not stderr.is_terminal
+    ):
+        some = rows[start : start + _CHUNK]
+        elbo.append(vae.elbo(some))
+        log_likelihood.append(vae.log_likelihood(some, n_draws))
+    scores = {
+        "elbo": np.concatenate(elbo),
+        "log_likelihood": np.concatenate(log_likelihood),
+    }
+    report.show_scores(vae, rows, {f"{len(rows)} cases": scores}, n_draws)
+    if output is not None:
+        table = np.column_stack(list(scores.values()))
+        write_rows(output, table, list(scores), overwrite=force)
+        typer.echo(f"The numbers of each case are in {output}")
+
+
+@app.command(epilog=_examples("aevb demo", "aevb demo --output digits --epochs 100"))
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
+        "aevb-demo"
+    ),
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data.", show_default="by their size")
+    ] = None,
+) -> None:
+    """Fit handwritten digits, and show what comes of it: a table, a model file and pictures.
+
+    The digits come with scikit-learn. Results of an earlier run in the same folder are replaced.
+    """
+    from aevb.cli.demo import run
+
+    run(output, epochs)
+
+
+def _layers(hidden: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(units) for units in hidden.split(",")) if hidden.strip() else ()
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"expected whole numbers separated by commas, such as 500,500; got {hidden!r}.",
+            param_hint="--hidden",
+        ) from error
+
+
+def _prepare(model: Path, data: Path | None, output: Path | None, force: bool) -> Any:
+    """Check the output before anything else; return the model and the cases."""
+    from aevb.data.files import check_rows_target, read_rows
+
+    if output is not None:
+        check_rows_target(output, overwrite=force)
+
+    from aevb.vae import VAE
+
+    vae = VAE.load(model)
+    return vae, None if data is None else read_rows(data)
+
+
+def main() -> None:
+    """Run the ``aevb`` command."""
+    app()

@@ -1,0 +1,89 @@
+"""What the commands say about a fitted model, every number under its own name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+UNUSED = 0.1  # nats: a latent dimension with less carries next to nothing about the data
+
+
+def meaning(vae: Any, X: Any) -> tuple[str, str]:
+    """Return what the model's bounds and log-likelihoods of `X` are, and what to heed."""
+    if vae.likelihood_.name != "bernoulli":
+        return "Log-density log p(x)", "A density depends on the units of the data."
+    values, white = np.asarray(X), vae.likelihood_.white(vae.feature_dtype_)
+    if ((values > 0) & (values < white)).any():
+        return (
+            "Expected log-likelihood under stochastic binarisation (gray levels)",
+            "A gray level counts as the probability of white: not comparable with binarised data.",
+        )
+    return "Log-likelihood log p(x)", "The data are binary."
+
+
+def show_scores(
+    vae: Any, X: Any, parts: Mapping[str, Mapping[str, np.ndarray]], n_draws: int
+) -> None:
+    """Print the mean bound and log-likelihood of some parts of the data, with standard errors."""
+    quantity, note = meaning(vae, X)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(f"nats per {_case(vae)}")
+    for part in parts:
+        table.add_column(part, justify="right", no_wrap=True)
+    rows = {"elbo": "ELBO", "log_likelihood": f"importance-sampled, {n_draws} draws"}
+    for key, name in rows.items():
+        table.add_row(name, *(_mean(scores[key]) for scores in parts.values()))
+    note = (
+        f"Mean ± standard error over {_case(vae)}s; higher is better. Both lie below it on "
+        f"average, the importance-sampled one closer, and rising with the draws. {note}"
+    )
+    _print(quantity, table, note)
+
+
+def show_fit(vae: Any, X: Any) -> None:
+    """Print what was fitted, how well, and which latent dimensions are in use."""
+    history = vae.history_
+    stopping = history.get("validation_elbo", history["elbo"])
+    kept = int(np.argmax(stopping)) if vae.patience is not None else vae.n_epochs_ - 1
+    epochs = f"{vae.n_epochs_} in {sum(history['seconds']):.1f} s"
+    if kept < vae.n_epochs_ - 1:
+        epochs += f"; the model of epoch {kept + 1}, the best, is kept"
+    shape = " × ".join(str(size) for size in vae.feature_shape_)
+    quantity, note = meaning(vae, X)
+    chosen = " (chosen for these data)" if vae.likelihood == "auto" else ""
+    nats = np.sort(vae.explained_nats_)[::-1]
+    unused = int((nats < UNUSED).sum())
+    unit = f"nats per {_case(vae)}"
+
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table.add_row("data", f"{len(X)} {_case(vae)}s of {shape} values")
+    table.add_row("likelihood", f"{vae.likelihood_.name}{chosen}")
+    table.add_row("epochs", epochs)
+    table.add_row("ELBO, training", f"{history['elbo'][kept]:.2f} {unit}, mean over the epoch")
+    if "validation_elbo" in history:
+        table.add_row("ELBO, held out", f"{history['validation_elbo'][kept]:.2f} {unit}")
+    table.add_row("KL by latent dimension", ", ".join(f"{n:.2f}" for n in nats) + f" {unit}")
+    table.add_row("unused dimensions", f"{unused} of {len(nats)} (KL below {UNUSED} nats)")
+    note = f"The ELBO is a lower bound on the {quantity[0].lower()}{quantity[1:]}. {note}"
+    _print("A variational auto-encoder is fitted", table, note)
+
+
+def _print(title: str, table: Table, note: str) -> None:
+    console = Console(highlight=False)
+    console.print(f"\n[bold]{title}[/bold]", table, note, "")
+
+
+def _case(vae: Any) -> str:
+    return "image" if len(vae.feature_shape_) > 1 else "case"
+
+
+def _mean(values: np.ndarray) -> str:
+    mean = np.mean(values, dtype=np.float64)
+    if len(values) < 2:
+        return f"{mean:.2f}"
+    return f"{mean:.2f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.2f}"
