@@ -23,26 +23,30 @@ from jax import Array
 from aevb.errors import choose
 from aevb.models.base import Frozen
 from aevb.models.networks import Linear
-from aevb.probability.distributions import GrayBernoulli
+from aevb.probability.distributions import GrayBernoulli, Reshaped
 
 MIN_LOG_SCALE = -6.0  # of standardised data: a density over continuous x has no upper bound
 
 
 class Standardise(eqx.Module):
-    """Affine map to the scale on which the networks work: ``(x - shift) / scale``."""
+    """Affine map to the scale on which the networks work: ``(x - shift) / scale``.
+
+    Shift and scale are numbers, or vectors with an entry for each entry of the flattened datum.
+    """
 
     constants: Frozen
 
     def __init__(self, shift: Any, scale: Any):
-        self.constants = Frozen((jnp.asarray(shift, jnp.float32), jnp.asarray(scale, jnp.float32)))
+        flat = [jnp.asarray(array, jnp.float32) for array in (shift, scale)]
+        self.constants = Frozen(tuple(array.ravel() if array.ndim else array for array in flat))
 
     def __call__(self, x: Array) -> Array:
         """Scale one datum."""
         shift, scale = self.constants.value
-        return (x - shift) / scale
+        return jnp.reshape((jnp.ravel(x) - shift) * (1 / scale), jnp.shape(x))
 
     def undo(self, x: Array) -> Array:
-        """Return to the data's own units."""
+        """Return a flat datum to the data's own units."""
         shift, scale = self.constants.value
         return x * scale + shift
 
@@ -63,52 +67,53 @@ class Measured(NamedTuple):
 
 
 class Location(eqx.Module):
-    """First parameter of p(x|z) for each entry of x, from the decoder's features.
+    """One parameter of p(x|z) for each entry of the flattened x, from the decoder's features.
 
     Features in the form of a vector pass an affine map to the size of x; features that already
     have the (two- or three-dimensional) shape of x are taken as they are.
     """
 
     linear: Linear | None
-    shape: tuple[int, ...] = eqx.field(static=True)
 
-    def __init__(
-        self, features: tuple[int, ...], shape: tuple[int, ...], start: Any = 0.0, *, key: Array
-    ):
-        self.shape = shape
-        if len(features) > 1:
-            self.linear = None
-        else:
-            linear = Linear(features[0], math.prod(shape), key=key)
-            bias = jnp.broadcast_to(jnp.asarray(start, jnp.float32), shape).ravel()
+    def __init__(self, features: tuple[int, ...], size: int, start: Any = 0.0, *, key: Array):
+        self.linear = None
+        if len(features) == 1:
+            linear = Linear(features[0], size, key=key)
+            bias = jnp.broadcast_to(jnp.ravel(jnp.asarray(start, jnp.float32)), size)
             self.linear = eqx.tree_at(lambda linear: linear.bias, linear, bias)
 
     def __call__(self, h: Array) -> Array:
-        """Return an array of the shape of x."""
-        return h if self.linear is None else self.linear(h).reshape(self.shape)
+        """Return a vector with an entry for each entry of x."""
+        return jnp.ravel(h) if self.linear is None else self.linear(h)
+
+
+def _show(flat: dist.Distribution, shape: tuple[int, ...]) -> dist.Distribution:
+    flat = flat.to_event(1)
+    return flat if len(shape) == 1 else Reshaped(flat, shape)
 
 
 class BernoulliHead(eqx.Module):
     """p(x|z) = Bernoulli(sigmoid(location)), appendix C.1; gray levels as `GrayBernoulli` says."""
 
     location: Location
+    shape: tuple[int, ...] = eqx.field(static=True)
     white: float = eqx.field(static=True)
 
     def __call__(self, h: Array) -> dist.Distribution:
         """Return p(x|z) for the features of one latent."""
-        logits = self.location(h)
-        return GrayBernoulli(logits, self.white).to_event(logits.ndim)
+        return _show(GrayBernoulli(self.location(h), self.white), self.shape)
 
 
 class GaussianHead(eqx.Module):
     """p(x|z) = N(location, scale²) on standardised data, carried back to the data's units.
 
-    `log_scale` is an array shared by all data (learned, or frozen), or a map from features.
+    `log_scale` is a vector shared by all data (learned, or frozen), or a map from features.
     """
 
     location: Location
     log_scale: Any
     standardise: Standardise
+    shape: tuple[int, ...] = eqx.field(static=True)
 
     def __call__(self, h: Array) -> dist.Distribution:
         """Return p(x|z) for the features of one latent."""
@@ -120,7 +125,7 @@ class GaussianHead(eqx.Module):
             raw = self.log_scale(h) if isinstance(self.log_scale, Location) else self.log_scale
             log_scale = MIN_LOG_SCALE + jax.nn.softplus(raw - MIN_LOG_SCALE)
             scale = unit * jnp.exp(log_scale)
-        return dist.Normal(mean, scale).to_event(mean.ndim)
+        return _show(dist.Normal(mean, scale), self.shape)
 
 
 @dataclass(frozen=True)
@@ -197,8 +202,8 @@ class Bernoulli(Likelihood):
         return Measured(Standardise(0.0, white), np.log(mean / (1 - mean)).astype(np.float32))
 
     def head(self, features, shape, measured, dtype, *, key):  # noqa: D102
-        location = Location(features, shape, measured.start, key=key)
-        return BernoulliHead(location, self.white(dtype))
+        location = Location(features, math.prod(shape), measured.start, key=key)
+        return BernoulliHead(location, shape, self.white(dtype))
 
 
 @dataclass(frozen=True)
@@ -249,20 +254,20 @@ class Gaussian(Likelihood):
 
     def head(self, features, shape, measured, dtype, *, key):  # noqa: D102
         key_location, key_scale = jax.random.split(key)
-        location = Location(features, shape, key=key_location)
+        location = Location(features, math.prod(shape), key=key_location)
         log_scale: Any
         if self.scale == "learned":
-            log_scale = jnp.zeros(shape)
+            log_scale = jnp.zeros(math.prod(shape))
         elif self.scale == "per-datapoint":
             if len(features) > 1:
                 raise ValueError(
                     "Expected a `decoder` that returns a vector of features for "
                     f"Gaussian(scale='per-datapoint'); got an output of shape {features}."
                 )
-            log_scale = Location(features, shape, key=key_scale)
+            log_scale = Location(features, math.prod(shape), key=key_scale)
         else:
             log_scale = Frozen(jnp.asarray(self.scale, jnp.float32))
-        return GaussianHead(location, log_scale, measured.standardise)
+        return GaussianHead(location, log_scale, measured.standardise, shape)
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}

@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class Linear(eqx.Module):
-    """Affine map ``weight @ x + bias``, Glorot-uniform weights, zero bias.
+    """Affine map ``x @ weight.T + bias``, Glorot-uniform weights, zero bias.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Linear(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """Map one vector."""
-        return self.weight @ x + self.bias
+        return x @ self.weight.T + self.bias  # in this order, batch axes come out in front
 
 
 class MLP(eqx.Module):

@@ -15,7 +15,7 @@ from numpyro.distributions.util import validate_sample
 
 @jax.custom_jvp
 def _bernoulli_log_prob(logits: Array, x: Array) -> Array:
-    return x * logits - jax.nn.relu(logits) - jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    return x * logits - jnp.maximum(logits, 0) - jnp.log1p(jnp.exp(-jnp.abs(logits)))
 
 
 @_bernoulli_log_prob.defjvp
@@ -75,7 +75,7 @@ class GrayBernoulli(Distribution):
     @validate_sample
     def log_prob(self, value: Array) -> Array:
         """Return E log p(b) over b ~ Bernoulli(`value`), nats."""
-        return _bernoulli_log_prob(self.logits, value / self.white)
+        return _bernoulli_log_prob(self.logits, value * (1 / self.white))
 
     @property
     def mean(self) -> Array:
@@ -87,6 +87,69 @@ class GrayBernoulli(Distribution):
         """Variance, in the data's units squared."""
         y = jax.nn.sigmoid(self.logits)
         return self.white**2 * y * (1 - y)
+
+
+class Reshaped(Distribution):
+    """A distribution over vectors, seen as one over arrays of another shape.
+
+    Elementwise work stays on the vector: rows of 28 pixels fill a processor's registers badly.
+
+    Parameters
+    ----------
+    base : Distribution
+        A distribution with one event dimension.
+    event_shape : tuple of int
+        The shape to show, of the same size.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, numpyro.distributions as dist
+    >>> image = Reshaped(dist.Normal(jnp.zeros(6), 1.0).to_event(1), (2, 3))
+    >>> image.mean.shape, image.log_prob(jnp.zeros((2, 3))).shape
+    ((2, 3), ())
+    """
+
+    arg_constraints: ClassVar[dict] = {}
+    pytree_data_fields = ("base",)
+
+    def __init__(
+        self,
+        base: Distribution,
+        event_shape: tuple[int, ...],
+        *,
+        validate_args: bool | None = None,
+    ):
+        self.base = base
+        super().__init__(base.batch_shape, tuple(event_shape), validate_args=validate_args)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The support of an entry."""
+        support = self.base.support
+        entry = getattr(support, "base_constraint", support)
+        return constraints.independent(entry, len(self.event_shape))
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw arrays."""
+        return self._show(self.base.sample(key, sample_shape))
+
+    def log_prob(self, value: Array) -> Array:
+        """Return the log-density of arrays, nats."""
+        batch = jnp.shape(value)[: jnp.ndim(value) - len(self.event_shape)]
+        return self.base.log_prob(jnp.reshape(value, batch + self.base.event_shape))
+
+    @property
+    def mean(self) -> Array:
+        """Expectation of each entry."""
+        return self._show(self.base.mean)
+
+    @property
+    def variance(self) -> Array:
+        """Variance of each entry."""
+        return self._show(self.base.variance)
+
+    def _show(self, vectors: Array) -> Array:
+        return jnp.reshape(vectors, jnp.shape(vectors)[:-1] + self.event_shape)
 
 
 class Batched(eqx.Module):
