@@ -75,7 +75,8 @@ def show_fit(vae: Any, X: Any) -> None:
 
 def _print(title: str, table: Table, note: str) -> None:
     console = Console(highlight=False)
-    console.print(f"\n[bold]{title}[/bold]", table, note, "")
+    for part in ("", f"[bold]{title}[/bold]", table, note, ""):
+        console.print(part)
 
 
 def _case(vae: Any) -> str:
