@@ -135,7 +135,7 @@ def evaluate_chunk(
     state: TrainState, chunk: Any, objective: Callable, batch_size: int
 ) -> dict[str, Array]:
     """Sum the objective's metrics over a chunk, without training; the same draws every time."""
-    key = jax.random.fold_in(state.key, -1)
+    key = jax.random.fold_in(state.key, 2**31)  # between the keys of rows and those of steps
 
     def body(i: Any, totals: dict) -> dict:
         batch = batch_at(chunk, i, batch_size, key, i)
