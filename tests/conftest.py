@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 import pytest
 from jax import Array
 
-from aevb import LatentVariableModel
+from aevb import Frozen, LatentVariableModel
 
 
 @pytest.fixture
@@ -85,3 +85,35 @@ class LinearGaussian(LatentVariableModel):
 def linear_gaussian() -> type[LinearGaussian]:
     """The class of linear-Gaussian models."""
     return LinearGaussian
+
+
+class Line(LatentVariableModel):
+    """z ~ N(0, 1), x ~ N(weight z + shift, I): small, with a constant and a count in it."""
+
+    weight: jax.Array
+    shift: jax.Array
+    encoder: jax.Array
+    constant: Frozen
+    count: jax.Array
+
+    def prior(self):
+        return dist.Normal(jnp.zeros(1), 1.0).to_event(1)
+
+    def likelihood(self, z):
+        mean = self.weight @ z + self.shift * self.constant.value
+        return dist.Normal(mean, 1.0).to_event(1)
+
+    def posterior(self, x):
+        return dist.Normal(self.encoder @ x, 0.7).to_event(1)
+
+
+@pytest.fixture(scope="session")
+def line() -> Callable[..., Line]:
+    """A function that makes a small model for rows of three numbers, from a seed."""
+
+    def make(seed: int = 0) -> Line:
+        rng = np.random.default_rng(seed)
+        arrays = [rng.normal(size=shape).astype(np.float32) for shape in [(3, 1), 3, (1, 3)]]
+        return Line(*map(jnp.asarray, arrays), Frozen(jnp.ones(3)), jnp.array(7))
+
+    return make

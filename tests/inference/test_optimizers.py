@@ -1,0 +1,41 @@
+"""Optimizers have Optax's names; every one of them trains."""
+
+import numpy as np
+import optax
+import pytest
+
+import aevb
+from aevb.inference.optimizers import make_optimizer
+
+DATA = np.random.default_rng(5).normal(size=(23, 3)).astype(np.float32)
+
+
+def _takes_name(name):
+    try:
+        make_optimizer(name, 1e-3)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+NAMES = [name for name in dir(optax) if _takes_name(name)]
+
+
+def test_the_usual_optimizers_have_names():
+    usual = {"adagrad", "adam", "adamax", "adamw", "lion", "rmsprop", "sgd", "yogi"}
+    assert usual <= set(NAMES)
+
+
+@pytest.mark.xfail(
+    reason="Optax makes these by functools.partial, which is no function", strict=True
+)
+def test_nesterovs_adam_has_a_name():
+    assert {"nadam", "nadamw"} <= set(NAMES)
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # by Optax, in its time
+@pytest.mark.parametrize("name", NAMES)
+def test_optimizer_of_every_name_takes_a_step(line, name):
+    result = aevb.train(line(), DATA, optimizer=name, batch_size=5, epochs=1)
+    assert np.isfinite(result.history["elbo"]).all()
+    assert (result.model.weight != line().weight).any()

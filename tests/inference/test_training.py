@@ -1,0 +1,255 @@
+"""Algorithm 1: the compiled loop does what a loop written by hand does, and nothing else."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import optax
+import pytest
+
+import aevb
+from aevb import LatentVariableModel
+from aevb.inference.sgvb import SGVB, sgvb
+
+DATA = np.random.default_rng(5).normal(size=(23, 3)).astype(np.float32) + 1
+OPTIONS = {"learning_rate": 0.01, "batch_size": 5, "epochs": 2, "key": 3}
+
+
+def assert_same(one, other, **tolerance):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        if tolerance:
+            np.testing.assert_allclose(a, b, **tolerance)
+        else:
+            np.testing.assert_array_equal(a, b)
+
+
+class Recorder:
+    """An objective that writes down every batch it is run on."""
+
+    def __init__(self, objective=SGVB("A", 2)):  # noqa: B008
+        self.objective = objective
+        self.batches = []
+
+    def __call__(self, model, batch, key, state):
+        keys = jax.random.key_data(batch.keys)
+        jax.debug.callback(self.write, batch.x, batch.weight, keys, ordered=True)
+        return self.objective(model, batch, key, state)
+
+    def write(self, x, weight, keys):
+        real = np.asarray(weight) == 1
+        assert set(np.asarray(weight)) <= {0.0, 1.0}
+        self.batches.append((np.asarray(x)[real], np.asarray(keys)[real]))
+
+
+OPTIMIZERS = {
+    "sgd": ({"optimizer": "sgd"}, optax.sgd(0.01)),
+    "adam by name": ({"optimizer": "adam"}, optax.adam(0.01)),
+    "adam as object": (
+        {"optimizer": optax.adam(0.01), "learning_rate": "auto"},
+        optax.adam(0.01),
+    ),
+    "adamax on a schedule": (
+        {"optimizer": "adamax", "learning_rate": optax.linear_schedule(0.02, 0.0, 10)},
+        optax.adamax(optax.linear_schedule(0.02, 0.0, 10)),
+    ),
+    "chained": (
+        {
+            "optimizer": optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)),
+            "learning_rate": "auto",
+        },
+        optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size"), [*((name, 5) for name in OPTIMIZERS), ("sgd", 23), ("sgd", 1000)]
+)
+def test_equals_the_loop_by_hand(line, name, batch_size):
+    options, optimizer = OPTIMIZERS[name]
+    recorder = Recorder()
+    options = {**OPTIONS, **options, "batch_size": batch_size}
+    result = aevb.train(line(), DATA, objective=recorder, **options)
+    jax.effects_barrier()
+
+    @eqx.filter_jit
+    def gradient(parameters, rest, x, keys):
+        def loss(parameters):
+            model = eqx.combine(parameters, rest)
+            draws = jax.random.wrap_key_data(keys)
+            each = jax.vmap(lambda x, key: sgvb(model, x, key, bound="A", n_draws=2))
+            return -jnp.sum(each(x, draws)) / len(x)
+
+        return jax.value_and_grad(loss)(parameters)
+
+    model = line()
+    moving = eqx.tree_at(lambda m: (m.constant, m.count), model, (None, None))
+    constant = eqx.tree_at(lambda m: (m.weight, m.shift, m.encoder), model, (None, None, None))
+    state = optimizer.init(moving)
+    bounds = []
+    for x, keys in recorder.batches:
+        loss, slope = gradient(moving, constant, x, keys)
+        updates, state = optimizer.update(slope, state, moving)
+        moving = optax.apply_updates(moving, updates)
+        bounds.append(-float(loss) * len(x))
+    assert_same(result.model, eqx.combine(moving, constant), rtol=2e-5, atol=1e-6)
+    per_epoch = np.array(bounds).reshape(2, -1).sum(axis=1) / len(DATA)
+    np.testing.assert_allclose(result.history["elbo"], per_epoch, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 23, 24, 1000])
+def test_every_row_is_visited_once_per_epoch_in_a_new_order(line, batch_size):
+    recorder = Recorder()
+    aevb.train(line(), DATA, objective=recorder, **{**OPTIONS, "batch_size": batch_size})
+    jax.effects_barrier()
+    per_epoch = -(-len(DATA) // batch_size)
+    assert len(recorder.batches) == 2 * per_epoch
+    sizes = [len(x) for x, _ in recorder.batches]
+    assert sizes[:per_epoch] == [batch_size] * (len(DATA) // batch_size) + [
+        rest for rest in [len(DATA) % batch_size] if rest
+    ]
+    order = np.argsort(DATA[:, 0])
+    epochs = [
+        np.concatenate([x for x, _ in recorder.batches[start : start + per_epoch]])
+        for start in (0, per_epoch)
+    ]
+    for epoch in epochs:
+        np.testing.assert_array_equal(epoch[np.argsort(epoch[:, 0])], DATA[order])
+    assert not np.array_equal(*epochs)
+    keys = np.concatenate([keys for _, keys in recorder.batches])
+    assert len(np.unique(keys, axis=0)) == 2 * len(DATA)  # every row, every time: its own noise
+
+
+def test_jit_equals_eager(line):
+    options = {**OPTIONS, "optimizer": "sgd", "epochs": 1}
+    compiled = aevb.train(line(), DATA[:7], **options)
+    with jax.disable_jit():
+        eager = aevb.train(line(), DATA[:7], **options)
+    assert_same(compiled.model, eager.model, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(compiled.history["elbo"], eager.history["elbo"], rtol=1e-5)
+
+
+def test_frozen_parts_and_integers_do_not_move(line):
+    model = aevb.train(line(), DATA, **OPTIONS, weight_prior=1.0).model
+    np.testing.assert_array_equal(model.constant.value, 1.0)
+    assert int(model.count) == 7
+    assert (model.weight != line().weight).all()
+
+
+def test_weight_prior_pulls_each_step_by_its_gradient_over_the_number_of_rows(line):
+    scale, rate = 0.5, 0.1
+    options = {**OPTIONS, "optimizer": "sgd", "learning_rate": rate, "epochs": 1}
+    start = line()
+    plain = aevb.train(start, DATA, **{**options, "batch_size": 23}).model
+    pulled = aevb.train(start, DATA, **{**options, "batch_size": 23}, weight_prior=scale).model
+    for name in ("weight", "encoder"):
+        pull = getattr(pulled, name) - getattr(plain, name)
+        expected = -rate * getattr(start, name) / scale**2 / len(DATA)
+        np.testing.assert_allclose(pull, expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_array_equal(pulled.shift, plain.shift)
+
+
+def test_printed_elbo_leaves_out_the_weight_prior(line):
+    options = {**OPTIONS, "learning_rate": 1e-12, "optimizer": "sgd"}
+    plain = aevb.train(line(), DATA, **options).history
+    with_prior = aevb.train(line(), DATA, **options, weight_prior=0.01).history
+    np.testing.assert_allclose(with_prior["elbo"], plain["elbo"], rtol=1e-5)
+
+
+# The same again, and compiled once.
+
+
+def test_the_same_seed_gives_the_same_model_bit_by_bit(line):
+    one, same, other = (aevb.train(line(), DATA, **{**OPTIONS, "key": key}) for key in (3, 3, 4))
+    assert_same(one.model, same.model)
+    assert one.history["elbo"] == same.history["elbo"]
+    assert (one.model.weight != other.model.weight).all()
+    typed = aevb.train(line(), DATA, **{**OPTIONS, "key": jax.random.key(3)})
+    assert_same(one.model, typed.model)
+
+
+class Counting:
+    """An objective that counts how often it is traced."""
+
+    def __init__(self):
+        self.traces = 0
+
+    def __call__(self, model, batch, key, state):
+        self.traces += 1
+        return SGVB()(model, batch, key, state)
+
+
+def test_nothing_is_traced_again_that_has_been_compiled(line):
+    counting = Counting()
+    options = {**OPTIONS, "objective": counting}
+    aevb.train(line(), DATA, **{**options, "epochs": 1})
+    first = counting.traces
+    assert first > 0
+    for name, change in {
+        "more epochs": {"epochs": 4},
+        "another learning rate": {"learning_rate": 0.5},
+        "the automatic learning rate": {"learning_rate": "auto"},
+        "another seed": {"key": 4},
+    }.items():
+        aevb.train(line(), DATA, **{**options, **change})
+        assert counting.traces == first, name
+    aevb.train(line(1), DATA[:22], **options)  # 21 to 22 rows: the same bucket of 22
+    within_bucket = counting.traces
+    aevb.train(line(1), DATA[:21], **options)
+    assert counting.traces == within_bucket
+
+
+class Offset(LatentVariableModel):
+    """A datapoint of two named parts, with an offset of its own for one of them."""
+
+    weight: jax.Array
+
+    def prior(self):
+        return dist.Normal(0.0, 1.0)
+
+    def likelihood(self, z, c):
+        return Parts(dist.Normal(z + c, 1.0), dist.Normal(z, 0.5))
+
+    def posterior(self, x, c):
+        return dist.Normal(self.weight * (x["a"] - c + x["b"]), 0.5)
+
+
+class Parts:
+    def __init__(self, a, b):
+        self.a, self.b = a, b
+
+    def log_prob(self, x):
+        return self.a.log_prob(x["a"]) + self.b.log_prob(x["b"])
+
+
+def test_rows_may_be_pytrees_with_a_context():
+    rng = np.random.default_rng(0)
+    z, c = rng.normal(size=200), rng.normal(size=200)
+    data = {"a": z + c + rng.normal(size=200), "b": z + 0.5 * rng.normal(size=200)}
+    data = {name: column.astype(np.float32) for name, column in data.items()}
+    recorder = []
+    aevb.train(
+        Offset(jnp.array(0.0)),
+        data,
+        context=c.astype(np.float32),
+        epochs=60,
+        learning_rate=0.02,
+        callbacks=[lambda epoch: recorder.append(float(epoch.model.weight))],
+    )
+    # E[z|x] = (a - c + 4 b) / 6; the best common weight of a - c and b is what least squares gives.
+    total = data["a"] - c + data["b"]
+    target = (data["a"] - c + 4 * data["b"]) / 6
+    assert abs(recorder[-1] - total @ target / (total @ total)) < 0.02
+
+
+def test_an_objective_of_ones_own_keeps_a_state_and_its_metrics(line):
+    def running_mean(model, batch, key, state):
+        count = jnp.sum(batch.weight)
+        surrogate, metrics, _ = SGVB()(model, batch, key, None)
+        return surrogate, {**metrics, "rows": count, "vector": jnp.ones(2)}, state
+
+    result = aevb.train(line(), DATA, objective=running_mean, **OPTIONS)
+    # Metrics are averaged over rows: batches of 5, 5, 5, 5 and 3.
+    np.testing.assert_allclose(result.history["rows"], (4 * 25 + 9) / 23, rtol=1e-6)
+    np.testing.assert_allclose(result.history["vector"], np.ones((2, 2)), rtol=1e-6)

@@ -1,0 +1,150 @@
+"""`train`: what may go in, when it stops, what comes back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+import pytest
+
+import aevb
+from aevb import DivergenceError
+from aevb.inference.sgvb import SGVB
+
+DATA = np.random.default_rng(5).normal(size=(23, 3)).astype(np.float32) + 1
+OPTIONS = {"learning_rate": 0.01, "batch_size": 5, "epochs": 2, "key": 3}
+
+
+def assert_same(one, other):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"optimizer": "adammax"}, ValueError, r"`optimizer`; got 'adammax'\. Did you mean 'adam"),
+        ({"optimizer": 1}, TypeError, r"optax\.GradientTransformation for `optimizer`; got 1"),
+        ({"learning_rate": 0}, ValueError, r"positive number.* for `learning_rate`; got 0"),
+        ({"learning_rate": "fast"}, ValueError, r"`learning_rate`; got 'fast'"),
+        (
+            {"optimizer": optax.sgd(0.1), "learning_rate": 0.1},
+            ValueError,
+            r"`learning_rate` left at 'auto' beside an optimizer object.*got 0\.1",
+        ),
+        ({"bound": "elbo"}, ValueError, r"'auto', 'A', 'B' for `bound`; got 'elbo'"),
+        ({"n_draws": 0}, ValueError, r"`n_draws`; got 0"),
+        ({"batch_size": 0}, ValueError, r"`batch_size`; got 0"),
+        ({"epochs": 0}, ValueError, r"`epochs`; got 0"),
+        ({"epochs": 1.5}, TypeError, r"`epochs`; got 1\.5"),
+        ({"patience": 0}, ValueError, r"`patience`; got 0"),
+        ({"weight_prior": -1.0}, ValueError, r"`weight_prior`; got -1\.0"),
+    ],
+)
+def test_wrong_arguments_are_named(line, options, error, message):
+    with pytest.raises(error, match=message):
+        aevb.train(line(), DATA, **{**OPTIONS, **options})
+
+
+def test_callbacks_see_every_epoch_and_may_stop(line):
+    seen = []
+
+    def watch(epoch):
+        seen.append((epoch.number, epoch.n_epochs, epoch.metrics["elbo"], epoch.model))
+
+    result = aevb.train(
+        line(),
+        DATA,
+        **{**OPTIONS, "epochs": 9},
+        callbacks=[watch, lambda epoch: epoch.number == 3, watch],
+    )
+    assert [number for number, *_ in seen] == [1, 1, 2, 2, 3, 3]
+    assert {planned for _, planned, *_ in seen} == {9}
+    assert [elbo for *_, elbo, _ in seen[::2]] == result.history["elbo"]
+    assert_same(seen[-1][-1], result.model)
+    assert result.history["epoch"] == [1, 2, 3]
+
+
+STEPS = 5  # per epoch of DATA in batches of 5
+
+
+def rising_then_ruined(step):
+    """Learn for three epochs, then walk away."""
+    return jnp.where(step < 3 * STEPS, 0.01, 0.3)
+
+
+@pytest.mark.parametrize("validation", [None, DATA[:6]], ids=["training bound", "held out"])
+def test_early_stopping_returns_the_best_epochs_model(line, validation):
+    states = []
+    result = aevb.train(
+        line(),
+        DATA,
+        **{**OPTIONS, "epochs": 50, "learning_rate": rising_then_ruined},
+        optimizer="sgd",
+        objective=SGVB("B", 16),
+        validation_data=validation,
+        patience=3,
+        callbacks=[lambda epoch: states.append(epoch.model)],
+    )
+    history = result.history["elbo" if validation is None else "validation_elbo"]
+    best = int(np.argmax(history))
+    assert len(history) == best + 1 + 3 < 50
+    assert_same(result.model, states[best])
+    assert_same(result.state.model, result.model)
+
+
+def test_early_stopping_asks_for_more_than_the_tolerance(line):
+    options = {**OPTIONS, "epochs": 50, "optimizer": "sgd", "learning_rate": 1e-6}
+    result = aevb.train(line(), DATA, **options, tol=5.0)
+    assert len(result.history["epoch"]) == 1 + 10  # `patience` is 10 unless it is said
+
+
+def test_divergence_names_the_epoch_and_what_to_try(line):
+    seen = []
+
+    def exploding(step):
+        return jnp.where(step < 2 * STEPS, 1e-3, 1e30)
+
+    with pytest.raises(DivergenceError) as caught:
+        aevb.train(
+            line(),
+            DATA,
+            **{**OPTIONS, "epochs": 9, "learning_rate": exploding},
+            optimizer="sgd",
+            callbacks=[seen.append],
+        )
+    assert caught.value.epoch == 3
+    assert "in epoch 3 the bound or a parameter became infinite or NaN" in str(caught.value)
+    assert "Try a smaller `learning_rate`" in str(caught.value)
+    assert [epoch.number for epoch in seen] == [1, 2]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(seen[-1].model))
+
+
+def test_data_that_are_not_finite_are_no_fit(line):
+    with pytest.raises(DivergenceError, match=r"in epoch 1 .*no epoch was completed"):
+        aevb.train(line(), np.where(DATA > 2, np.nan, DATA), **OPTIONS)
+
+
+def test_history_has_a_row_per_epoch_that_pandas_reads(line):
+    history = aevb.train(line(), DATA, **OPTIONS, validation_data=DATA[:6]).history
+    frame = pd.DataFrame(history)
+    assert list(frame.columns) == [
+        *("epoch", "elbo", "kl", "reconstruction", "validation_elbo"),
+        *("seconds", "datapoints_per_second"),
+    ]
+    assert list(frame["epoch"]) == [1, 2]
+    assert set(frame.dtypes[1:]) == {np.dtype(float)}
+    np.testing.assert_allclose(frame["elbo"], frame["reconstruction"] - frame["kl"], rtol=1e-5)
+    np.testing.assert_allclose(frame["datapoints_per_second"] * frame["seconds"], len(DATA))
+    assert "validation_elbo" not in aevb.train(line(), DATA, **OPTIONS).history
+
+
+def test_validation_elbo_is_the_bound_of_the_held_out_rows(linear_gaussian):
+    # At the exact posterior estimator A has no noise: the bound is the evidence.
+    model = linear_gaussian.random(3, 2, orthogonal=True).with_best_posterior()
+    model = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), model)
+    options = {**OPTIONS, "optimizer": "sgd", "learning_rate": 1e-12, "bound": "A"}
+    history = aevb.train(model, DATA, **options, validation_data=DATA[:7]).history
+    evidence = np.asarray(model.log_evidence(DATA))
+    np.testing.assert_allclose(history["validation_elbo"], evidence[:7].mean(), rtol=1e-5)
+    np.testing.assert_allclose(history["elbo"], evidence.mean(), rtol=1e-5)
