@@ -2,7 +2,7 @@
 
 All train n-hidden-latent-hidden-n with tanh, in float32, by Adamax (betas 0.9 and 0.999, epsilon
 1e-8) on minibatches reshuffled each epoch, with one draw of z per row, a Bernoulli likelihood on
-gray levels in [0, 1] and the closed-form KL. All start as `VAE` does: weights Glorot-uniform and
+gray levels in [0, 1] and the closed-form KL. All start as `VAE` does: weights uniform within ±1/√inputs and
 biases at zero, but for the last ones, which are the logits of the data's mean. Mean and
 log-variance of q(z|x) come from one joint layer everywhere, which is the faster way. On a GPU all
 products may use TF32, which is JAX's default and is switched on for PyTorch.
@@ -12,6 +12,7 @@ epoch. So an epoch's duration holds all that the contender does per epoch (shuff
 logging, copying the best model), and the first one holds its set-up and its compilation too.
 """
 
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -148,15 +149,13 @@ def _torch_bodies(job: Job) -> tuple[Any, Any]:
     if job.device == "gpu":
         torch.set_float32_matmul_precision("high")  # allows TF32
 
-    def linear(n_in: int, n_out: int, heads: int = 1) -> nn.Linear:
-        layer = nn.Linear(n_in, n_out)
-        for block in layer.weight.detach().chunk(heads):
-            nn.init.xavier_uniform_(block)
+    def linear(n_in: int, n_out: int) -> nn.Linear:
+        layer = nn.Linear(n_in, n_out)  # weights start uniform within ±1/√n_in
         nn.init.zeros_(layer.bias)
         return layer
 
     n_features = job.pixels.shape[1]
-    first, second = linear(n_features, job.hidden), linear(job.hidden, 2 * job.latent_dim, heads=2)
+    first, second = linear(n_features, job.hidden), linear(job.hidden, 2 * job.latent_dim)
     third, fourth = linear(job.latent_dim, job.hidden), linear(job.hidden, n_features)
     fourth.bias.data = torch.from_numpy(first_logits(job.pixels))
     return nn.Sequential(first, nn.Tanh(), second), nn.Sequential(third, nn.Tanh(), fourth)
@@ -234,16 +233,15 @@ def train_keras(job: Job, after_epoch: AfterEpoch) -> Weights:
     class KerasVAE(keras.Model):
         def __init__(self) -> None:
             super().__init__()
+            uniform = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # ±1/√n_in
+            dense = functools.partial(keras.layers.Dense, kernel_initializer=uniform)
             self.encoder = keras.Sequential(
-                [
-                    keras.layers.Dense(job.hidden, activation="tanh"),
-                    keras.layers.Dense(2 * job.latent_dim),
-                ]
+                [dense(job.hidden, activation="tanh"), dense(2 * job.latent_dim)]
             )
             self.decoder = keras.Sequential(
                 [
-                    keras.layers.Dense(job.hidden, activation="tanh"),
-                    keras.layers.Dense(n_features, bias_initializer=lambda *_, **__: bias),
+                    dense(job.hidden, activation="tanh"),
+                    dense(n_features, bias_initializer=lambda *_, **__: bias),
                 ]
             )
             self.noise = keras.random.SeedGenerator(job.seed)

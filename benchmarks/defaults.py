@@ -16,12 +16,14 @@ from collections.abc import Callable
 from statistics import mean
 from typing import Any
 
+import equinox as eqx
+import jax
 import numpy as np
 import report
 import sklearn.datasets
 from sklearn.model_selection import train_test_split
 
-from aevb import VAE, datasets
+from aevb import MLP, VAE, datasets
 from aevb.vae import auto_epochs
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -75,10 +77,11 @@ VARIATIONS: dict[str, Callable[[int], dict[str, Any]]] = {
     "1000 hidden units": lambda epochs: {"hidden": 1000},
     "two layers of 500": lambda epochs: {"hidden": (500, 500)},
     "relu": lambda epochs: {"activation": "relu"},
+    "Glorot's weights": lambda epochs: {"glorot": True},
 }
 
 
-class falling:  # noqa: N801  reads as a function
+class falling:
     """A learning rate that falls like the default one, from another beginning."""
 
     def __init__(self, peak: float):
@@ -91,12 +94,25 @@ class falling:  # noqa: N801  reads as a function
         return optax.cosine_decay_schedule(self.peak, n_steps)
 
 
+def glorot(in_size: int, seed: int) -> MLP:
+    """Make the default body, but with weights that start uniform within ±√(6 / (in + out))."""
+    body = MLP(in_size, (500,), "tanh", key=jax.random.key(seed))
+    return eqx.tree_at(
+        lambda body: body.layers[0].weight,
+        body,
+        replace_fn=lambda weight: weight * np.sqrt(in_size * 6 / (in_size + 500)),
+    )
+
+
 def test_elbo(train: np.ndarray, test: np.ndarray, seed: int, settings: dict[str, Any]) -> float:
     """Fit, and score the held-out rows; nats per case."""
     rate = settings.get("learning_rate")
     if isinstance(rate, falling):
         steps = settings["epochs"] * -(-len(train) // 100)
         settings = settings | {"learning_rate": rate.schedule(steps)}
+    if settings.pop("glorot", False):
+        settings["encoder"] = glorot(int(np.prod(train.shape[1:])), seed)
+        settings["decoder"] = glorot(settings["latent_dim"], seed + 1)
     return VAE(random_state=seed, verbose=False, **settings).fit(train).score(test)
 
 

@@ -1,4 +1,4 @@
-"""Bodies compute what their formula says, and start as Glorot's."""
+"""Bodies compute what their formula says, and start where theirs says."""
 
 import pickle
 
@@ -56,16 +56,16 @@ def test_is_affine_maps_each_followed_by_the_activation():
     np.testing.assert_allclose(body(jnp.asarray(x)), h, rtol=1e-5)
 
 
-def test_weights_start_glorot_uniform_and_biases_at_zero():
+def test_weights_start_uniform_by_the_number_of_inputs_and_biases_at_zero():
     layer = eqx.filter_jit(Linear)(300, 200, key=jax.random.key(0))
     weight = np.asarray(layer.weight)
-    limit = np.sqrt(6 / 500)
+    limit = np.sqrt(1 / 300)
     assert weight.shape == (200, 300)
     assert abs(weight).max() <= limit
     assert abs(weight).max() > 0.999 * limit
-    # Uniform on ±limit: variance limit²/3 = 2/(in + out); 60,000 weights.
-    np.testing.assert_allclose(weight.var(), 2 / 500, rtol=0.02)
-    assert abs(weight.mean()) < 4 * np.sqrt(2 / 500 / weight.size)
+    # Uniform on ±limit: variance limit²/3; 60,000 weights.
+    np.testing.assert_allclose(weight.var(), limit**2 / 3, rtol=0.02)
+    assert abs(weight.mean()) < 4 * limit / np.sqrt(3 * weight.size)
     assert not np.asarray(layer.bias).any()
 
 

@@ -30,7 +30,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class Linear(eqx.Module):
-    """Affine map ``x @ weight.T + bias``, Glorot-uniform weights, zero bias.
+    """Affine map ``x @ weight.T + bias``, weights uniform within ±1/√in_size, zero bias.
+
+    The bound makes tanh units of a few latents bend from the start; Glorot's, which counts the
+    outputs too, leaves the decoder linear for a thousand steps (benchmarks/README.md).
 
     Parameters
     ----------
@@ -44,7 +47,7 @@ class Linear(eqx.Module):
     bias: Array
 
     def __init__(self, in_size: int, out_size: int, *, key: Array):
-        limit = math.sqrt(6 / (in_size + out_size))
+        limit = 1 / math.sqrt(in_size)
         self.weight = jax.random.uniform(key, (out_size, in_size), minval=-limit, maxval=limit)
         self.bias = jnp.zeros(out_size)
 
