@@ -185,6 +185,13 @@ def test_booleans_are_zeros_and_ones():
     np.testing.assert_allclose(one.elbo(bits), other.elbo(bits.astype(int)), rtol=1e-4)
 
 
+def test_zeros_and_ones_of_8_bits_are_no_nearly_black_images():
+    bits = (IMAGES.reshape(200, 64)[:, 20:30] > 100).astype(np.uint8)
+    vae = fitted_again(bits)
+    assert vae.sample(50).max() == 1.0
+    assert abs(vae.elbo(bits) - fitted_again(bits.astype(float)).elbo(bits)).max() < 0.1
+
+
 def test_8_bit_images_and_the_same_from_0_to_1_give_the_same_model(on_images):
     unit = fitted_again(IMAGES / 255)
     assert isinstance(unit.likelihood_, Bernoulli)
@@ -201,7 +208,7 @@ def test_transform_returns_float64_for_float64(on_table):
     assert on_table.transform(TABLE.astype(np.float64)).dtype == np.float64
 
 
-@pytest.mark.parametrize("factor", [2.0**10, 2.0**-20])
+@pytest.mark.parametrize("factor", [2.0**10, 2.0**-20, 2.0**70], ids=["1e3", "1e-6", "1e21"])
 def test_units_of_the_data_shift_the_bound_and_nothing_else(factor, on_table):
     scaled = fitted_again(TABLE * np.float32(factor))
     shift = np.array(on_table.history_["elbo"]) - 4 * np.log(factor)
