@@ -321,9 +321,9 @@ def _log_likelihood(model: Any, x: Any, key: jax.Array, n_draws: int) -> jax.Arr
     return marginal.log_likelihood(model, x, row_key(key, x), n_draws=n_draws)
 
 
-def random_key(random: np.random.RandomState) -> jax.Array:
+def random_key(random: np.random.RandomState, impl: str | None = None) -> jax.Array:
     """Draw a JAX key from a NumPy generator."""
-    return jax.random.key(random.randint(2**31 - 1))
+    return jax.random.key(random.randint(2**31 - 1), impl=impl)
 
 
 def mean_kl(model: Any, rows: np.ndarray) -> np.ndarray:
