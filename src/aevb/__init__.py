@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
+    submodules=["plotting"],
     submod_attrs={
         "algorithm": ["Epoch", "TrainResult", "train"],
         "data": ["datasets"],

@@ -8,9 +8,7 @@ that a user wrote are not saved, only their arrays: they are passed again, and c
 from __future__ import annotations
 
 import json
-import os
 import platform
-import tempfile
 import warnings
 from dataclasses import asdict
 from importlib.metadata import version
@@ -24,6 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
+from aevb.data.files import replacing
 from aevb.errors import ModelFileError
 from aevb.models.autoencoder import AutoEncoder, build_autoencoder
 from aevb.models.likelihoods import LIKELIHOODS, Likelihood
@@ -75,7 +74,8 @@ def save(vae: Any, path: Any) -> None:
     }
     tensors[_EXPLAINED] = np.asarray(vae.explained_nats_)
     metadata = {_HEADER: json.dumps(header, default=_encode)}
-    _replace(Path(path), to_bytes(tensors, metadata=metadata))
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(to_bytes(tensors, metadata=metadata))
 
 
 def load(estimator: type, path: Any, parameters: dict[str, Any]) -> Any:
@@ -119,7 +119,21 @@ def load(estimator: type, path: Any, parameters: dict[str, Any]) -> Any:
             "stand in for them. Predictions do not depend on them.",
             stacklevel=3,
         )
-    vae = estimator(**{**saved, **parameters})
+    try:
+        vae = estimator(**{**saved, **parameters})
+        _learned(vae, header)
+        template = _template(vae)
+        vae.explained_nats_ = tensors.pop(_EXPLAINED)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(
+            f"Expected a model file of aevb for `path`; the header of {path} does not describe a "
+            f"model, or not with these parameters ({type(error).__name__}: {error})."
+        ) from error
+    vae.model_ = _fill(template, tensors)
+    return vae
+
+
+def _learned(vae: Any, header: dict[str, Any]) -> None:
     schema = header["schema"]
     vae.feature_shape_ = tuple(schema["feature_shape"])
     vae.feature_dtype_ = np.dtype(schema["feature_dtype"])
@@ -129,9 +143,6 @@ def load(estimator: type, path: Any, parameters: dict[str, Any]) -> Any:
     vae.likelihood_ = _decode(schema["likelihood"])
     vae.history_ = header["history"]
     vae.n_epochs_ = len(vae.history_["epoch"])
-    vae.explained_nats_ = tensors.pop(_EXPLAINED)
-    vae.model_ = _fill(_template(vae), tensors)
-    return vae
 
 
 def _template(vae: Any) -> AutoEncoder:
@@ -206,26 +217,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         f"Expected a model file of format {FORMAT_VERSION} or older for `path`; {path} has format "
         f"{newest}. Install a newer version of aevb to read it."
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _encode(value: Any) -> Any:

@@ -245,7 +245,7 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _architecture(self) -> dict[str, Any]:
         return {
-            "latent_dim": self.latent_dim,
+            "latent_dim": int(self.latent_dim),  # a NumPy integer would be traced
             "prior": self.prior,
             "posterior": self.posterior,
             "hidden": _layers(self.hidden),
@@ -383,4 +383,5 @@ def auto_epochs(n_rows: int, batch_size: int) -> int:
 
 
 def _layers(hidden: Any) -> tuple[int, ...]:
-    return (int(hidden),) if isinstance(hidden, numbers.Integral) else tuple(hidden)
+    sizes = (hidden,) if isinstance(hidden, numbers.Integral) else hidden
+    return tuple(int(units) if isinstance(units, np.integer) else units for units in sizes)

@@ -65,7 +65,7 @@ class InMemory:
         n_rows = len(jax.tree.leaves(x)[0])
         self.x, self.c = jax.tree.map(_on_device, (x, c))
         self.rows = np.arange(n_rows, dtype=np.int32)
-        self.batch_size = min(batch_size, bucket(n_rows))
+        self.batch_size = min(int(batch_size), bucket(n_rows))
 
     def __len__(self) -> int:
         return len(self.rows)

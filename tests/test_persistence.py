@@ -1,0 +1,215 @@
+"""A model that comes back from its file is the model that went in, or the error says why not."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+import pytest
+from flax import nnx
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from aevb import VAE, Gaussian, ModelFileError
+
+rng = np.random.default_rng(0)
+IMAGES = rng.integers(0, 2, (40, 4, 3), dtype=np.uint8) * 255
+TABLE = pd.DataFrame(rng.normal(size=(40, 3)) * [1, 10, 100], columns=["a", "b", "c"])
+QUICK = {"latent_dim": 2, "hidden": (5,), "epochs": 2, "random_state": 0, "verbose": False}
+
+
+class Features(eqx.Module):
+    """An encoder's body written with Equinox."""
+
+    linear: eqx.nn.Linear
+
+    def __init__(self, n_in: int, n_out: int = 6, seed: int = 0):
+        self.linear = eqx.nn.Linear(n_in, n_out, key=jax.random.key(seed))
+
+    def __call__(self, x):
+        return jnp.tanh(self.linear(jnp.ravel(x)))
+
+
+CASES = {
+    "images": (VAE(**QUICK), IMAGES, {}),
+    "images, two layers": (VAE(**QUICK | {"hidden": [6, 4], "activation": "relu"}), IMAGES, {}),
+    "table": (VAE(**QUICK), TABLE, {}),
+    "fixed scale": (VAE(likelihood=Gaussian(scale=0.5), **QUICK), TABLE, {}),
+    "per datapoint": (VAE(likelihood=Gaussian("per-datapoint"), **QUICK), TABLE, {}),
+    "NumPy numbers": (VAE(**QUICK | {"latent_dim": np.int64(3)}), TABLE, {}),
+    "own Equinox encoder": (
+        VAE(encoder=Features(12), **QUICK),
+        IMAGES,
+        {"encoder": Features(12, seed=1)},
+    ),
+    "own NNX decoder": (
+        VAE(decoder=nnx.Linear(2, 7, rngs=nnx.Rngs(0)), **QUICK),
+        IMAGES,
+        {"decoder": nnx.Linear(2, 7, rngs=nnx.Rngs(1))},
+    ),
+    "own activation": (VAE(**QUICK | {"activation": jnp.sin}), TABLE, {"activation": jnp.sin}),
+}
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "model.aevb"
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_loaded_model_predicts_the_same_bit_by_bit(case, file):
+    vae, X, again = case
+    vae.fit(X).save(file)
+    loaded = VAE.load(file, **again)
+    Z = vae.transform(X)
+    np.testing.assert_array_equal(loaded.transform(X), Z)
+    np.testing.assert_array_equal(loaded.inverse_transform(Z), vae.inverse_transform(Z))
+    np.testing.assert_array_equal(loaded.elbo(X), vae.elbo(X))
+    np.testing.assert_array_equal(loaded.log_likelihood(X[:3]), vae.log_likelihood(X[:3]))
+    np.testing.assert_array_equal(loaded.sample(5), vae.sample(5))
+
+
+def test_everything_learned_comes_back(file):
+    vae = VAE(**QUICK).fit(TABLE)
+    vae.save(file)
+    loaded = VAE.load(file)
+    assert loaded.get_params() == vae.get_params()
+    assert loaded.history_ == vae.history_
+    assert loaded.likelihood_ == vae.likelihood_
+    assert (loaded.n_epochs_, loaded.n_features_in_, loaded.feature_shape_) == (2, 3, (3,))
+    np.testing.assert_array_equal(loaded.feature_names_in_, ["a", "b", "c"])
+    np.testing.assert_array_equal(loaded.explained_nats_, vae.explained_nats_)
+    with pytest.raises(ValueError, match="feature names"):
+        loaded.transform(TABLE.rename(columns={"a": "z"}))
+
+
+def test_training_goes_on_after_loading(file):
+    vae = VAE(**QUICK).fit(TABLE)
+    vae.save(file)
+    assert VAE.load(file).partial_fit(TABLE).n_epochs_ == 3
+
+
+def test_the_file_is_arrays_and_readable_text(file):
+    VAE(**QUICK).fit(TABLE).save(file)
+    with safe_open(file, framework="numpy") as tensors:
+        header = json.loads(tensors.metadata()["aevb"])
+        assert tensors.get_tensor("encoder.body.layers.0.weight").shape == (5, 3)
+    assert header["format_version"] == 1
+    assert header["schema"]["feature_names"] == ["a", "b", "c"]
+    assert {"aevb", "jax", "numpy", "python"} <= header["versions"].keys()
+
+
+def test_what_predictions_do_not_need_is_left_out_with_a_warning(file):
+    vae = VAE(**QUICK | {"optimizer": optax.adam(1e-3)}).fit(TABLE)
+    vae.save(file)
+    with pytest.warns(UserWarning, match="does not hold optimizer"):
+        loaded = VAE.load(file)
+    assert loaded.optimizer == "adamax"
+    np.testing.assert_array_equal(loaded.transform(TABLE), vae.transform(TABLE))
+
+
+def test_an_own_encoder_is_asked_for_again(file):
+    VAE(encoder=Features(12), **QUICK).fit(IMAGES).save(file)
+    with pytest.raises(ModelFileError, match=r"VAE\.load\(path, encoder=\.\.\.\)"):
+        VAE.load(file)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (Features(12, 5), r"Expected float32\[5, 12\] for 'encoder\.body\.linear\.weight'"),
+        (lambda x: jnp.ravel(x)[:6], "no place for: encoder.body.linear"),
+        (eqx.nn.Sequential([Features(12)]), "no such array"),
+    ],
+    ids=["shape", "too few arrays", "another structure"],
+)
+def test_another_encoder_is_refused_leaf_by_leaf(encoder, message, file):
+    VAE(encoder=Features(12), **QUICK).fit(IMAGES).save(file)
+    with pytest.raises(ModelFileError, match=message):
+        VAE.load(file, encoder=encoder)
+
+
+def test_a_missing_file(file):
+    with pytest.raises(FileNotFoundError, match="Expected a model file for `path`; there is none"):
+        VAE.load(file)
+
+
+@pytest.mark.parametrize(
+    "kept", [0, 4, 100, -1], ids=["empty", "4 bytes", "100 bytes", "all but 1"]
+)
+def test_a_truncated_file(kept, file):
+    VAE(**QUICK).fit(TABLE).save(file)
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ModelFileError, match="damaged or of another kind"):
+        VAE.load(file)
+
+
+def test_a_foreign_file(file):
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(ModelFileError, match="damaged or of another kind"):
+        VAE.load(file)
+    save_file({"weight": np.zeros(3)}, file)
+    with pytest.raises(ModelFileError, match="a safetensors file from elsewhere"):
+        VAE.load(file)
+
+
+def with_header(file, change):
+    """Rewrite a model file with another header."""
+    raw = file.read_bytes()
+    (size,) = struct.unpack("<Q", raw[:8])
+    table = json.loads(raw[8 : 8 + size])
+    header = json.loads(table["__metadata__"]["aevb"])
+    change(header)
+    table["__metadata__"]["aevb"] = json.dumps(header)
+    text = json.dumps(table).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + size :])
+
+
+def test_a_file_of_a_newer_format(file):
+    VAE(**QUICK).fit(TABLE).save(file)
+    with_header(file, lambda header: header.update(format_version=99))
+    with pytest.raises(ModelFileError, match="has format 99. Install a newer version of aevb"):
+        VAE.load(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header.pop("schema"),
+        lambda header: header["parameters"].update(unknown=1),
+        lambda header: header["schema"]["likelihood"].update(likelihood="cauchy"),
+    ],
+    ids=["no schema", "unknown parameter", "unknown likelihood"],
+)
+def test_a_header_that_makes_no_sense(change, file):
+    VAE(**QUICK).fit(TABLE).save(file)
+    with_header(file, change)
+    with pytest.raises(ModelFileError, match="header"):
+        VAE.load(file)
+
+
+def test_a_failed_save_leaves_the_old_file(file, monkeypatch):
+    vae = VAE(**QUICK).fit(TABLE)
+    vae.save(file)
+    before = file.read_bytes()
+
+    def full_disk(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        vae.save(file)
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_only_a_fitted_model_is_saved(file):
+    with pytest.raises(ValueError, match="not fitted"):
+        VAE().save(file)
+    assert not file.exists()
