@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation: `python docs/pictures.py` (three minutes on two cores)."""
+"""Make the pictures of the documentation: `python docs/pictures.py`."""
 
 from pathlib import Path
 

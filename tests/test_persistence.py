@@ -36,6 +36,15 @@ class Features(eqx.Module):
         return jnp.tanh(self.linear(jnp.ravel(x)))
 
 
+class Wrapped(eqx.Module):
+    """The same function in another structure."""
+
+    inner: Features
+
+    def __call__(self, x):
+        return self.inner(x)
+
+
 CASES = {
     "images": (VAE(**QUICK), IMAGES, {}),
     "images, two layers": (VAE(**QUICK | {"hidden": [6, 4], "activation": "relu"}), IMAGES, {}),
@@ -125,7 +134,7 @@ def test_an_own_encoder_is_asked_for_again(file):
     [
         (Features(12, 5), r"Expected float32\[5, 12\] for 'encoder\.body\.linear\.weight'"),
         (lambda x: jnp.ravel(x)[:6], "no place for: encoder.body.linear"),
-        (eqx.nn.Sequential([Features(12)]), "no such array"),
+        (Wrapped(Features(12)), "no such array"),
     ],
     ids=["shape", "too few arrays", "another structure"],
 )
@@ -174,7 +183,7 @@ def with_header(file, change):
 def test_a_file_of_a_newer_format(file):
     VAE(**QUICK).fit(TABLE).save(file)
     with_header(file, lambda header: header.update(format_version=99))
-    with pytest.raises(ModelFileError, match="has format 99. Install a newer version of aevb"):
+    with pytest.raises(ModelFileError, match=r"has format 99\. Install a newer version of aevb"):
         VAE.load(file)
 
 

@@ -383,5 +383,5 @@ def auto_epochs(n_rows: int, batch_size: int) -> int:
 
 
 def _layers(hidden: Any) -> tuple[int, ...]:
-    sizes = (hidden,) if isinstance(hidden, numbers.Integral) else hidden
+    sizes: Any = (hidden,) if isinstance(hidden, numbers.Integral) else hidden
     return tuple(int(units) if isinstance(units, np.integer) else units for units in sizes)
