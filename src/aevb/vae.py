@@ -317,6 +317,7 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         past: dict[str, list] | None = None,
     ) -> None:
         kept = past or {}
+        before = getattr(self, "history_", None)
 
         def keep(now: TrainResult | Epoch) -> None:
             self._state, self.model_ = now.state, now.model
@@ -340,7 +341,7 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 )
             keep(result)
         finally:
-            if hasattr(self, "model_"):
+            if getattr(self, "history_", None) is not before:
                 rows = X[:: math.ceil(len(X) / 4096)]
                 self.explained_nats_ = mean_kl(self.model_, rows)
 
