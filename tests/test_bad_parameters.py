@@ -54,7 +54,7 @@ BAD_PARAMETERS = {
     "n_draws": [(0, ValueError, "`n_draws`; got 0"), (1.0, TypeError, r"`n_draws`; got 1\.0")],
     "optimizer": [
         ("adamx", ValueError, r"`optimizer`; got 'adamx'\. Did you mean 'adamax'\?"),
-        (jnp.tanh, TypeError, "`optimizer`; got"),
+        (3, TypeError, "`optimizer`; got 3"),
     ],
     "learning_rate": [
         (0.0, ValueError, r"positive number.* for `learning_rate`; got 0\.0"),
