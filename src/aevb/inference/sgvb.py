@@ -52,9 +52,17 @@ def draw(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -
     posterior = with_context(model.posterior, x, c=c)
     prior = with_context(model.prior, c=c)
     z = posterior.sample(key, (n_draws,))
-    log_likelihood = jax.vmap(lambda z: with_context(model.likelihood, z, c=c).log_prob(x))(z)
+    log_likelihood = over_draws(lambda z: with_context(model.likelihood, z, c=c).log_prob(x), z)
     _check_single(model, posterior.batch_shape, prior.batch_shape, log_likelihood.shape[1:])
     return Draws(posterior, prior, z, log_likelihood)
+
+
+def over_draws(function: Callable[[Any], Array], z: Any) -> Array:
+    """Map a function over the leading axis of the draws."""
+    if jax.tree.leaves(z)[0].shape[0] > 1:
+        return jax.vmap(function)(z)
+    # An axis of length 1 would have every matrix of the decoder transposed: a tenth of a step.
+    return function(jax.tree.map(lambda leaf: leaf[0], z))[None]
 
 
 def _check_single(model: LatentVariableModel, *batch_shapes: tuple[int, ...]) -> None:
@@ -71,7 +79,7 @@ def _check_single(model: LatentVariableModel, *batch_shapes: tuple[int, ...]) ->
 def estimator_a(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -> Bound:
     """Equation (6): the mean over draws of log p(x, z) - log q(z|x)."""
     q, p, z, log_likelihood = draw(model, x, key, c, n_draws)
-    kl = jnp.mean(jax.vmap(q.log_prob)(z) - jax.vmap(p.log_prob)(z))
+    kl = jnp.mean(over_draws(q.log_prob, z) - over_draws(p.log_prob, z))
     reconstruction = jnp.mean(log_likelihood)
     return Bound(reconstruction - kl, kl, reconstruction)
 

@@ -31,7 +31,8 @@ class NormalPosterior(Module):
     def __call__(self, h: Array) -> dist.Distribution:
         """Return q(z|x) for the features of one datum."""
         mean, log_variance = jnp.split(self.linear(h), 2)
-        return dist.Normal(mean, jnp.exp(0.5 * log_variance)).to_event(1)
+        scale = jnp.exp(0.5 * log_variance)
+        return dist.Normal(mean, scale, validate_args=False).to_event(1)
 
 
 POSTERIORS = {"normal": NormalPosterior}
