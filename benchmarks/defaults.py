@@ -72,7 +72,6 @@ VARIATIONS: dict[str, Callable[[int], dict[str, Any]]] = {
     "half the epochs": lambda epochs: {"epochs": max(epochs // 2, 1)},
     "twice the epochs": lambda epochs: {"epochs": 2 * epochs},
     "200 hidden units": lambda epochs: {"hidden": 200},
-    "1000 hidden units": lambda epochs: {"hidden": 1000},
     "relu": lambda epochs: {"activation": "relu"},
     "Glorot's weights": lambda epochs: {"glorot": True},
 }

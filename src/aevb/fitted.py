@@ -18,7 +18,7 @@ from aevb.models.likelihoods import Likelihood
 from aevb.probability.distributions import Batched
 from aevb.probability.divergences import kl_per_dimension
 
-ENCODE_BLOCK = 512  # rows of one pass through a network: what fits the cache
+ENCODE_BLOCK = 2048  # rows of one pass through a network
 SCORE_BLOCK = 16  # rows at a time, with many draws each
 
 

@@ -8,6 +8,7 @@ made from the row's content, give a row the same number wherever it stands.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -39,8 +40,14 @@ def map_rows(function: Callable, model: Any, X: Any, block: int, *extra: Any) ->
         The results, stacked along a leading axis of n rows.
     """
     n = len(jax.tree.leaves(X)[0])
-    parts = [_block(function, model, _rows(X, start, block), extra) for start in range(0, n, block)]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *jax.device_get(parts))
+
+    def part(start: int) -> Any:
+        return jax.device_get(_block(function, model, _rows(X, start, block), extra))
+
+    parts = [part(0)]  # alone, so that one thread compiles
+    with ThreadPoolExecutor(4) as pool:  # products of one block beside the rest of others
+        parts += pool.map(part, range(block, n, block))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *parts)
 
 
 def row_key(key: Array, x: Any) -> Array:
