@@ -5,6 +5,7 @@ import pickle
 import jax
 import joblib
 import numpy as np
+import optax
 import pandas as pd
 import pytest
 from sklearn.base import clone
@@ -283,6 +284,29 @@ def test_the_bound_rises_and_images_are_learned():
     assert vae.score(test) > without_latents.sum(axis=(1, 2)).mean() + 2
     error, error_of_mean = (np.mean((test - back) ** 2) for back in (vae.reconstruct(test), share))
     assert error < 0.5 * error_of_mean
+
+
+OPTIONS = {
+    "estimator A with three draws": {"bound": "A", "n_draws": 3},
+    "estimator B": {"bound": "B"},
+    "no hidden layer": {"hidden": ()},
+    "two hidden layers": {"hidden": [7, 5], "activation": "gelu"},
+    "an activation of one's own": {"hidden": 6, "activation": jax.numpy.sin},
+    "a ready optimizer": {"optimizer": optax.chain(optax.clip(1.0), optax.adam(1e-3))},
+    "a schedule": {"optimizer": "sgd", "learning_rate": optax.linear_schedule(1e-3, 0.0, 9)},
+    "one case per step": {"batch_size": 1, "epochs": 1},
+    "all cases in one step": {"batch_size": 10_000},
+    "a scale per datapoint": {"likelihood": Gaussian("per-datapoint")},
+    "everything at once": {"weight_prior": 1.0, "validation_fraction": 0.1, "tol": 0.1},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
+def test_every_option_trains(options, on_table):
+    vae = fitted_again(TABLE, **options)
+    assert np.isfinite(vae.elbo(TABLE)).all()
+    assert vae.transform(TABLE).shape == (200, 2)
+    assert vae.history_["elbo"][0] != on_table.history_["elbo"][0] or "bound" in options
 
 
 def test_partial_fit_trains_on():
