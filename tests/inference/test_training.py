@@ -35,7 +35,7 @@ class Recorder:
 
     def __call__(self, model, batch, key, state):
         keys = jax.random.key_data(batch.keys)
-        noise = jax.vmap(jax.random.normal)(batch.keys)
+        noise = jax.vmap(lambda key: jax.random.normal(key, (16,)))(batch.keys)
         own = jax.random.key_data(key)
         jax.debug.callback(self.write, batch.x, batch.weight, keys, noise, own, ordered=True)
         return self.objective(model, batch, key, state)
@@ -75,7 +75,9 @@ OPTIMIZERS = {
 def test_equals_the_loop_by_hand(line, name, batch_size):
     options, optimizer = OPTIMIZERS[name]
     recorder = Recorder()
-    options = {**OPTIONS, **options, "batch_size": batch_size}
+    # JAX's default generator: its numbers do not depend on how many keys are drawn from at once.
+    key = jax.random.key(0)
+    options = {**OPTIONS, **options, "batch_size": batch_size, "key": key}
     result = aevb.train(line(), DATA, objective=recorder, **options)
     jax.effects_barrier()
 
@@ -134,13 +136,13 @@ def test_rows_and_steps_have_independent_noise(impl, line):
     options = {**OPTIONS, "batch_size": 23, "epochs": 100, "key": key}
     aevb.train(line(), DATA, objective=recorder, **options)
     jax.effects_barrier()
-    noise = np.array(recorder.noise)  # (steps, rows)
+    noise = np.array(recorder.noise)  # (steps, rows, numbers)
     n = noise.size
-    assert len(np.unique(noise)) > 0.99 * n  # float32 repeats itself now and then
+    assert len(np.unique(noise)) > 0.98 * n  # float32 repeats itself now and then
     assert abs(noise.mean()) < 4 / np.sqrt(n)
     assert abs(noise.var() - 1) < 4 * np.sqrt(2 / n)
     flat = noise.ravel()
-    for lag in (1, 2, 23, 24):  # the neighbours in a batch, and the same place in the next
+    for lag in (1, 16, 23 * 16):  # the next number, the next row, the same row's place next time
         correlation = np.mean(flat[lag:] * flat[:-lag])
         assert abs(correlation) < 4 / np.sqrt(n), lag
     rows = {bytes(key) for _, keys in recorder.batches for key in keys}
@@ -191,7 +193,7 @@ def test_the_same_seed_gives_the_same_model_bit_by_bit(line):
     assert_same(one.model, same.model)
     assert one.history["elbo"] == same.history["elbo"]
     assert (one.model.weight != other.model.weight).all()
-    typed = aevb.train(line(), DATA, **{**OPTIONS, "key": jax.random.key(3)})
+    typed = aevb.train(line(), DATA, **{**OPTIONS, "key": jax.random.key(3, impl="rbg")})
     assert_same(one.model, typed.model)
 
 
