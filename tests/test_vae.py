@@ -209,7 +209,7 @@ def test_transform_returns_float64_for_float64(on_table):
     assert on_table.transform(TABLE.astype(np.float64)).dtype == np.float64
 
 
-@pytest.mark.parametrize("factor", [2.0**10, 2.0**-20, 2.0**70], ids=["1e3", "1e-6", "1e21"])
+@pytest.mark.parametrize("factor", [2.0**10, 2.0**-20, 2.0**50], ids=["1e3", "1e-6", "1e15"])
 def test_units_of_the_data_shift_the_bound_and_nothing_else(factor, on_table):
     scaled = fitted_again(TABLE * np.float32(factor))
     shift = np.array(on_table.history_["elbo"]) - 4 * np.log(factor)
@@ -221,6 +221,11 @@ def test_units_of_the_data_shift_the_bound_and_nothing_else(factor, on_table):
     np.testing.assert_allclose(
         scaled.inverse_transform(Z) / factor, on_table.inverse_transform(Z), 1e-3
     )
+
+
+def test_numbers_whose_squares_leave_float32_are_refused():
+    with pytest.raises(ValueError, match=r"Expected numbers below 1e18 .* got .*e\+2"):
+        VAE(likelihood="gaussian", **SMALL).fit(TABLE * np.float32(2.0**70))
 
 
 def test_constant_columns_are_given_back():
@@ -377,7 +382,7 @@ def test_early_stopping_keeps_the_best_epoch():
 
 @pytest.mark.parametrize(
     ("rows", "batch_size", "expected"),
-    [(60_000, 100, 17), (1437, 100, 500), (150, 100, 500), (10**7, 100, 10), (60_000, 6000, 500)],
+    [(60_000, 100, 16), (1437, 100, 500), (150, 100, 500), (10**7, 100, 10), (60_000, 6000, 500)],
 )
 def test_automatic_epochs_follow_the_documented_rule(rows, batch_size, expected):
     assert auto_epochs(rows, batch_size) == expected

@@ -25,6 +25,10 @@ from aevb.inference.training import (
 )
 from aevb.models.base import LatentVariableModel, trainable
 
+# The generator behind a seed: against JAX's default it compiles in half the time and saves a
+# thirtieth of a step. The same seed gives the same numbers on one machine, not on all.
+FAST = "rbg"
+
 
 class Epoch(NamedTuple):
     """What a callback sees after each epoch; it returns True to stop the training.
@@ -168,7 +172,7 @@ def train(
     batch_size = integer(batch_size, "batch_size", minimum=1)
     objective = objective or make_objective(bound, n_draws, weight_prior)
     make_optimizer(optimizer, learning_rate)  # say now what is wrong with them
-    key = jax.random.key(key) if isinstance(key, int) else key
+    key = jax.random.key(key, impl=FAST) if isinstance(key, int) else key
     source = data if isinstance(data, InMemory) else InMemory(data, context, batch_size=batch_size)
     if validation_data is not None and not isinstance(validation_data, InMemory):
         validation_data = InMemory(validation_data, batch_size=batch_size)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
@@ -22,7 +23,7 @@ ENCODE_BLOCK = 2048  # rows of one pass through a network
 SCORE_BLOCK = 16  # rows at a time, with many draws each
 
 
-class FittedMixin:
+class FittedMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Methods of an estimator that holds a fitted `model_` and knows its `feature_shape_`."""
 
     latent_dim: int

@@ -10,10 +10,10 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from aevb.algorithm import Epoch, TrainResult, make_objective, proceed, start
+from aevb.algorithm import FAST, Epoch, TrainResult, make_objective, proceed, start
 from aevb.data.arrays import as_rows
 from aevb.data.batches import InMemory
 from aevb.errors import choose, integer
@@ -29,7 +29,7 @@ from aevb.progress import ProgressBar
 _build = eqx.filter_jit(build_autoencoder)
 
 
-class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class VAE(FittedMixin, BaseEstimator):
     """Variational auto-encoder, trained by Auto-Encoding Variational Bayes.
 
     Reduces the dimension of data, generates new cases, maps a case to its nearest representation,
@@ -234,7 +234,7 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             if hasattr(self, "model_"):
                 X = self._rows(X)
                 if not hasattr(self, "_state"):  # loaded from a file: the optimizer starts anew
-                    key = random_key(check_random_state(self.random_state))
+                    key = random_key(check_random_state(self.random_state), FAST)
                     self._state = start(self.model_, self.optimizer, self.learning_rate, key)
             else:
                 X = as_rows(self, X, reset=True)
@@ -293,8 +293,7 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return likelihood, why
 
     def _initialise(self, X: np.ndarray, likelihood: Likelihood, random: Any) -> None:
-        key_model = random_key(random, impl="rbg")  # compiles in half the time of the default one
-        key_training = random_key(random)
+        key_model, key_training = random_key(random, FAST), random_key(random, FAST)
         model = _build(
             X.shape[1:],
             likelihood=likelihood,
@@ -373,12 +372,12 @@ class VAE(FittedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 def auto_epochs(n_rows: int, batch_size: int) -> int:
     """Choose the passes over the data that ``epochs="auto"`` stands for.
 
-    As many as make 10,000 steps, but at least 10 and at most 500.
+    As many as fit into 10,000 steps, but at least 10 and at most 500.
 
     Examples
     --------
     >>> auto_epochs(60_000, 100), auto_epochs(1_797, 100), auto_epochs(150, 100)
-    (17, 500, 500)
+    (16, 500, 500)
     """
     return min(max(10_000 // math.ceil(n_rows / batch_size), 10), 500)
 

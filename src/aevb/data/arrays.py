@@ -52,6 +52,8 @@ def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     check_finite(X, getattr(estimator, "feature_names_in_", None))
     X = narrow(X).reshape(-1, *estimator.feature_shape_)
     if reset:
+        if X.dtype == np.uint8 and X.max() <= 1:
+            X = X.astype(np.bool_)  # zeros and ones, not nearly black images
         estimator.feature_dtype_ = X.dtype
     return X
 

@@ -102,7 +102,7 @@ def _scheduled(name: str, schedule: Callable) -> optax.GradientTransformation:
 
 def _takes_learning_rate(name: str) -> bool:
     maker = getattr(optax, name, None)
-    if name in _NOT_BY_NAME or not inspect.isfunction(maker):
+    if name in _NOT_BY_NAME or not callable(maker) or inspect.isclass(maker):
         return False
     parameters = list(inspect.signature(maker).parameters.values())
     required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]

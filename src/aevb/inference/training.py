@@ -91,7 +91,7 @@ def batch_at(chunk: Any, i: Any, batch_size: int, key: Array, step: Any) -> Batc
 def _counted_keys(key: Array, counts: Array) -> Array:
     # Like seeds that count up, from a random start (hashed once, outside the loop). Hashing a key
     # for every row of every step, as `jax.random.split` does, costs a thirtieth of a step.
-    words = jax.random.key_data(jax.random.fold_in(key, 0))
+    words = jax.random.key_data(jax.random.fold_in(key, 2**31 + 1))  # no step has that number
     words = jnp.tile(words, (len(counts), 1)).at[:, -1].add(counts.astype(words.dtype))
     return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
 
@@ -131,9 +131,9 @@ def run_chunk(
     n_steps = (chunk.n + batch_size - 1) // batch_size
     arrays, totals = lax.fori_loop(0, n_steps, body, (arrays, zeros))
     state = eqx.combine(arrays, static)
-    # One sum tells if anything in it is infinite or NaN; a square that overflows has diverged too.
-    leaves = jax.tree.leaves((totals, eqx.filter(state.model, eqx.is_inexact_array)))
-    finite = jnp.isfinite(sum(jnp.vdot(leaf, leaf) for leaf in leaves))
+    # One sum tells if anything in it is infinite or NaN.
+    leaves = jax.tree.leaves((totals, eqx.filter(state.model, trainable)))
+    finite = jnp.isfinite(sum(jnp.sum(jnp.abs(leaf)) for leaf in leaves))
     return state, totals, finite
 
 

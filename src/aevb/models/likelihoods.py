@@ -244,7 +244,13 @@ class Gaussian(Likelihood):
             )
 
     def check(self, X: np.ndarray, dtype: Any, columns: Any = None) -> None:
-        """Accept any real values."""
+        """Raise ValueError if a value is so large that its square leaves float32."""
+        largest = max(-float(X.min()), float(X.max()))
+        if largest > 1e18:
+            raise ValueError(
+                "Expected numbers below 1e18 in size for likelihood 'gaussian'; got "
+                f"{largest:g}, whose square leaves the range of float32. Rescale the data."
+            )
 
     def measure(self, X: np.ndarray) -> Measured:
         """Centre each feature and scale it to unit variance (constant features: only centre)."""
