@@ -57,6 +57,10 @@ BAD_DATA = {
         table_with((4, 3, 1e300), (5, 3, -1e300)),
         r"range of float32 .* got 1e\+300 in row 4, column 3",
     ),
+    "squares too large for float32": (
+        TABLE * np.float32(1e21),
+        r"Expected numbers below 1e18 in size for likelihood 'gaussian'; got .*Rescale",
+    ),
     "no rows": (TABLE[:0], r"0 sample\(s\).*minimum of"),
     "no rows of images": (IMAGES[:0], r"0 sample\(s\).*minimum of"),
     "no columns": (TABLE[:, :0], r"0 feature\(s\).*minimum of 1"),
@@ -196,7 +200,7 @@ class TestSupport:
 
 def test_divergence_says_where_and_what_to_try_and_keeps_the_last_good_epoch():
     def exploding(step):
-        return jnp.where(step < 2, 1e-3, 1e30)
+        return jnp.where(step < 2, 1e-3, jnp.inf)
 
     options = {**SMALL, "optimizer": "sgd", "learning_rate": exploding}
     vae = VAE(2, **{**options, "epochs": 9})
