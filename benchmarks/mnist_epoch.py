@@ -281,6 +281,10 @@ def main() -> int:
         keep=not (args.quick or args.only),
         write=args.write,
     )
+    if args.write and args.device == "cpu" and not (args.quick or args.only):
+        columns = ("contender", "seconds per epoch", "× floor", "test ELBO (nats)")
+        rows = [{column: row[column] for column in columns} for row in tables["Epochs"]]
+        report.write_between("speed", report.table(rows), report.HERE.parent)
     if not checked:
         print(f"ELBOs not compared: that takes {CHECKED_FROM} epochs of the whole data set.")
     for name, runner in runners.items():

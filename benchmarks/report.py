@@ -154,11 +154,12 @@ def publish(
         hardware += f", {gpu}" if gpu else ""
         stated = ", ".join(f"{key} {value}" for key, value in settings.items())
         caption = f"{date}; {hardware}; {stated}; {versions}."
-        _write_between(name, f"{body}\n\n{caption}")
+        write_between(name, f"{body}\n\n{caption}")
 
 
-def _write_between(name: str, text: str) -> None:
-    readme = HERE / "README.md"
+def write_between(name: str, text: str, folder: Path = HERE) -> None:
+    """Rewrite the part of a folder's README.md between the markers of a name."""
+    readme = folder / "README.md"
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     head, found_begin, rest = readme.read_text(encoding="utf-8").partition(begin)
     _, found_end, tail = rest.partition(end)

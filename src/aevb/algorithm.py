@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from aevb.data.batches import InMemory
-from aevb.errors import DivergenceError, choose, integer
+from aevb.errors import DivergenceError, choose, integer, number
 from aevb.inference.optimizers import make_optimizer, set_learning_rate
 from aevb.inference.sgvb import BOUNDS, SGVB
 from aevb.inference.training import (
@@ -170,9 +172,14 @@ def train(
     """
     epochs = integer(epochs, "epochs", minimum=1)
     batch_size = integer(batch_size, "batch_size", minimum=1)
+    if not isinstance(model, LatentVariableModel):
+        raise TypeError(
+            f"Expected a LatentVariableModel for `model`; got {type(model).__name__}. Write it as "
+            "a subclass with the methods prior, likelihood and posterior."
+        )
     objective = objective or make_objective(bound, n_draws, weight_prior)
     make_optimizer(optimizer, learning_rate)  # say now what is wrong with them
-    key = jax.random.key(key, impl=FAST) if isinstance(key, int) else key
+    key = jax.random.key(int(key), impl=FAST) if isinstance(key, numbers.Integral) else key
     source = data if isinstance(data, InMemory) else InMemory(data, context, batch_size=batch_size)
     if validation_data is not None and not isinstance(validation_data, InMemory):
         validation_data = InMemory(validation_data, batch_size=batch_size)
@@ -197,11 +204,8 @@ def make_objective(bound: str, n_draws: int, weight_prior: float | None) -> SGVB
     n_draws = integer(n_draws, "n_draws", minimum=1)
     if weight_prior is None:
         return SGVB(bound, n_draws)
-    if not 0 < weight_prior < float("inf"):
-        raise ValueError(
-            "Expected a positive standard deviation or None for `weight_prior`; "
-            f"got {weight_prior!r}."
-        )
+    expected = "a positive standard deviation or None"
+    number(weight_prior, "weight_prior", expected, lambda scale: 0 < scale < math.inf)
     return SGVB(bound, n_draws, jnp.asarray(weight_prior, jnp.float32))
 
 
@@ -234,13 +238,15 @@ def proceed(
         int(state.step)
     ]
     stopping = _EarlyStopping(patience, tol)
+    _check_callbacks(callbacks)
     history: dict[str, list] = {}
-    for number in range(1, epochs + 1):
+    for epoch_number in range(1, epochs + 1):
         began = time.perf_counter()
-        schedule = set_learning_rate(state.optimizer_state, rate, (number - 1) / epochs)
+        last_good = state
+        schedule = set_learning_rate(state.optimizer_state, rate, (epoch_number - 1) / epochs)
         state, metrics, finite = run_epoch(
             state._replace(optimizer_state=schedule),
-            source.shuffled(seed, number),
+            source.shuffled(seed, epoch_number),
             objective,
             transformation,
             marks,
@@ -248,19 +254,30 @@ def proceed(
         )
         seconds = time.perf_counter() - began
         if not finite:
-            raise DivergenceError(_divergence_message(number, learning_rate), number)
-        row: dict[str, Any] = {"epoch": number, **{k: _plain(v) for k, v in metrics.items()}}
+            kept = TrainResult(last_good.model, history, last_good)
+            raise DivergenceError(
+                _divergence_message(epoch_number, learning_rate), epoch_number, kept
+            )
+        row: dict[str, Any] = {"epoch": epoch_number, **{k: _plain(v) for k, v in metrics.items()}}
         if validation is not None:
             row["validation_elbo"] = _elbo(state, validation, objective)
         row |= {"seconds": seconds, "datapoints_per_second": len(source) / seconds}
         for column, value in row.items():
             history.setdefault(column, []).append(value)
-        epoch = Epoch(number, epochs, row, history, state)
+        epoch = Epoch(epoch_number, epochs, row, history, state)
         wanted = [callback(epoch) is True for callback in callbacks]
         if stopping.update(row.get("validation_elbo", row["elbo"]), state) or any(wanted):
             break
     state = stopping.best_state if stopping.on else state
     return TrainResult(state.model, history, state)
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    if callable(callbacks) or not all(map(callable, callbacks)):
+        raise TypeError(
+            f"Expected a sequence of callables for `callbacks`; got {callbacks!r}. "
+            "A single one is written [callback]."
+        )
 
 
 def _elbo(state: TrainState, source: InMemory, objective: Callable) -> float:
@@ -290,7 +307,7 @@ class _EarlyStopping:
     def __init__(self, patience: int | None, tol: float | None):
         self.on = patience is not None or tol is not None
         self.patience = 10 if patience is None else integer(patience, "patience", minimum=1)
-        self.tol = 0.0 if tol is None else tol
+        self.tol = 0.0 if tol is None else number(tol, "tol", "a number or None", math.isfinite)
         self.best, self.waited = -np.inf, 0
         self.best_state: TrainState
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import numbers
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
@@ -14,11 +15,14 @@ class DivergenceError(ArithmeticError):
     ----------
     epoch : int
         Number of the epoch (from 1) in which the bound or a parameter stopped being finite.
+    result : TrainResult or None
+        Model, history and state after the epoch before; None when it has been pickled.
     """
 
-    def __init__(self, message: str, epoch: int):
+    def __init__(self, message: str, epoch: int, result: Any = None):
         super().__init__(message)
         self.epoch = epoch
+        self.result = result
 
     def __reduce__(self) -> tuple:
         return type(self), (self.args[0], self.epoch)
@@ -30,8 +34,9 @@ class ModelFileError(ValueError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the known name nearest to `name`, or nothing."""
-    matches = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    names = {each.lower(): each for each in known}
+    matches = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=0.5)
+    return f" Did you mean {names[matches[0]]!r}?" if matches else ""
 
 
 def choose(name: Any, table: Mapping[str, Any], parameter: str, otherwise: str = "") -> Any:
@@ -45,10 +50,18 @@ def choose(name: Any, table: Mapping[str, Any], parameter: str, otherwise: str =
     )
 
 
+def number(value: Any, parameter: str, expected: str, fits: Callable[[float], bool]) -> float:
+    """Return `value` as a float that fits, or say what is `expected` of `parameter`."""
+    wrong = f"Expected {expected} for `{parameter}`; got {value!r}."
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(wrong)
+    if not fits(float(value)):
+        raise ValueError(wrong)
+    return float(value)
+
+
 def integer(value: Any, parameter: str, minimum: int) -> int:
     """Return `value` as an int of at least `minimum`, or say what `parameter` may be."""
-    import numbers
-
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(
             f"Expected an integer of at least {minimum} for `{parameter}`; got {value!r}."

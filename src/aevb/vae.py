@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from aevb.algorithm import FAST, Epoch, TrainResult, make_objective, proceed, start
 from aevb.data.arrays import as_rows
 from aevb.data.batches import InMemory
-from aevb.errors import choose, integer
+from aevb.errors import choose, integer, number
 from aevb.fitted import FittedMixin, mean_kl, random_key
 from aevb.inference.optimizers import make_optimizer
 from aevb.models.autoencoder import build_autoencoder
@@ -208,6 +208,11 @@ class VAE(FittedMixin, BaseEstimator):
             elif self.validation_fraction:
                 order = random.permutation(len(X))
                 n_held = math.ceil(self.validation_fraction * len(X))
+                if n_held >= len(X):
+                    raise ValueError(
+                        "Expected a `validation_fraction` that leaves cases to train on; got "
+                        f"{self.validation_fraction} of {len(X)} cases."
+                    )
                 held, X = X[order[:n_held]], X[order[n_held:]]
             self._initialise(X, likelihood, random)
             headline = f"VAE on {len(X)} cases of shape {X.shape[1:]}: {likelihood}{why}"
@@ -268,11 +273,8 @@ class VAE(FittedMixin, BaseEstimator):
         choose(self.prior, PRIORS, "prior")
         choose(self.posterior, POSTERIORS, "posterior")
         make_optimizer(self.optimizer, self.learning_rate)
-        fraction: Any = self.validation_fraction
-        if isinstance(fraction, str) or not 0 <= fraction < 1:
-            raise ValueError(
-                f"Expected a number from 0 to below 1 for `validation_fraction`; got {fraction!r}."
-            )
+        expected = "a number from 0 to below 1"
+        number(self.validation_fraction, "validation_fraction", expected, lambda f: 0 <= f < 1)
         return make_objective(self.bound, self.n_draws, self.weight_prior)
 
     def _n_epochs(self, n_rows: int) -> int:
@@ -384,4 +386,6 @@ def auto_epochs(n_rows: int, batch_size: int) -> int:
 
 def _layers(hidden: Any) -> tuple[int, ...]:
     sizes: Any = (hidden,) if isinstance(hidden, numbers.Integral) else hidden
+    if not isinstance(sizes, Sequence | np.ndarray) or isinstance(sizes, str):
+        raise TypeError(f"Expected an integer or a sequence of them for `hidden`; got {hidden!r}.")
     return tuple(int(units) if isinstance(units, np.integer) else units for units in sizes)

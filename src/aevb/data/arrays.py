@@ -47,6 +47,11 @@ def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         ensure_all_finite=False,
         ensure_min_samples=2 if reset else 1,
     )
+    if X.dtype.kind not in "biuf":
+        raise TypeError(
+            f"Expected numbers for `X`; got data of type {X.dtype}. Turn dates and durations into "
+            "numbers, for instance days since a date."
+        )
     if reset:
         estimator.feature_shape_ = shape or X.shape[1:]
     check_finite(X, getattr(estimator, "feature_names_in_", None))
@@ -60,7 +65,7 @@ def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
 
 def check_finite(X: np.ndarray, columns: Any = None, name: str = "X") -> None:
     """Raise ValueError, naming rows and columns, when X (n, d) holds NaN or infinity."""
-    if X.dtype.kind != "f" or np.isfinite(X.sum(dtype=np.float64)):
+    if X.dtype.kind != "f" or _all_finite(X):
         return
     bad = ~np.isfinite(X)
     if not bad.any():
@@ -88,7 +93,7 @@ def narrow(X: np.ndarray) -> np.ndarray:
         return X
     with np.errstate(over="ignore"):
         out = X.astype(np.float32)
-    if X.dtype.kind == "f" and not np.isfinite(out.sum(dtype=np.float64)):
+    if X.dtype.kind == "f" and not _all_finite(out):
         row, column = np.argwhere(~np.isfinite(out.reshape(len(out), -1)))[0]
         raise ValueError(
             "Expected numbers within the range of float32 (3.4e38) for `X`; got "
@@ -96,6 +101,11 @@ def narrow(X: np.ndarray) -> np.ndarray:
             "which would become infinity (inf). Rescale the data."
         )
     return out
+
+
+def _all_finite(X: np.ndarray) -> bool:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isfinite(X.sum(dtype=np.float64))) or bool(np.isfinite(X).all())
 
 
 def named(indices: np.ndarray, columns: Any = None) -> list:

@@ -62,7 +62,7 @@ class InMemory:
     """
 
     def __init__(self, x: Any, c: Any = None, *, batch_size: int):
-        n_rows = len(jax.tree.leaves(x)[0])
+        n_rows = _row_count(x, c)
         self.x, self.c = jax.tree.map(_on_device, (x, c))
         self.rows = np.arange(n_rows, dtype=np.int32)
         self.batch_size = min(int(batch_size), bucket(n_rows))
@@ -83,6 +83,18 @@ class InMemory:
         padded = np.zeros(-(-bucket(n) // self.batch_size) * self.batch_size, np.int32)
         padded[:n] = rows
         return Chunk(self.x, self.c, padded, np.int32(n), np.int32(n))
+
+
+def _row_count(x: Any, c: Any) -> int:
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves((x, c))]
+    if any(len(shape) == 0 for shape in shapes) or len({shape[:1] for shape in shapes}) != 1:
+        raise ValueError(
+            "Expected arrays with one row per datapoint, and the same number of rows in all, for "
+            f"`data` and `context`; got arrays of shapes {', '.join(map(str, shapes)) or 'none'}."
+        )
+    if shapes[0][0] == 0:
+        raise ValueError("Expected at least one row for `data`; got none.")
+    return shapes[0][0]
 
 
 def _on_device(array: Any) -> jax.Array:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import types
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import optax
 
-from aevb.errors import nearest
+from aevb.errors import nearest, number
 
 #: Where the rate that `"auto"` stands for begins; measured by benchmarks/defaults.py.
 DEFAULT_LEARNING_RATES = {"adamax": 1e-2, "adam": 2e-3, "sgd": 1e-4, "adagrad": 2e-2}
@@ -70,12 +71,8 @@ def make_optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, Rate | None
             )
         peak = DEFAULT_LEARNING_RATES.get(optimizer, OTHERWISE)
         return _injected(optimizer), lambda done: peak * 0.5 * (1 + math.cos(math.pi * done))
-    if not 0 < learning_rate < float("inf"):
-        raise ValueError(
-            "Expected a positive number, an Optax schedule or 'auto' for `learning_rate`; "
-            f"got {learning_rate!r}."
-        )
-    rate = float(learning_rate)
+    expected = "a positive number, an Optax schedule or 'auto'"
+    rate = number(learning_rate, "learning_rate", expected, lambda r: 0 < r < math.inf)
     return _injected(optimizer), lambda done: rate
 
 
@@ -102,7 +99,8 @@ def _scheduled(name: str, schedule: Callable) -> optax.GradientTransformation:
 
 def _takes_learning_rate(name: str) -> bool:
     maker = getattr(optax, name, None)
-    if name in _NOT_BY_NAME or not callable(maker) or inspect.isclass(maker):
+    makers = (types.FunctionType, functools.partial)
+    if name in _NOT_BY_NAME or not isinstance(maker, makers):
         return False
     parameters = list(inspect.signature(maker).parameters.values())
     required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
