@@ -72,7 +72,7 @@ class TrainResult(NamedTuple):
         ``validation_elbo`` (after the epoch); ``seconds``, ``datapoints_per_second``.
         ``pandas.DataFrame(history)`` reads it.
     state : TrainState
-        To go on from.
+        Model, optimizer's state and key at the end.
     """
 
     model: Any
@@ -93,7 +93,7 @@ def train(
     learning_rate: Any = "auto",
     batch_size: int = 100,
     epochs: int = 10,
-    key: Array | int = 0,
+    key: Any = 0,
     validation_data: Any = None,
     patience: int | None = None,
     tol: float | None = None,
@@ -265,8 +265,8 @@ def proceed(
         for column, value in row.items():
             history.setdefault(column, []).append(value)
         epoch = Epoch(epoch_number, epochs, row, history, state)
-        wanted = [callback(epoch) is True for callback in callbacks]
-        if stopping.update(row.get("validation_elbo", row["elbo"]), state) or any(wanted):
+        wanted = [bool(callback(epoch)) for callback in callbacks]
+        if stopping.update(row.get("validation_elbo", row.get("elbo")), state) or any(wanted):
             break
     state = stopping.best_state if stopping.on else state
     return TrainResult(state.model, history, state)
@@ -308,14 +308,16 @@ class _EarlyStopping:
         self.on = patience is not None or tol is not None
         self.patience = 10 if patience is None else integer(patience, "patience", minimum=1)
         self.tol = 0.0 if tol is None else number(tol, "tol", "a number or None", math.isfinite)
-        self.best, self.waited = -np.inf, 0
+        self.best, self.reference, self.waited = -np.inf, -np.inf, 0
         self.best_state: TrainState
 
-    def update(self, elbo: float, state: TrainState) -> bool:
+    def update(self, elbo: Any, state: TrainState) -> bool:
         if not self.on:
             return False
-        if elbo > self.best + self.tol:
-            self.best, self.best_state, self.waited = elbo, state, 0
+        if elbo > self.best:
+            self.best, self.best_state = elbo, state
+        if elbo > self.reference + self.tol:
+            self.reference, self.waited = elbo, 0
         else:
             self.waited += 1
         return self.waited >= self.patience

@@ -57,7 +57,7 @@ class VAE(FittedMixin, BaseEstimator):
         the built-in network, in the data's shape) to a vector of features; the decoder maps a
         latent vector to a vector of features, or for image-shaped data directly to logits
         (Bernoulli) or standardised means (Gaussian) in the images' shape. Vectors of features pass
-        one more affine map.
+        one more affine map. They start from the weights that they come with.
     bound : {"auto", "A", "B"}, default="auto"
         Estimator of the evidence lower bound; see `sgvb`.
     n_draws : int, default=1
@@ -208,7 +208,7 @@ class VAE(FittedMixin, BaseEstimator):
             elif self.validation_fraction:
                 order = random.permutation(len(X))
                 n_held = math.ceil(self.validation_fraction * len(X))
-                if n_held >= len(X):
+                if n_held > len(X) - 2:
                     raise ValueError(
                         "Expected a `validation_fraction` that leaves cases to train on; got "
                         f"{self.validation_fraction} of {len(X)} cases."
@@ -221,6 +221,8 @@ class VAE(FittedMixin, BaseEstimator):
 
     def partial_fit(self, X: Any, y: Any = None) -> VAE:
         """Train on with one pass over X; the first call decides shapes, likelihood and scaling.
+
+        The automatic learning rate does not fall here: every pass is made at its beginning.
 
         Parameters
         ----------
@@ -322,8 +324,12 @@ class VAE(FittedMixin, BaseEstimator):
 
         def keep(now: TrainResult | Epoch) -> None:
             self._state, self.model_ = now.state, now.model
-            self.history_ = {name: kept.get(name, []) + rows for name, rows in now.history.items()}
-            self.n_epochs_ = len(self.history_["elbo"])
+            n_old, n_new = len(kept.get("elbo", [])), len(now.history["elbo"])
+            self.n_epochs_ = n_old + n_new
+            self.history_ = {
+                name: kept.get(name, [np.nan] * n_old) + now.history.get(name, [np.nan] * n_new)
+                for name in {**kept, **now.history}
+            }
             self.history_["epoch"] = list(range(1, self.n_epochs_ + 1))
 
         try:

@@ -51,6 +51,11 @@ def draw(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -
     """Draw z ~ q(z|x) `n_draws` times and evaluate log p(x|z) at each."""
     posterior = with_context(model.posterior, x, c=c)
     prior = with_context(model.prior, c=c)
+    if not posterior.has_rsample:
+        raise ValueError(
+            f"Expected a reparameterised distribution from `{type(model).__name__}.posterior`; "
+            f"got {type(posterior).__name__}, whose draws carry no gradient."
+        )
     z = posterior.sample(key, (n_draws,))
     log_likelihood = over_draws(lambda z: with_context(model.likelihood, z, c=c).log_prob(x), z)
     _check_single(model, posterior.batch_shape, prior.batch_shape, log_likelihood.shape[1:])

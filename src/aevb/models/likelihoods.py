@@ -189,10 +189,9 @@ class Bernoulli(Likelihood):
             return
         X = X.reshape(len(X), -1)
         row, column = np.argwhere((X < 0) | (white < X))[0]
-        where = f"column {column}" if columns is None else f"column {columns[column]!r}"
         raise ValueError(
             f"Expected values from 0 to {white:g} for likelihood 'bernoulli' of data of type "
-            f"{np.dtype(dtype).name}; got {X[row, column]} in row {row}, {where}. "
+            f"{np.dtype(dtype).name}; got {X[row, column]} in row {row}, {_column(column, columns)}. "
             "Rescale the data (8-bit images as uint8 need no scaling), or use "
             "likelihood='gaussian'."
         )
@@ -247,9 +246,12 @@ class Gaussian(Likelihood):
         """Raise ValueError if a value is so large that its square leaves float32."""
         largest = max(-float(X.min()), float(X.max()))
         if largest > 1e18:
+            X = X.reshape(len(X), -1)
+            row, column = np.argwhere((X < -1e18) | (X > 1e18))[0]
             raise ValueError(
                 "Expected numbers below 1e18 in size for likelihood 'gaussian'; got "
-                f"{largest:g}, whose square leaves the range of float32. Rescale the data."
+                f"{X[row, column]:g} in row {row}, {_column(column, columns)}, whose square leaves "
+                "the range of float32. Rescale the data."
             )
 
     def measure(self, X: np.ndarray) -> Measured:
@@ -276,6 +278,10 @@ class Gaussian(Likelihood):
         else:
             log_scale = Frozen(jnp.asarray(self.scale, jnp.float32))
         return GaussianHead(location, log_scale, measured.standardise, shape)
+
+
+def _column(position: int, columns: Any) -> str:
+    return f"column {position}" if columns is None else f"column {columns[position]!r}"
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
