@@ -74,7 +74,7 @@ BAD_PARAMETERS = {
     "validation_fraction": [
         (1.0, ValueError, r"`validation_fraction`; got 1\.0"),
         (-0.1, ValueError, r"`validation_fraction`; got -0\.1"),
-        ("some", ValueError, "`validation_fraction`; got 'some'"),
+        ("some", TypeError, "`validation_fraction`; got 'some'"),
         (None, TypeError, "`validation_fraction`; got None"),
         (0.99, ValueError, r"`validation_fraction`; got 0\.99"),
     ],

@@ -238,7 +238,7 @@ def proceed(
         int(state.step)
     ]
     stopping = _EarlyStopping(patience, tol)
-    _check_callbacks(callbacks)
+    check_callbacks(callbacks)
     history: dict[str, list] = {}
     for epoch_number in range(1, epochs + 1):
         began = time.perf_counter()
@@ -272,7 +272,8 @@ def proceed(
     return TrainResult(state.model, history, state)
 
 
-def _check_callbacks(callbacks: Any) -> None:
+def check_callbacks(callbacks: Any) -> None:
+    """Raise TypeError for anything but a sequence of callables."""
     if callable(callbacks) or not all(map(callable, callbacks)):
         raise TypeError(
             f"Expected a sequence of callables for `callbacks`; got {callbacks!r}. "

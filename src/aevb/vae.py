@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from aevb.algorithm import FAST, Epoch, TrainResult, make_objective, proceed, start
+from aevb.algorithm import FAST, Epoch, TrainResult, check_callbacks, make_objective, proceed, start
 from aevb.data.arrays import as_rows
 from aevb.data.batches import InMemory
 from aevb.errors import choose, integer, number
@@ -210,8 +210,8 @@ class VAE(FittedMixin, BaseEstimator):
                 n_held = math.ceil(self.validation_fraction * len(X))
                 if n_held > len(X) - 2:
                     raise ValueError(
-                        "Expected a `validation_fraction` that leaves cases to train on; got "
-                        f"{self.validation_fraction} of {len(X)} cases."
+                        "Expected a share that leaves two cases or more to train on for "
+                        f"`validation_fraction`; got {self.validation_fraction} of {len(X)} cases."
                     )
                 held, X = X[order[:n_held]], X[order[n_held:]]
             self._initialise(X, likelihood, random)
@@ -272,6 +272,7 @@ class VAE(FittedMixin, BaseEstimator):
         for units in _layers(self.hidden):
             integer(units, "hidden", minimum=1)
         activation_function(self.activation)
+        check_callbacks(self.callbacks)
         choose(self.prior, PRIORS, "prior")
         choose(self.posterior, POSTERIORS, "posterior")
         make_optimizer(self.optimizer, self.learning_rate)

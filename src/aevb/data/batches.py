@@ -86,15 +86,21 @@ class InMemory:
 
 
 def _row_count(x: Any, c: Any) -> int:
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves((x, c))]
-    if any(len(shape) == 0 for shape in shapes) or len({shape[:1] for shape in shapes}) != 1:
+    shapes, more = ([np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (x, c))
+    if () in shapes or len({shape[0] for shape in shapes}) != 1:
         raise ValueError(
-            "Expected arrays with one row per datapoint, and the same number of rows in all, for "
-            f"`data` and `context`; got arrays of shapes {', '.join(map(str, shapes)) or 'none'}."
+            "Expected arrays with one row per datapoint, the same number of rows in all, for "
+            f"`data`; got {', '.join(map(str, shapes)) or 'no arrays'}."
         )
-    if shapes[0][0] == 0:
+    n_rows = shapes[0][0]
+    if n_rows == 0:
         raise ValueError("Expected at least one row for `data`; got none.")
-    return shapes[0][0]
+    if any(shape[:1] != (n_rows,) for shape in more):
+        raise ValueError(
+            f"Expected as many rows as in `data`, {n_rows}, for `context`; got arrays of shapes "
+            f"{', '.join(map(str, more))}."
+        )
+    return n_rows
 
 
 def _on_device(array: Any) -> jax.Array:

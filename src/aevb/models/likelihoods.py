@@ -191,9 +191,9 @@ class Bernoulli(Likelihood):
         row, column = np.argwhere((X < 0) | (white < X))[0]
         raise ValueError(
             f"Expected values from 0 to {white:g} for likelihood 'bernoulli' of data of type "
-            f"{np.dtype(dtype).name}; got {X[row, column]} in row {row}, {_column(column, columns)}. "
-            "Rescale the data (8-bit images as uint8 need no scaling), or use "
-            "likelihood='gaussian'."
+            f"{np.dtype(dtype).name}; got {X[row, column]} in row {row}, "
+            f"{_column(column, columns)}. Rescale the data (8-bit images as uint8 need no "
+            "scaling), or use likelihood='gaussian'."
         )
 
     def measure(self, X: np.ndarray) -> Measured:
