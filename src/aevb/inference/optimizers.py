@@ -14,7 +14,7 @@ import optax
 
 from aevb.errors import nearest, number
 
-#: Where the rate that `"auto"` stands for begins; measured by benchmarks/defaults.py.
+#: Where the rate that `"auto"` stands for begins; benchmarks/defaults.py measures others beside it.
 DEFAULT_LEARNING_RATES = {"adamax": 1e-2, "adam": 2e-3, "sgd": 1e-4, "adagrad": 2e-2}
 OTHERWISE = 1e-3
 

@@ -33,7 +33,7 @@ class Linear(eqx.Module):
     """Affine map ``x @ weight.T + bias``, weights uniform within ±1/√in_size, zero bias.
 
     The bound makes tanh units of a few latents bend from the start; Glorot's, which counts the
-    outputs too, leaves the decoder linear for a thousand steps (benchmarks/README.md).
+    outputs too, leaves the decoder linear for a thousand steps (benchmarks/defaults.py).
 
     Parameters
     ----------
