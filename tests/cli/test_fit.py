@@ -1,0 +1,131 @@
+"""`aevb fit`: what it passes on, what it says, and what it leaves when it is cut short."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aevb import VAE, DivergenceError
+from aevb.cli.commands import _layers
+from aevb.data.files import read_rows
+
+
+def test_fit_says_what_was_fitted(fit, folder, tmp_path):
+    model = tmp_path / "new.aevb"
+    result = fit(folder / "table.csv", model)
+    assert result.code == 0
+    history = VAE.load(model).history_
+    for said in (
+        "data 60 cases of 3 values",
+        "likelihood gaussian (chosen for these data)",
+        "epochs 2 in ",
+        f"ELBO, training {history['elbo'][-1]:.2f} nats per case",
+        "KL by latent dimension",
+        "of 2 (KL below 0.1 nats)",
+        "lower bound on the log-density log p(x). A density depends on the units",
+        f"The model is in {model}",
+    ):
+        assert said in result.out
+    assert result.err == ""
+
+
+def test_fit_labels_gray_levels_for_what_they_are(fit, folder, tmp_path):
+    result = fit(folder / "images.npy", tmp_path / "x.aevb")
+    assert "data 40 images of 4 × 4 values" in result.out
+    assert "likelihood bernoulli (chosen" in result.out
+    assert "lower bound on the expected log-likelihood under stochastic binarisation" in result.out
+
+
+def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
+    def fit(vae, X):
+        raise ValueError(f"{vae.get_params()}")
+
+    monkeypatch.setattr(VAE, "fit", fit)
+    options = {
+        **{"latent-dim": 3, "likelihood": "gaussian", "hidden": "9,7", "activation": "relu"},
+        **{"epochs": 3, "learning-rate": 0.01, "optimizer": "adam", "batch-size": 16},
+        **{"validation-fraction": 0.25, "patience": 2, "weight-prior": 1.5, "bound": "A"},
+        **{"n-draws": 2, "seed": 11},
+    }
+    arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+    command = ("fit", folder / "table.csv", "-o", tmp_path / "x.aevb")
+    expected = {name.replace("-", "_"): value for name, value in options.items() if name != "seed"}
+    expected |= {"hidden": (9, 7), "random_state": 11}
+    assert refused(*command, *arguments) == f"Error: {VAE(**expected).get_params()}"
+    assert refused(*command) == f"Error: {VAE(random_state=0).get_params()}"  # the same defaults
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"), [("500", (500,)), ("9,7", (9, 7)), (" 9, 7 ", (9, 7)), ("", ()), (" ", ())]
+)
+def test_hidden_layers(text, layers):
+    assert _layers(text) == layers
+
+
+def test_fit_says_which_epoch_patience_kept(fit, folder, tmp_path):
+    model = tmp_path / "x.aevb"
+    options = ("--validation-fraction", 0.5, "--patience", 2, "--learning-rate", 0.3)
+    result = fit(folder / "table.csv", model, "--epochs", 40, *options)
+    elbo = VAE.load(model).history_["validation_elbo"]
+    best = int(np.argmax(elbo))
+    assert best < len(elbo) - 1, "these settings no longer stop early"
+    assert f"epochs {len(elbo)} in " in result.out
+    assert f"the model of epoch {best + 1}, the best, is kept" in result.out
+    assert f"ELBO, held out {elbo[best]:.2f} nats" in result.out
+
+
+def test_quiet_says_nothing(fit, folder, tmp_path):
+    model = tmp_path / "x.aevb"
+    assert fit(folder / "table.csv", model, "--quiet") == (0, "", "")
+    assert model.exists()
+
+
+def test_the_same_seed_gives_the_same_model(fit, folder, tmp_path):
+    for name, seed in [("a", 3), ("b", 3), ("c", 4)]:
+        fit(folder / "table.csv", tmp_path / name, "--seed", seed)
+    rows = read_rows(folder / "table.csv")
+    a, b, c = (VAE.load(tmp_path / name).transform(rows) for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted."),
+        (DivergenceError("Training diverged: ...", 4), 1, "Error: Training diverged: ..."),
+    ],
+    ids=["Ctrl-C", "divergence"],
+)
+def test_a_fit_cut_short_keeps_the_last_epoch(
+    fit, error, code, said, folder, tmp_path, monkeypatch
+):
+    def cut_short(bar, epoch):
+        if epoch.number == 3:
+            raise error
+
+    monkeypatch.setattr("aevb.progress.ProgressBar.__call__", cut_short)
+    model = tmp_path / "x.aevb"
+    result = fit(folder / "table.csv", model, "--epochs", 9)
+    assert result == (code, "", f"Kept: epoch 3's model, in {model} {said}")
+    assert VAE.load(model).n_epochs_ == 3
+
+
+def test_a_fit_interrupted_before_its_first_epoch_leaves_nothing(
+    fit, folder, tmp_path, monkeypatch
+):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aevb.vae.proceed", interrupt)
+    model = tmp_path / "x.aevb"
+    assert fit(folder / "table.csv", model) == (130, "", "Interrupted.")
+    assert not model.exists()
+
+
+def test_a_diverging_fit_says_what_to_try(fit, folder, tmp_path):
+    options = ("--epochs", 50, "--learning-rate", 1e30, "--optimizer", "sgd")
+    result = fit(folder / "table.csv", tmp_path / "x.aevb", *options)
+    assert (result.code, result.out) == (1, "")
+    assert "Error: Training diverged" in result.err
+    assert "smaller `learning_rate`" in result.err
