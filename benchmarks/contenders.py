@@ -1,100 +1,21 @@
-"""One VAE, trained by every contender on the same terms.
+"""Every contender's way to train the one VAE of `job.py`.
 
-All train n-hidden-latent-hidden-n with tanh, in float32, by Adamax (betas 0.9 and 0.999, epsilon
-1e-8) on minibatches reshuffled each epoch, with one draw of z per row, a Bernoulli likelihood on
-gray levels in [0, 1] and the closed-form KL. All start as `VAE` does: weights uniform within
-±1/√inputs and biases at zero, but for the last ones, the logits of the data's mean. Mean and
-log-variance of q(z|x) come from one joint layer everywhere, which is the faster way. On a GPU all
-products may use TF32, which is JAX's default and is switched on for PyTorch.
-
-Each contender is a function of a `Job` and of a callable, which it calls at the end of every
-epoch. So an epoch's duration holds all that the contender does per epoch (shuffling, loading,
-logging, copying the best model), and the first one holds its set-up and its compilation too.
+Each is a function of a `Job` and of a callable, which it calls at the end of every epoch. So an
+epoch's duration holds all that the contender does per epoch (shuffling, loading, logging, copying
+the best model), and the first one holds its set-up and its compilation too.
 """
 
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+from job import AfterEpoch, Job, Weights, first_logits, joint
 
 # Read when the libraries are imported, whoever imports them first.
 os.environ["KERAS_BACKEND"] = "jax"
 # pythae's progress bar has no switch of its own. Without it, pythae is a little faster.
 os.environ["TQDM_DISABLE"] = "1"
-
-AfterEpoch = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is trained on which rows."""
-
-    images: np.ndarray  # as the user has them: given to `VAE.fit`, which scales them by itself
-    pixels: np.ndarray  # the same as (n, d) float32 in [0, 1]: given to everybody else
-    latent_dim: int
-    epochs: int
-    device: str = "cpu"
-    threads: int = 1
-    hidden: int = 500
-    batch_size: int = 100
-    learning_rate: float = 2e-3
-    seed: int = 0
-
-
-class Weights(NamedTuple):
-    """A trained VAE as arrays; matrices are (in, out)."""
-
-    W1: np.ndarray
-    b1: np.ndarray
-    Wmu: np.ndarray
-    bmu: np.ndarray
-    Wlv: np.ndarray
-    blv: np.ndarray
-    W3: np.ndarray
-    b3: np.ndarray
-    W4: np.ndarray
-    b4: np.ndarray
-
-
-def unit_floats(images: np.ndarray, maximum: float = 255) -> np.ndarray:
-    """Gray levels as (n, d) float32 in [0, 1]."""
-    return (images.reshape(len(images), -1) / np.float32(maximum)).astype(np.float32)
-
-
-def elbo(weights: Weights, x: np.ndarray, n_draws: int = 8, seed: int = 0) -> float:
-    """Evaluate any contender's mean ELBO in nats per datapoint: NumPy, one noise for all."""
-    w, rng = weights, np.random.default_rng(seed)
-    h = np.tanh(x @ w.W1 + w.b1)
-    mean, log_var = h @ w.Wmu + w.bmu, h @ w.Wlv + w.blv
-    kl = 0.5 * np.sum(mean**2 + np.exp(log_var) - 1 - log_var, axis=1, dtype=np.float64)
-    log_likelihood = np.zeros(len(x))
-    for _ in range(n_draws):
-        noise = rng.standard_normal(mean.shape, dtype=np.float32)
-        z = mean + np.exp(0.5 * log_var) * noise
-        logits = np.tanh(z @ w.W3 + w.b3) @ w.W4 + w.b4
-        per_pixel = x * logits - np.logaddexp(np.float32(0), logits)
-        log_likelihood += per_pixel.sum(axis=1, dtype=np.float64) / n_draws
-    return float(np.mean(log_likelihood - kl))
-
-
-def first_logits(pixels: np.ndarray) -> np.ndarray:
-    """Return the decoder's last biases before training: logits of the mean, within 1 to 99 %."""
-    mean = np.clip(pixels.mean(axis=0, dtype=np.float64), 0.01, 0.99)
-    return np.log(mean / (1 - mean)).astype(np.float32)
-
-
-def joint(first: list, second: list) -> Weights:
-    """Name the arrays of an encoder and a decoder, each [W, b, W, b], heads side by side."""
-    W1, b1, W2, b2 = map(np.asarray, first)
-    Wmu, Wlv = np.split(W2, 2, axis=1)
-    bmu, blv = np.split(b2, 2)
-    return Weights(W1, b1, Wmu, bmu, Wlv, blv, *map(np.asarray, second))
-
 
 # --- aevb -----------------------------------------------------------------------------------------
 
@@ -370,81 +291,3 @@ def train_pythae_prebatched(job: Job, after_epoch: AfterEpoch) -> Weights:
             callbacks=[callback],
         ).train()
     return _torch_weights(model.encoder.body, model.decoder.body)
-
-
-# --- the floor ------------------------------------------------------------------------------------
-# The matrix products of one step and nothing else but a plain SGD update: a linear network
-# x -> h -> (mean, log-variance) -> z = their sum -> g -> y with loss ||y||^2 / 2, so that every
-# product waits for real data. Nothing is constant, and so nothing can be hoisted out of the loop.
-# No product is spent on the gradient with respect to x.
-
-FLOOR_RATE = 1e-9  # so small that the weights stay finite; a step costs the same at any rate
-
-
-def _floor_weights(job: Job) -> list[np.ndarray]:
-    rng = np.random.default_rng(job.seed)
-    n, h, z = job.pixels.shape[1], job.hidden, job.latent_dim
-    shapes = [(n, h), (h, 2 * z), (z, h), (h, n)]
-    return [(rng.standard_normal(s) / np.sqrt(s[0])).astype(np.float32) for s in shapes]
-
-
-def _floor_batches(job: Job) -> Iterator[tuple[int, int]]:
-    """Rows of the full batches; the floor may skip a last short one."""
-    return pairwise(range(0, len(job.pixels) + 1, job.batch_size))
-
-
-def train_floor_jax(job: Job, after_epoch: AfterEpoch) -> None:
-    """The floor in JAX: an epoch is one jitted `lax.fori_loop`."""
-    import jax
-    import jax.numpy as jnp
-    from jax import lax
-
-    k, batch_size, n_batches = job.latent_dim, job.batch_size, len(list(_floor_batches(job)))
-
-    @jax.jit
-    def epoch(weights: list[jax.Array], pixels: jax.Array, rate: jax.Array) -> list[jax.Array]:
-        def step(i: jax.Array, weights: list[jax.Array]) -> list[jax.Array]:
-            W1, W2, W3, W4 = weights
-            x = lax.dynamic_slice_in_dim(pixels, i * batch_size, batch_size)
-            h = x @ W1
-            m = h @ W2
-            z = m[:, :k] + m[:, k:]
-            g = z @ W3
-            y = g @ W4
-            dW4, dg = g.T @ y, y @ W4.T
-            dW3, dz = z.T @ dg, dg @ W3.T
-            dm = jnp.concatenate([dz, dz], axis=1)
-            dW2, dh = h.T @ dm, dm @ W2.T
-            dW1 = x.T @ dh
-            return [W - rate * dW for W, dW in zip(weights, (dW1, dW2, dW3, dW4), strict=True)]
-
-        return lax.fori_loop(0, n_batches, step, weights)
-
-    weights = [jnp.asarray(W) for W in _floor_weights(job)]
-    pixels, rate = jnp.asarray(job.pixels), jnp.float32(FLOOR_RATE)
-    for _ in range(job.epochs):
-        weights = jax.block_until_ready(epoch(weights, pixels, rate))
-        after_epoch()
-
-
-def train_floor_numpy(job: Job, after_epoch: AfterEpoch) -> None:
-    """The same floor in NumPy, updating in place."""
-    k, rate = job.latent_dim, np.float32(FLOOR_RATE)
-    W1, W2, W3, W4 = weights = _floor_weights(job)
-    for _ in range(job.epochs):
-        for start, stop in _floor_batches(job):
-            x = job.pixels[start:stop]
-            h = x @ W1
-            m = h @ W2
-            z = m[:, :k] + m[:, k:]
-            g = z @ W3
-            y = g @ W4
-            dW4, dg = g.T @ y, y @ W4.T
-            dW3, dz = z.T @ dg, dg @ W3.T
-            dm = np.concatenate([dz, dz], axis=1)
-            dW2, dh = h.T @ dm, dm @ W2.T
-            dW1 = x.T @ dh
-            for W, dW in zip(weights, (dW1, dW2, dW3, dW4), strict=True):
-                dW *= rate
-                W -= dW
-        after_epoch()

@@ -33,25 +33,26 @@ from typing import Any
 
 import contenders
 import report
+from job import Job, unit_floats
 
 PARTS = ("fit", "import", "digits", "transform")
 HELP = "import sys; from aevb.cli import main; sys.argv = ['aevb', '--help']; sys.exit(main())"
 
 
-def mnist_job(epochs: int, quick: bool) -> contenders.Job:
+def mnist_job(epochs: int, quick: bool) -> Job:
     """Load MNIST as the estimator gets it; the float copy is for the peers and left out here."""
     from aevb import datasets
 
     images = datasets.load_mnist().train.images[: 3000 if quick else None]
-    return contenders.Job(images=images, pixels=images[:0], latent_dim=20, epochs=epochs)
+    return Job(images=images, pixels=images[:0], latent_dim=20, epochs=epochs)
 
 
-def digits_job(quick: bool) -> contenders.Job:
+def digits_job(quick: bool) -> Job:
     """Load scikit-learn's digits as float32 in [0, 1]."""
     from sklearn.datasets import load_digits
 
-    pixels = contenders.unit_floats(load_digits().data, maximum=16)
-    return contenders.Job(
+    pixels = unit_floats(load_digits().data, maximum=16)
+    return Job(
         images=pixels,
         pixels=pixels,
         latent_dim=2,
@@ -134,7 +135,7 @@ def transform(quick: bool) -> report.Row:
 
     job = mnist_job(1, quick)
     vae = contenders.estimator(job).fit(job.images)
-    weights, pixels = contenders.weights_of(vae), contenders.unit_floats(job.images)
+    weights, pixels = contenders.weights_of(vae), unit_floats(job.images)
     on_device = [jax.device_put(array) for array in (pixels, weights.W1, weights.Wmu)]
     products = jax.jit(lambda x, W1, Wmu: (x @ W1) @ Wmu)
     ways: dict[str, Callable] = {

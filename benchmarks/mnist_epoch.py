@@ -20,7 +20,8 @@ contender's epochs, so it holds all that it does per epoch. "x floor" and "VAE.f
 medians of the ratios within a round, which cancels most of the machine's moods.
 
 The floor is the matrix products of a step, forward and backward, with a plain SGD update: see
-`contenders.py`, where every contender's code is.
+`floor.py`. Every other contender's code is in `contenders.py`; the terms they all train on, in
+`job.py`.
 
 The check. After equally many epochs, one evaluator (NumPy, same noise for all) measures each
 contender's ELBO on the MNIST test set. If any is further than 1.5 nats from that of PyTorch written
@@ -40,6 +41,8 @@ from typing import Any
 
 import contenders
 import report
+from floor import train_floor_jax, train_floor_numpy
+from job import Job, Weights, elbo, unit_floats
 
 CONTENDERS: dict[str, tuple[str, Callable, str]] = {
     # name: (title, function, what tells the end of an epoch)
@@ -57,8 +60,8 @@ CONTENDERS: dict[str, tuple[str, Callable, str]] = {
         contenders.train_pythae_prebatched,
         "`on_epoch_end`",
     ),
-    "floor-jax": ("floor: matrix products, JAX", contenders.train_floor_jax, "its own loop"),
-    "floor-numpy": ("floor: matrix products, NumPy", contenders.train_floor_numpy, "its own loop"),
+    "floor-jax": ("floor: matrix products, JAX", train_floor_jax, "its own loop"),
+    "floor-numpy": ("floor: matrix products, NumPy", train_floor_numpy, "its own loop"),
 }
 FLOORS = ("floor-jax", "floor-numpy")
 REFERENCE = "torch"
@@ -74,7 +77,7 @@ class Runner:
     def __init__(self, name: str, settings: "Settings") -> None:
         self.name = name
         self.seconds: list[float] = []
-        self.weights: contenders.Weights | None = None
+        self.weights: Weights | None = None
         processes = multiprocessing.get_context("spawn")
         self._pipe, theirs = processes.Pipe()
         self._process = processes.Process(target=work, args=(name, settings, theirs), daemon=True)
@@ -122,14 +125,14 @@ class Settings:
     device: str
     n_rows: int | None
 
-    def job(self) -> contenders.Job:
+    def job(self) -> Job:
         """Load MNIST."""
         from aevb import datasets
 
         images = datasets.load_mnist().train.images[: self.n_rows]
-        return contenders.Job(
+        return Job(
             images=images,
-            pixels=contenders.unit_floats(images),
+            pixels=unit_floats(images),
             latent_dim=20,
             epochs=self.epochs,
             device=self.device,
@@ -254,9 +257,9 @@ def main() -> int:
 
     from aevb import datasets
 
-    test = contenders.unit_floats(datasets.load_mnist().test.images)
+    test = unit_floats(datasets.load_mnist().test.images)
     elbos = {
-        name: contenders.elbo(runner.weights, test)
+        name: elbo(runner.weights, test)
         for name, runner in runners.items()
         if runner.weights is not None
     }
