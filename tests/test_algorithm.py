@@ -46,6 +46,23 @@ def test_wrong_arguments_are_named(line, options, error, message):
         aevb.train(line(), DATA, **{**OPTIONS, **options})
 
 
+@pytest.mark.parametrize(
+    "options", [{"bound": "A"}, {"n_draws": 2}, {"weight_prior": 1.0}], ids=lambda o: next(iter(o))
+)
+def test_an_objective_leaves_nothing_to_be_ignored(line, options):
+    with pytest.raises(ValueError, match=r"left at their defaults beside an `objective`"):
+        aevb.train(line(), DATA, **OPTIONS, objective=SGVB(), **options)
+
+
+@pytest.mark.parametrize("options", [{"validation_data": DATA}, {"patience": 1}])
+def test_an_objective_without_elbo_cannot_be_validated(line, options):
+    def silent(model, batch, key, state):
+        return SGVB()(model, batch, key, state)[0], {"loss": jnp.zeros(())}, state
+
+    with pytest.raises(ValueError, match=r"metric 'elbo' of `objective`.*got 'loss'"):
+        aevb.train(line(), DATA, **OPTIONS, objective=silent, **options)
+
+
 def test_callbacks_see_every_epoch_and_may_stop(line):
     seen = []
 

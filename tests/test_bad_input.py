@@ -194,6 +194,38 @@ class TestSupport:
         with pytest.raises(ValueError, match=r"Expected values from 0 to 1 .* got 255"):
             vae.elbo((255 * UNIT).astype(np.uint8))
 
+    def test_numbers_from_0_to_1_are_not_taken_for_8_bit_images(self):
+        vae = VAE(**SMALL).fit((255 * UNIT).astype(np.uint8))
+        for X in (UNIT, UNIT > 0.5):
+            with pytest.raises(
+                ValueError, match=r"uint8 data of the fit; got .*Multiply .* by 255"
+            ):
+                vae.elbo(X)
+        as_floats = vae.transform(np.float64((255 * UNIT).astype(np.uint8)))
+        np.testing.assert_array_equal(as_floats, vae.transform((255 * UNIT).astype(np.uint8)))
+
+
+def test_a_column_of_text_is_named():
+    X = pd.DataFrame({"size": [1.0, 2.0, 3.0], "city": ["7", "Bern", "Genf"]})
+    with pytest.raises(ValueError, match=r"got 'Bern' in column 'city', row 1.*OneHotEncoder"):
+        VAE(**SMALL).fit(X)
+
+
+@pytest.mark.parametrize("spread", [1e-4, 50.0])
+def test_columns_that_float32_rounds_are_named(spread):
+    X = TABLE.astype(np.float64)
+    X[:, 2] = 1.7e9 + spread * X[:, 2]
+    with pytest.warns(UserWarning, match=r"Columns \[2\] of `X`.*Subtract an offset"):
+        VAE(**SMALL).fit(X)
+
+
+def test_columns_that_float32_holds_are_left_in_peace(recwarn):
+    X = TABLE.astype(np.float64)
+    X[:, 1] = 1e6  # constant
+    X[:, 2] = 1e3 + X[:, 2]
+    VAE(**SMALL).fit(X)
+    assert not [w for w in recwarn if "float32" in str(w.message)]
+
 
 # Divergence.
 

@@ -79,7 +79,11 @@ BAD_PARAMETERS = {
         (0.99, ValueError, r"`validation_fraction`; got 0\.99"),
     ],
     "patience": [(0, ValueError, "`patience`; got 0"), (1.5, TypeError, r"`patience`; got 1\.5")],
-    "tol": [("none", TypeError, "`tol`; got 'none'")],
+    "tol": [
+        ("none", TypeError, "`tol`; got 'none'"),
+        (-0.1, ValueError, r"from 0 up, or None for `tol`; got -0\.1"),
+        (float("nan"), ValueError, "`tol`; got nan"),
+    ],
     "callbacks": [
         (print, TypeError, "`callbacks`; got"),
         ([3], TypeError, "`callbacks`; got"),

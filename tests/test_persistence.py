@@ -168,21 +168,24 @@ def test_a_foreign_file(file):
         VAE.load(file)
 
 
+def without(header, name):
+    return {key: value for key, value in header.items() if key != name}
+
+
 def with_header(file, change):
-    """Rewrite a model file with another header."""
+    """Rewrite a model file with another header: what `change` returns, or the one it changed."""
     raw = file.read_bytes()
     (size,) = struct.unpack("<Q", raw[:8])
     table = json.loads(raw[8 : 8 + size])
     header = json.loads(table["__metadata__"]["aevb"])
-    change(header)
-    table["__metadata__"]["aevb"] = json.dumps(header)
+    table["__metadata__"]["aevb"] = json.dumps(change(header) or header)
     text = json.dumps(table).encode()
     file.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + size :])
 
 
 def test_a_file_of_a_newer_format(file):
     VAE(**QUICK).fit(TABLE).save(file)
-    with_header(file, lambda header: header.update(format_version=99))
+    with_header(file, lambda header: {**header, "format_version": 99})
     with pytest.raises(ModelFileError, match=r"has format 99\. Install a newer version of aevb"):
         VAE.load(file)
 
@@ -190,16 +193,24 @@ def test_a_file_of_a_newer_format(file):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda header: header.pop("schema"),
+        lambda header: without(header, "schema"),
+        lambda header: without(header, "parameters"),
         lambda header: header["parameters"].update(unknown=1),
         lambda header: header["schema"]["likelihood"].update(likelihood="cauchy"),
     ],
-    ids=["no schema", "unknown parameter", "unknown likelihood"],
+    ids=["no schema", "no parameters", "unknown parameter", "unknown likelihood"],
 )
 def test_a_header_that_makes_no_sense(change, file):
     VAE(**QUICK).fit(TABLE).save(file)
     with_header(file, change)
     with pytest.raises(ModelFileError, match="header"):
+        VAE.load(file)
+
+
+def test_a_header_that_is_no_object(file):
+    VAE(**QUICK).fit(TABLE).save(file)
+    with_header(file, list)
+    with pytest.raises(ModelFileError, match="a safetensors file from elsewhere"):
         VAE.load(file)
 
 

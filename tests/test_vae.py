@@ -335,6 +335,17 @@ def test_partial_fit_goes_on_where_fit_ended(on_images):
     assert 0 < moved < 0.5 * apart.mean()
 
 
+def test_partial_fit_after_a_change_of_the_optimizer_starts_it_anew(on_images):
+    vae = clone(on_images).fit(IMAGES)
+    before = vae.elbo(IMAGES).mean()
+    n_steps = 2  # of a pass over 200 images
+    for optimizer in ("sgd", "adam", optax.adam(1e-3)):  # with other states each
+        vae.set_params(optimizer=optimizer, learning_rate="auto").partial_fit(IMAGES)
+        counts = [leaf for leaf in jax.tree.leaves(vae._state.optimizer_state) if leaf.ndim == 0]
+        assert n_steps in [int(count) for count in counts if count.dtype == np.int32]
+    assert vae.elbo(IMAGES).mean() > before
+
+
 def test_cases_are_held_out_on_request():
     seen = []
     vae = fitted_again(

@@ -95,6 +95,7 @@ def train(
     epochs: int = 10,
     key: Any = 0,
     validation_data: Any = None,
+    validation_context: Any = None,
     patience: int | None = None,
     tol: float | None = None,
     callbacks: Sequence[Callable[[Epoch], Any]] = (),
@@ -112,7 +113,8 @@ def train(
     bound, n_draws
         The estimator and its number of draws, as in `sgvb`.
     objective : callable, optional
-        In place of `bound`: ``(model, batch, key, state) -> (surrogate, metrics, state)``.
+        In place of `bound`, `n_draws` and `weight_prior`:
+        ``(model, batch, key, state) -> (surrogate, metrics, state)``.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the weights (not the biases); None: flat.
     optimizer : str or optax.GradientTransformation
@@ -128,6 +130,8 @@ def train(
         JAX random key, or a seed for one.
     validation_data : PyTree of arrays, optional
         Held-out datapoints, whose ELBO is computed after each epoch.
+    validation_context : PyTree of arrays, optional
+        Their context.
     patience, tol : int, float, optional
         Stop when the ELBO (of the validation data, if there are any) has not risen by more than
         `tol` nats (default 0) for `patience` epochs (default 10), and return the best epoch's
@@ -177,12 +181,18 @@ def train(
             f"Expected a LatentVariableModel for `model`; got {type(model).__name__}. Write it as "
             "a subclass with the methods prior, likelihood and posterior."
         )
-    objective = objective or make_objective(bound, n_draws, weight_prior)
+    if objective is None:
+        objective = make_objective(bound, n_draws, weight_prior)
+    elif (bound, n_draws, weight_prior) != ("auto", 1, None):
+        raise ValueError(
+            "Expected `bound`, `n_draws` and `weight_prior` left at their defaults beside an "
+            f"`objective`, which has its own; got {bound!r}, {n_draws!r} and {weight_prior!r}."
+        )
     make_optimizer(optimizer, learning_rate)  # say now what is wrong with them
     key = jax.random.key(int(key), impl=FAST) if isinstance(key, numbers.Integral) else key
     source = data if isinstance(data, InMemory) else InMemory(data, context, batch_size=batch_size)
     if validation_data is not None and not isinstance(validation_data, InMemory):
-        validation_data = InMemory(validation_data, batch_size=batch_size)
+        validation_data = InMemory(validation_data, validation_context, batch_size=batch_size)
     state = start(model, optimizer, learning_rate, key)
     return proceed(
         state,
@@ -237,8 +247,10 @@ def proceed(
     seed = [int(word) for word in np.asarray(jax.random.key_data(state.key)).flat] + [
         int(state.step)
     ]
-    stopping = _EarlyStopping(patience, tol)
+    stopping = EarlyStopping(patience, tol)
     check_callbacks(callbacks)
+    if validation is not None or stopping.on:
+        _check_reports_elbo(state, source, objective)
     history: dict[str, list] = {}
     for epoch_number in range(1, epochs + 1):
         began = time.perf_counter()
@@ -281,6 +293,18 @@ def check_callbacks(callbacks: Any) -> None:
         )
 
 
+def _check_reports_elbo(state: TrainState, source: InMemory, objective: Callable) -> None:
+    if isinstance(objective, SGVB):
+        return
+    chunk = next(iter(source.ordered()))
+    metrics = eqx.filter_eval_shape(evaluate_chunk, state, chunk, objective, source.batch_size)
+    if "elbo" not in metrics:
+        raise ValueError(
+            "Expected a metric 'elbo' of `objective`, by which validation and early stopping "
+            f"judge; got {', '.join(map(repr, metrics)) or 'none'}."
+        )
+
+
 def _elbo(state: TrainState, source: InMemory, objective: Callable) -> float:
     totals = [
         evaluate_chunk(state, chunk, objective, source.batch_size) for chunk in source.ordered()
@@ -302,17 +326,24 @@ def _divergence_message(epoch: int, learning_rate: Any) -> str:
     )
 
 
-class _EarlyStopping:
+def _from_zero_up(value: float) -> bool:
+    return 0 <= value < math.inf
+
+
+class EarlyStopping:
     """Keeps the best state, and says when `patience` epochs have brought less than `tol`."""
 
     def __init__(self, patience: int | None, tol: float | None):
         self.on = patience is not None or tol is not None
         self.patience = 10 if patience is None else integer(patience, "patience", minimum=1)
-        self.tol = 0.0 if tol is None else number(tol, "tol", "a number or None", math.isfinite)
+        self.tol = (
+            0.0 if tol is None else number(tol, "tol", "a number from 0 up, or None", _from_zero_up)
+        )
         self.best, self.reference, self.waited = -np.inf, -np.inf, 0
         self.best_state: TrainState
 
     def update(self, elbo: Any, state: TrainState) -> bool:
+        """Take in an epoch's ELBO and state; say whether to stop."""
         if not self.on:
             return False
         if elbo > self.best:

@@ -103,6 +103,12 @@ def load(estimator: type, path: Any, parameters: dict[str, Any]) -> Any:
         When the file is foreign, damaged or newer, or its arrays do not fit the model.
     """
     header, tensors = _read(Path(path))
+    lacking = {"parameters", "left_out", "schema", "history"} - header.keys()
+    if lacking:
+        raise ModelFileError(
+            f"Expected a model file of aevb for `path`; the header of {path} lacks "
+            f"{', '.join(sorted(lacking))}."
+        )
     saved = {name: _decode(value) for name, value in header["parameters"].items()}
     missing = [name for name in header["left_out"] if name not in parameters]
     needed = [name for name in missing if name in _PART_OF_MODEL]
@@ -200,6 +206,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(_HEADER)
             header = json.loads(text) if text else None
+            header = header if isinstance(header, dict) else None
             newest = (header or {}).get("format_version", 0)
             if header is not None and newest <= FORMAT_VERSION:
                 return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

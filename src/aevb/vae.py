@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,15 +12,24 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from aevb.algorithm import FAST, Epoch, TrainResult, check_callbacks, make_objective, proceed, start
+from aevb.algorithm import (
+    FAST,
+    EarlyStopping,
+    Epoch,
+    TrainResult,
+    check_callbacks,
+    make_objective,
+    proceed,
+    start,
+)
 from aevb.data.arrays import as_rows
 from aevb.data.batches import InMemory
 from aevb.errors import choose, integer, number
 from aevb.fitted import FittedMixin, mean_kl, random_key
 from aevb.inference.optimizers import make_optimizer
 from aevb.models.autoencoder import build_autoencoder
-from aevb.models.likelihoods import LIKELIHOODS, Likelihood, choose_likelihood
-from aevb.models.networks import activation_function
+from aevb.models.likelihoods import Likelihood, make_likelihood
+from aevb.models.networks import activation_function, layer_sizes
 from aevb.models.posteriors import POSTERIORS
 from aevb.models.priors import PRIORS
 from aevb.progress import ProgressBar
@@ -222,7 +230,8 @@ class VAE(FittedMixin, BaseEstimator):
     def partial_fit(self, X: Any, y: Any = None) -> VAE:
         """Train on with one pass over X; the first call decides shapes, likelihood and scaling.
 
-        The automatic learning rate does not fall here: every pass is made at its beginning.
+        The automatic learning rate does not fall here: every pass is made at its beginning. After
+        a change of `optimizer`, or of the schedule, the optimizer starts anew from the same model.
 
         Parameters
         ----------
@@ -240,9 +249,9 @@ class VAE(FittedMixin, BaseEstimator):
         with self._nothing_lost():
             if hasattr(self, "model_"):
                 X = self._rows(X)
-                if not hasattr(self, "_state"):  # loaded from a file: the optimizer starts anew
+                if getattr(self, "_optimizer", None) != self._new_optimizer():  # or from a file
                     key = random_key(check_random_state(self.random_state), FAST)
-                    self._state = start(self.model_, self.optimizer, self.learning_rate, key)
+                    self._start(self.model_, key)
             else:
                 X = as_rows(self, X, reset=True)
                 likelihood, _ = self._choose_likelihood(X)
@@ -255,7 +264,7 @@ class VAE(FittedMixin, BaseEstimator):
             "latent_dim": int(self.latent_dim),  # a NumPy integer would be traced
             "prior": self.prior,
             "posterior": self.posterior,
-            "hidden": _layers(self.hidden),
+            "hidden": layer_sizes(self.hidden),
             "activation": self.activation,
             "encoder": self.encoder,
             "decoder": self.decoder,
@@ -267,10 +276,8 @@ class VAE(FittedMixin, BaseEstimator):
         integer(self.batch_size, "batch_size", minimum=1)
         if self.epochs != "auto":
             integer(self.epochs, "epochs", minimum=1)
-        if self.patience is not None:
-            integer(self.patience, "patience", minimum=1)
-        for units in _layers(self.hidden):
-            integer(units, "hidden", minimum=1)
+        EarlyStopping(self.patience, self.tol)
+        layer_sizes(self.hidden)
         activation_function(self.activation)
         check_callbacks(self.callbacks)
         choose(self.prior, PRIORS, "prior")
@@ -286,14 +293,7 @@ class VAE(FittedMixin, BaseEstimator):
         return self.epochs
 
     def _choose_likelihood(self, X: np.ndarray) -> tuple[Likelihood, str]:
-        likelihood, why = self.likelihood, ""
-        if not isinstance(likelihood, Likelihood):
-            if likelihood == "auto":
-                likelihood, reason = choose_likelihood(X)
-                why = f" ({reason})"
-            else:
-                table = {"auto": None, **LIKELIHOODS}
-                likelihood = choose(likelihood, table, "likelihood", " or a Likelihood")()
+        likelihood, why = make_likelihood(self.likelihood, X)
         likelihood.check(X, X.dtype, self._columns)
         return likelihood, why
 
@@ -308,7 +308,16 @@ class VAE(FittedMixin, BaseEstimator):
             **self._architecture(),
         )
         self.likelihood_ = likelihood
-        self._state = start(model, self.optimizer, self.learning_rate, key_training)
+        self._start(model, key_training)
+
+    def _start(self, model: Any, key: Any) -> None:
+        self._state = start(model, self.optimizer, self.learning_rate, key)
+        self._optimizer = self._new_optimizer()
+
+    def _new_optimizer(self) -> tuple:
+        """Return what the form of the optimizer's state depends on: numbers only sit in it."""
+        schedule = self.learning_rate if callable(self.learning_rate) else None
+        return self.optimizer, schedule
 
     def _train(
         self,
@@ -389,10 +398,3 @@ def auto_epochs(n_rows: int, batch_size: int) -> int:
     (16, 500, 500)
     """
     return min(max(10_000 // math.ceil(n_rows / batch_size), 10), 500)
-
-
-def _layers(hidden: Any) -> tuple[int, ...]:
-    sizes: Any = (hidden,) if isinstance(hidden, numbers.Integral) else hidden
-    if not isinstance(sizes, Sequence | np.ndarray) or isinstance(sizes, str):
-        raise TypeError(f"Expected an integer or a sequence of them for `hidden`; got {hidden!r}.")
-    return tuple(int(units) if isinstance(units, np.integer) else units for units in sizes)

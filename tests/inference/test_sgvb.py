@@ -12,7 +12,7 @@ import numpyro.distributions as dist
 import pytest
 
 from aevb import LatentVariableModel, sgvb
-from aevb.inference.sgvb import SGVB, estimator_a, estimator_b
+from aevb.inference.sgvb import SGVB, estimator_a, estimator_b, log_weight_prior
 from aevb.inference.training import Batch
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -270,6 +270,13 @@ def test_objective_is_the_mean_over_the_rows_that_count(model):
     for name, mean in metrics.items():
         np.testing.assert_allclose(mean, np.mean([getattr(b, name) for b in by_hand]), rtol=1e-12)
     np.testing.assert_allclose(surrogate, metrics["elbo"], rtol=1e-12)
+
+
+def test_biases_of_convolutions_are_no_weights():
+    conv = eqx.nn.Conv2d(1, 2, 3, key=jax.random.key(0))
+    assert conv.bias.ndim == 3
+    expected = dist.Normal(0.0, 2.0).log_prob(conv.weight) - dist.Normal(0.0, 2.0).log_prob(0.0)
+    np.testing.assert_allclose(log_weight_prior(conv, 2.0), jnp.sum(expected), rtol=1e-6)
 
 
 def test_weight_prior_counts_once_for_the_whole_data_set_and_spares_biases(model):

@@ -271,6 +271,21 @@ def test_rows_may_be_pytrees_with_a_context():
     assert abs(recorder[-1] - total @ target / (total @ total)) < 0.02
 
 
+def test_held_out_rows_have_their_own_context():
+    c = np.arange(4, dtype=np.float32)
+    data, options = {"a": c, "b": 0 * c}, {"context": c, "epochs": 1, "batch_size": 4, "key": 0}
+    model = Offset(jnp.array(0.3))
+
+    def validation_elbo(context):
+        result = aevb.train(
+            model, data, **options, validation_data=data, validation_context=context
+        )
+        return result.history["validation_elbo"][0]
+
+    # Under c = 0 the datum a = c is further from what the model expects.
+    assert validation_elbo(c) > validation_elbo(0 * c) + 0.1
+
+
 def test_an_objective_of_ones_own_keeps_a_state_and_its_metrics(line):
     def running_mean(model, batch, key, state):
         count = jnp.sum(batch.weight)

@@ -167,7 +167,11 @@ def test_networks_with_state_or_randomness_are_refused_before_training(make, par
 WRONG = {
     "a matrix of features": ("encoder", lambda x: x, r"shape \(k,\), as output of `encoder`; got"),
     "a scalar": ("encoder", lambda x: jnp.sum(x), r"output of `encoder`; got shape \(\)"),
-    "two outputs": ("encoder", lambda x: (x, x), "one floating array for `encoder`; got"),
+    "two outputs": (
+        "encoder",
+        lambda x: (x, x),
+        r"for `encoder`; got \('float32\[2, 3\]', 'float32\[2, 3\]'\)",
+    ),
     "integers": ("encoder", lambda x: jnp.ravel(x).astype(int), r"floating array .* got .*int32"),
     "another input size": (
         "encoder",

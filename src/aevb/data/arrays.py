@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         X = X.reshape(len(X), math.prod(shape))
     else:
         shape = None
+    _check_numeric_columns(X)
     X = validate_data(
         estimator,
         X,
@@ -54,7 +56,10 @@ def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         )
     if reset:
         estimator.feature_shape_ = shape or X.shape[1:]
-    check_finite(X, getattr(estimator, "feature_names_in_", None))
+    columns = getattr(estimator, "feature_names_in_", None)
+    check_finite(X, columns)
+    if reset:
+        _warn_of_rounding(X, columns)
     X = narrow(X).reshape(-1, *estimator.feature_shape_)
     if reset:
         if X.dtype == np.uint8 and X.max() <= 1:
@@ -101,6 +106,42 @@ def narrow(X: np.ndarray) -> np.ndarray:
             "which would become infinity (inf). Rescale the data."
         )
     return out
+
+
+def _check_numeric_columns(X: Any) -> None:
+    """Raise ValueError, naming column and row, for text in a DataFrame."""
+    for name in getattr(X, "columns", ()):
+        column = X[name]
+        if getattr(column, "dtype", None) is None or column.dtype.kind not in "OU":
+            continue
+        for row, value in enumerate(column):
+            try:
+                float(value)
+            except (TypeError, ValueError):
+                if isinstance(value, str):
+                    raise ValueError(
+                        f"Expected numbers for `X`; got {value!r} in column {str(name)!r}, row "
+                        f"{row}, and could not convert string to float: {value!r}. Turn "
+                        "categories into numbers, for instance by "
+                        "sklearn.preprocessing.OneHotEncoder, or leave the column out."
+                    ) from None
+                break  # a hole, or what scikit-learn will name
+
+
+def _warn_of_rounding(X: np.ndarray, columns: Any) -> None:
+    """Warn of columns whose spread float32 cannot hold beside their size (timestamps)."""
+    if X.dtype in _KEPT:
+        return
+    low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+    step = np.finfo(np.float32).eps * np.maximum(np.abs(low), np.abs(high))
+    coarse = (step > 1e-3 * (high - low)) & (high > low)
+    if coarse.any():
+        warnings.warn(
+            f"Columns {_some(named(np.flatnonzero(coarse), columns))} of `X` vary so little beside "
+            "their size that float32 rounds their differences. Subtract an offset (their mean, a "
+            "first date) before fitting.",
+            stacklevel=4,
+        )
 
 
 def _all_finite(X: np.ndarray) -> bool:

@@ -184,7 +184,7 @@ class SGVB(eqx.Module):
         Draws of z per datapoint, the paper's L.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the weights, N(0, weight_prior² I); None: flat.
-        Biases (arrays of one dimension or none) have a flat prior.
+        Biases (arrays of one dimension or none, or of that name) have a flat prior.
     """
 
     bound: str = eqx.field(static=True, default="auto")
@@ -210,7 +210,11 @@ class SGVB(eqx.Module):
 
 
 def log_weight_prior(model: Any, scale: Any) -> Array:
-    """Evaluate log N(θ; 0, scale² I) up to a constant, over the trainable matrices of `model`."""
-    leaves = jax.tree.leaves(eqx.filter(model, trainable(model)))
-    squares = [jnp.sum((leaf / scale) ** 2) for leaf in leaves if leaf.ndim > 1]
+    """Evaluate log N(θ; 0, scale² I) up to a constant, over the trainable weights of `model`.
+
+    Weights are arrays of two dimensions or more whose name is not "bias".
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(model, trainable(model)))
+    weights = [leaf for path, leaf in leaves if leaf.ndim > 1 and "bias" not in str(path[-1])]
+    squares = [jnp.sum((leaf / scale) ** 2) for leaf in weights]
     return -0.5 * jnp.sum(jnp.stack(squares)) if squares else jnp.zeros(())

@@ -185,6 +185,11 @@ class Bernoulli(Likelihood):
     def check(self, X: np.ndarray, dtype: Any, columns: Any = None) -> None:
         """Raise ValueError if a value lies outside [0, 1], or [0, 255] for 8-bit data."""
         white = self.white(dtype)
+        if white > 1 and X.dtype.kind in "bf" and 0 < X.max() <= 1:
+            raise ValueError(
+                f"Expected values from 0 to {white:g}, as in the uint8 data of the fit; got "
+                f"{X.dtype} no larger than {X.max():g}. Multiply data in [0, 1] by {white:g}."
+            )
         if X.min() >= 0 and X.max() <= white:
             return
         X = X.reshape(len(X), -1)
@@ -285,6 +290,17 @@ def _column(position: int, columns: Any) -> str:
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+
+
+def make_likelihood(likelihood: Any, X: np.ndarray) -> tuple[Likelihood, str]:
+    """Return the likelihood that a user's `likelihood` stands for, and why if it was chosen."""
+    if isinstance(likelihood, Likelihood):
+        return likelihood, ""
+    if likelihood == "auto":
+        chosen, reason = choose_likelihood(X)
+        return chosen, f" ({reason})"
+    table = {"auto": None, **LIKELIHOODS}
+    return choose(likelihood, table, "likelihood", " or a Likelihood")(), ""
 
 
 def choose_likelihood(X: np.ndarray) -> tuple[Likelihood, str]:

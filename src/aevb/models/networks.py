@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from aevb.errors import choose
+from aevb.errors import choose, integer
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
@@ -107,6 +109,14 @@ def activation_function(activation: str | Callable) -> Callable[[Array], Array]:
     return choose(activation, ACTIVATIONS, "activation", " or a function")
 
 
+def layer_sizes(hidden: Any) -> tuple[int, ...]:
+    """Return the units of the hidden layers from an integer or a sequence of them."""
+    sizes: Any = (hidden,) if isinstance(hidden, numbers.Integral) else hidden
+    if not isinstance(sizes, Sequence | np.ndarray) or isinstance(sizes, str):
+        raise TypeError(f"Expected an integer or a sequence of them for `hidden`; got {hidden!r}.")
+    return tuple(integer(units, "hidden", minimum=1) for units in sizes)
+
+
 def output_shape(body: Any, input_shape: tuple[int, ...], parameter: str) -> tuple[int, ...]:
     """Find the shape that `body` gives for one input, without computing anything.
 
@@ -132,5 +142,11 @@ def output_shape(body: Any, input_shape: tuple[int, ...], parameter: str) -> tup
             "put them into inference mode or leave them out."
         ) from error
     if not isinstance(out, jax.ShapeDtypeStruct) or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise ValueError(f"Expected {what} to one floating array for `{parameter}`; got {out}.")
+        got = jax.tree.map(_without_batch, out)
+        raise ValueError(f"Expected {what} to one floating array for `{parameter}`; got {got}.")
     return out.shape[1:]
+
+
+def _without_batch(leaf: Any) -> Any:
+    is_array = isinstance(leaf, jax.ShapeDtypeStruct)
+    return f"{leaf.dtype.name}{list(leaf.shape[1:])}" if is_array else leaf
