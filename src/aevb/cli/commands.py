@@ -84,6 +84,9 @@ Out = Annotated[
     Path,
     typer.Option("--output", "-o", help=f"File to write: {_FORMATS}.", show_default=False),
 ]
+Epochs = Annotated[
+    int | None, typer.Option(help="Passes over the data.", show_default="by their size")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
@@ -124,9 +127,7 @@ def fit(
         str, typer.Option(help="Units of the encoder's hidden layers; '' makes it linear.")
     ] = "500",
     activation: Annotated[str, typer.Option(help="Of the hidden layers: tanh, relu, ...")] = "tanh",
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data.", show_default="by their size")
-    ] = None,
+    epochs: Epochs = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Step size.", show_default="the optimizer's")
     ] = None,
@@ -286,9 +287,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
         "aevb-demo"
     ),
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data.", show_default="by their size")
-    ] = None,
+    epochs: Epochs = None,
 ) -> None:
     """Fit handwritten digits, and show what comes of it: a table, a model file and pictures.
 

@@ -182,6 +182,12 @@ def _numeric(array: np.ndarray, what: str) -> np.ndarray:
     return array
 
 
+def _damaged(expected: str, path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"Expected {expected} for `path`; {path} is damaged or of another kind ({error})."
+    )
+
+
 def _read_numpy(path: Path) -> np.ndarray:
     with open(path, "rb") as file:
         try:
@@ -193,9 +199,7 @@ def _read_numpy(path: Path) -> np.ndarray:
                     "loaded, as that could run code. Convert it by array.astype(float) and save "
                     "it again."
                 ) from error
-            raise ValueError(
-                f"Expected a NumPy file for `path`; {path} is damaged or of another kind ({error})."
-            ) from error
+            raise _damaged("a NumPy file", path, error) from error
     if array is None:
         raise ValueError(
             f"Expected one array, or one named {', '.join(_NPZ_NAMES)}, in {path}; "
@@ -232,10 +236,7 @@ def _read_csv(path: Path) -> Any:
             separator = max(",;\t", key=first_line.count)
             return _parse_csv(csv.reader(file, delimiter=separator), path)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"Expected a text file (UTF-8) of separated numbers for `path`; {path} is damaged or "
-            f"of another kind ({error})."
-        ) from error
+        raise _damaged("a text file (UTF-8) of separated numbers", path, error) from error
 
 
 def _parse_csv(lines: Any, path: Path) -> Any:
@@ -327,9 +328,7 @@ def _read_parquet(path: Path) -> Any:
     try:
         frame = pd.read_parquet(path)
     except (ValueError, OSError, KeyError, TypeError) as error:  # the latter from its metadata
-        raise ValueError(
-            f"Expected a Parquet file for `path`; {path} is damaged or of another kind ({error})."
-        ) from error
+        raise _damaged("a Parquet file", path, error) from error
     names = [str(name) for name in frame.columns]
     is_numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]
     if not all(is_numeric):
