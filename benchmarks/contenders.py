@@ -5,7 +5,6 @@ epoch's duration holds all that the contender does per epoch (shuffling, loading
 the best model), and the first one holds its set-up and its compilation too.
 """
 
-import functools
 import os
 import tempfile
 from typing import Any
@@ -71,7 +70,8 @@ def _torch_bodies(job: Job) -> tuple[Any, Any]:
         torch.set_float32_matmul_precision("high")  # allows TF32
 
     def linear(n_in: int, n_out: int) -> nn.Linear:
-        layer = nn.Linear(n_in, n_out)  # weights start uniform within ±1/√n_in
+        layer = nn.Linear(n_in, n_out)
+        nn.init.xavier_uniform_(layer.weight)  # Glorot's, as in Keras by default
         nn.init.zeros_(layer.bias)
         return layer
 
@@ -154,8 +154,7 @@ def train_keras(job: Job, after_epoch: AfterEpoch) -> Weights:
     class KerasVAE(keras.Model):
         def __init__(self) -> None:
             super().__init__()
-            uniform = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # ±1/√n_in
-            dense = functools.partial(keras.layers.Dense, kernel_initializer=uniform)
+            dense = keras.layers.Dense
             self.encoder = keras.Sequential(
                 [dense(job.hidden, activation="tanh"), dense(2 * job.latent_dim)]
             )

@@ -82,7 +82,7 @@ VARIATIONS: dict[str, Callable[[int], dict[str, Any]]] = {
     "twice the epochs": lambda epochs: {"epochs": 2 * epochs},
     "200 hidden units": lambda epochs: {"hidden": 200},
     "relu": lambda epochs: {"activation": "relu"},
-    "Glorot's weights": lambda epochs: {"glorot": True},
+    "weights within ±1/√inputs": lambda epochs: {"by_inputs": True},
 }
 
 
@@ -99,13 +99,13 @@ class falling:
         return optax.cosine_decay_schedule(self.peak, n_steps)
 
 
-def glorot(in_size: int, seed: int) -> MLP:
-    """Make the default body, but with weights that start uniform within ±√(6 / (in + out))."""
+def by_inputs(in_size: int, seed: int) -> MLP:
+    """Make the default body, but with weights that start uniform within ±1/√inputs."""
     body = MLP(in_size, (500,), "tanh", key=jax.random.key(seed))
     return eqx.tree_at(
         lambda body: body.layers[0].weight,
         body,
-        replace_fn=lambda weight: weight * np.sqrt(in_size * 6 / (in_size + 500)),
+        replace_fn=lambda weight: weight * np.sqrt((in_size + 500) / 6 / in_size),
     )
 
 
@@ -115,9 +115,9 @@ def test_elbo(train: np.ndarray, test: np.ndarray, seed: int, settings: dict[str
     if isinstance(rate, falling):
         steps = settings["epochs"] * -(-len(train) // 100)
         settings = settings | {"learning_rate": rate.schedule(steps)}
-    if settings.pop("glorot", False):
-        settings["encoder"] = glorot(int(np.prod(train.shape[1:])), seed)
-        settings["decoder"] = glorot(settings["latent_dim"], seed + 1)
+    if settings.pop("by_inputs", False):
+        settings["encoder"] = by_inputs(int(np.prod(train.shape[1:])), seed)
+        settings["decoder"] = by_inputs(settings["latent_dim"], seed + 1)
     return VAE(random_state=seed, verbose=False, **settings).fit(train).score(test)
 
 

@@ -2,8 +2,8 @@
 
 All train n-hidden-latent-hidden-n with tanh, in float32, by Adamax (betas 0.9 and 0.999, epsilon
 1e-8) on minibatches reshuffled each epoch, with one draw of z per row, a Bernoulli likelihood on
-gray levels in [0, 1] and the closed-form KL. All start as `VAE` does: weights uniform within
-±1/√inputs and biases at zero, but for the last ones, the logits of the data's mean. Mean and
+gray levels in [0, 1] and the closed-form KL. All start as `VAE` does: weights as Glorot and
+Bengio have them and biases at zero, but for the last ones, the logits of the data's mean. Mean and
 log-variance of q(z|x) come from one joint layer everywhere, which is the faster way. On a GPU all
 products may use TF32, which is JAX's default and is switched on for PyTorch.
 """

@@ -56,10 +56,10 @@ def test_is_affine_maps_each_followed_by_the_activation():
     np.testing.assert_allclose(body(jnp.asarray(x)), h, rtol=1e-5)
 
 
-def test_weights_start_uniform_by_the_number_of_inputs_and_biases_at_zero():
+def test_weights_start_as_glorots_and_biases_at_zero():
     layer = eqx.filter_jit(Linear)(300, 200, key=jax.random.key(0))
     weight = np.asarray(layer.weight)
-    limit = np.sqrt(1 / 300)
+    limit = np.sqrt(6 / 500)
     assert weight.shape == (200, 300)
     assert abs(weight).max() <= limit
     assert abs(weight).max() > 0.999 * limit
