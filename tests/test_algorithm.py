@@ -32,7 +32,11 @@ def assert_same(one, other):
             ValueError,
             r"`learning_rate` left at 'auto' beside an optimizer object.*got 0\.1",
         ),
-        ({"bound": "elbo"}, ValueError, r"'auto', 'A', 'B' for `bound`; got 'elbo'"),
+        (
+            {"bound": "elbo"},
+            ValueError,
+            r"'auto', 'A', 'B', .* or an estimator for `bound`; got 'elbo'",
+        ),
         ({"n_draws": 0}, ValueError, r"`n_draws`; got 0"),
         ({"batch_size": 0}, ValueError, r"`batch_size`; got 0"),
         ({"epochs": 0}, ValueError, r"`epochs`; got 0"),

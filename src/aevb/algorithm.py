@@ -15,9 +15,10 @@ import numpy as np
 from jax import Array
 
 from aevb.data.batches import InMemory
-from aevb.errors import DivergenceError, choose, integer, number
+from aevb.errors import DivergenceError, integer, number
+from aevb.inference.estimators import Estimator
 from aevb.inference.optimizers import make_optimizer, set_learning_rate
-from aevb.inference.sgvb import BOUNDS, SGVB
+from aevb.inference.sgvb import SGVB, find_estimator, sgvb
 from aevb.inference.training import (
     TrainState,
     evaluate_chunk,
@@ -26,6 +27,7 @@ from aevb.inference.training import (
     run_epoch,
 )
 from aevb.models.base import LatentVariableModel, trainable
+from aevb.models.checks import check_model
 
 # The generator behind a seed: against JAX's default it compiles in half the time and saves a
 # thirtieth of a step. The same seed gives the same numbers on one machine, not on all.
@@ -68,8 +70,10 @@ class TrainResult(NamedTuple):
         The trained model.
     history : dict of list
         One entry per epoch, by column: ``epoch``; ``elbo``, ``kl``, ``reconstruction`` (nats per
-        datapoint, at KL weight 1, averaged over the epoch while the parameters move);
-        ``validation_elbo`` (after the epoch); ``seconds``, ``datapoints_per_second``.
+        datapoint, at KL weight 1, averaged over the epoch while the parameters move), and
+        ``iw_bound`` of importance-weighted estimators; the same of held-out datapoints after the
+        epoch, ``validation_elbo`` and ``validation_iw_bound``; ``seconds``,
+        ``datapoints_per_second``.
         ``pandas.DataFrame(history)`` reads it.
     state : TrainState
         Model, optimizer's state and key at the end.
@@ -85,10 +89,12 @@ def train(
     data: Any,
     *,
     context: Any = None,
-    bound: str = "auto",
+    bound: str | Estimator = "auto",
     n_draws: int = 1,
     objective: Callable | None = None,
     weight_prior: float | None = None,
+    kl_weight: float | Callable = 1.0,
+    free_bits: float = 0.0,
     optimizer: Any = "adamax",
     learning_rate: Any = "auto",
     batch_size: int = 100,
@@ -113,10 +119,15 @@ def train(
     bound, n_draws
         The estimator and its number of draws, as in `sgvb`.
     objective : callable, optional
-        In place of `bound`, `n_draws` and `weight_prior`:
+        In place of `bound` and all that weighs it: `WakeSleep`, `MonteCarloEM`, or any
         ``(model, batch, key, state) -> (surrogate, metrics, state)``.
     weight_prior : float, optional
-        Standard deviation of a Gaussian prior over the weights (not the biases); None: flat.
+        Standard deviation of a Gaussian prior over the weights (not the biases), which makes the
+        fit a maximum a posteriori one; None: flat.
+    kl_weight, free_bits : float or callable, float
+        Factor before the KL, or a schedule of it over steps; nats of KL that each latent dimension
+        has free. Other than 1 and 0, what is maximised is no bound; the history shows the plain
+        ELBO all the same. See `SGVB`.
     optimizer : str or optax.GradientTransformation
         An Optax optimizer by name, or ready made.
     learning_rate : "auto", float or callable
@@ -181,18 +192,25 @@ def train(
             f"Expected a LatentVariableModel for `model`; got {type(model).__name__}. Write it as "
             "a subclass with the methods prior, likelihood and posterior."
         )
+    settings = (bound, n_draws, weight_prior, kl_weight, free_bits)
     if objective is None:
-        objective = make_objective(bound, n_draws, weight_prior)
-    elif (bound, n_draws, weight_prior) != ("auto", 1, None):
+        objective = make_objective(*settings)
+    elif settings != ("auto", 1, None, 1.0, 0.0):
         raise ValueError(
-            "Expected `bound`, `n_draws` and `weight_prior` left at their defaults beside an "
-            f"`objective`, which has its own; got {bound!r}, {n_draws!r} and {weight_prior!r}."
+            "Expected `bound`, `n_draws`, `weight_prior`, `kl_weight` and `free_bits` left at "
+            f"their defaults beside an `objective`, which has its own; got {settings}."
         )
     make_optimizer(optimizer, learning_rate)  # say now what is wrong with them
     key = jax.random.key(int(key), impl=FAST) if isinstance(key, numbers.Integral) else key
     source = data if isinstance(data, InMemory) else InMemory(data, context, batch_size=batch_size)
     if validation_data is not None and not isinstance(validation_data, InMemory):
         validation_data = InMemory(validation_data, validation_context, batch_size=batch_size)
+    x, c = source.example()
+    check_model(model, x, c)
+    if isinstance(objective, SGVB):  # can the estimator serve the model?
+        eqx.filter_eval_shape(
+            lambda model, x, c: sgvb(model, x, key, c=c, bound=bound, n_draws=n_draws), model, x, c
+        )
     state = start(model, optimizer, learning_rate, key)
     return proceed(
         state,
@@ -208,15 +226,28 @@ def train(
     )
 
 
-def make_objective(bound: str, n_draws: int, weight_prior: float | None) -> SGVB:
+def make_objective(
+    bound: str | Estimator,
+    n_draws: int = 1,
+    weight_prior: float | None = None,
+    kl_weight: float | Callable = 1.0,
+    free_bits: float = 0.0,
+) -> SGVB:
     """Check the settings of the minibatch objective and build it."""
-    choose(bound, BOUNDS, "bound")
+    find_estimator(bound)
     n_draws = integer(n_draws, "n_draws", minimum=1)
-    if weight_prior is None:
-        return SGVB(bound, n_draws)
-    expected = "a positive standard deviation or None"
-    number(weight_prior, "weight_prior", expected, lambda scale: 0 < scale < math.inf)
-    return SGVB(bound, n_draws, jnp.asarray(weight_prior, jnp.float32))
+    options: dict[str, Any] = {}
+    if weight_prior is not None:
+        expected = "a positive standard deviation or None"
+        number(weight_prior, "weight_prior", expected, lambda scale: 0 < scale < math.inf)
+        options["weight_prior"] = jnp.asarray(weight_prior, jnp.float32)
+    if callable(kl_weight):
+        options["kl_weight"] = kl_weight
+    elif number(kl_weight, "kl_weight", "a number from 0 up, or a schedule", _from_zero_up) != 1:
+        options["kl_weight"] = jnp.asarray(kl_weight, jnp.float32)
+    if number(free_bits, "free_bits", "a number of nats from 0 up", _from_zero_up):
+        options["free_bits"] = jnp.asarray(free_bits, jnp.float32)
+    return SGVB(bound, n_draws, **options)
 
 
 def start(model: Any, optimizer: Any, learning_rate: Any, key: Array) -> TrainState:
@@ -226,6 +257,11 @@ def start(model: Any, optimizer: Any, learning_rate: Any, key: Array) -> TrainSt
 
 
 _initialise = eqx.filter_jit(initialise)  # eagerly, it would compile dozens of small programs
+
+
+# What early stopping goes by: the first of these that there is.
+_BOUNDS = ("iw_bound", "elbo")
+_JUDGES = (*(f"validation_{name}" for name in _BOUNDS), *_BOUNDS)
 
 
 def proceed(
@@ -272,13 +308,14 @@ def proceed(
             )
         row: dict[str, Any] = {"epoch": epoch_number, **{k: _plain(v) for k, v in metrics.items()}}
         if validation is not None:
-            row["validation_elbo"] = _elbo(state, validation, objective)
+            row |= _validation_metrics(state, validation, objective)
         row |= {"seconds": seconds, "datapoints_per_second": len(source) / seconds}
         for column, value in row.items():
             history.setdefault(column, []).append(value)
         epoch = Epoch(epoch_number, epochs, row, history, state)
         wanted = [bool(callback(epoch)) for callback in callbacks]
-        if stopping.update(row.get("validation_elbo", row.get("elbo")), state) or any(wanted):
+        judged = next((row[name] for name in _JUDGES if name in row), None)
+        if stopping.update(judged, state) or any(wanted):
             break
     state = stopping.best_state if stopping.on else state
     return TrainResult(state.model, history, state)
@@ -305,11 +342,14 @@ def _check_reports_elbo(state: TrainState, source: InMemory, objective: Callable
         )
 
 
-def _elbo(state: TrainState, source: InMemory, objective: Callable) -> float:
+def _validation_metrics(
+    state: TrainState, source: InMemory, objective: Callable
+) -> dict[str, float]:
     totals = [
         evaluate_chunk(state, chunk, objective, source.batch_size) for chunk in source.ordered()
     ]
-    return _plain(mean_metrics(totals, len(source))["elbo"])
+    means = mean_metrics(totals, len(source))
+    return {f"validation_{name}": _plain(means[name]) for name in _BOUNDS if name in means}
 
 
 def _plain(value: np.ndarray) -> Any:

@@ -14,24 +14,18 @@ from sklearn.utils import check_random_state
 
 from aevb.algorithm import (
     FAST,
-    EarlyStopping,
     Epoch,
     TrainResult,
-    check_callbacks,
-    make_objective,
     proceed,
     start,
 )
 from aevb.data.arrays import as_rows
 from aevb.data.batches import InMemory
-from aevb.errors import choose, integer, number
 from aevb.fitted import FittedMixin, mean_kl, random_key
-from aevb.inference.optimizers import make_optimizer
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.likelihoods import Likelihood, make_likelihood
-from aevb.models.networks import activation_function, layer_sizes
-from aevb.models.posteriors import POSTERIORS
-from aevb.models.priors import PRIORS
+from aevb.models.networks import layer_sizes
+from aevb.parameters import auto_epochs, check_parameters
 from aevb.progress import ProgressBar
 
 _build = eqx.filter_jit(build_autoencoder)
@@ -66,10 +60,10 @@ class VAE(FittedMixin, BaseEstimator):
         latent vector to a vector of features, or for image-shaped data directly to logits
         (Bernoulli) or standardised means (Gaussian) in the images' shape. Vectors of features pass
         one more affine map. They start from the weights that they come with.
-    bound : {"auto", "A", "B"}, default="auto"
-        Estimator of the evidence lower bound; see `sgvb`.
+    bound : {"auto", "A", "B", "stl", "iw", "dreg", "score", "vimco"} or callable, default="auto"
+        Estimator of the bound to maximise; see `sgvb`.
     n_draws : int, default=1
-        Draws of z per case and step, the paper's L.
+        Draws of z per case and step: the paper's L, or k of an importance-weighted bound.
     optimizer : str or optax.GradientTransformation, default="adamax"
         An Optax optimizer by name, or ready made.
     learning_rate : "auto", float or callable, default="auto"
@@ -82,6 +76,11 @@ class VAE(FittedMixin, BaseEstimator):
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the weights (not the biases), as in the paper's
         experiments with 1.0; None: flat.
+    kl_weight : float or callable, default=1.0
+        Factor before the KL, or a schedule of it over steps (warm-up); other than 1, what is
+        maximised is not the bound. See `SGVB`.
+    free_bits : float, default=0.0
+        Nats of KL that each latent dimension has free; see `SGVB`.
     validation_fraction : float, default=0.0
         Share of the cases to hold out, to compute their ELBO after each epoch.
     patience, tol : int, float, optional
@@ -144,13 +143,15 @@ class VAE(FittedMixin, BaseEstimator):
         activation: str | Callable = "tanh",
         encoder: Any = None,
         decoder: Any = None,
-        bound: str = "auto",
+        bound: str | Callable = "auto",
         n_draws: int = 1,
         optimizer: Any = "adamax",
         learning_rate: Any = "auto",
         batch_size: int = 100,
         epochs: int | str = "auto",
         weight_prior: float | None = None,
+        kl_weight: float | Callable = 1.0,
+        free_bits: float = 0.0,
         validation_fraction: float = 0.0,
         patience: int | None = None,
         tol: float | None = None,
@@ -173,6 +174,8 @@ class VAE(FittedMixin, BaseEstimator):
         self.batch_size = batch_size
         self.epochs = epochs
         self.weight_prior = weight_prior
+        self.kl_weight = kl_weight
+        self.free_bits = free_bits
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.tol = tol
@@ -204,7 +207,7 @@ class VAE(FittedMixin, BaseEstimator):
         DivergenceError
             When the numbers stop being finite. The last good epoch's model is kept.
         """
-        objective = self._objective()
+        objective = check_parameters(self)
         with self._nothing_lost():
             X = as_rows(self, X, reset=True)
             likelihood, why = self._choose_likelihood(X)
@@ -245,7 +248,7 @@ class VAE(FittedMixin, BaseEstimator):
         VAE
             self. `history_` grows by one entry.
         """
-        objective = self._objective()
+        objective = check_parameters(self)
         with self._nothing_lost():
             if hasattr(self, "model_"):
                 X = self._rows(X)
@@ -269,23 +272,6 @@ class VAE(FittedMixin, BaseEstimator):
             "encoder": self.encoder,
             "decoder": self.decoder,
         }
-
-    def _objective(self) -> Any:
-        """Check every parameter; return the training objective."""
-        integer(self.latent_dim, "latent_dim", minimum=1)
-        integer(self.batch_size, "batch_size", minimum=1)
-        if self.epochs != "auto":
-            integer(self.epochs, "epochs", minimum=1)
-        EarlyStopping(self.patience, self.tol)
-        layer_sizes(self.hidden)
-        activation_function(self.activation)
-        check_callbacks(self.callbacks)
-        choose(self.prior, PRIORS, "prior")
-        choose(self.posterior, POSTERIORS, "posterior")
-        make_optimizer(self.optimizer, self.learning_rate)
-        expected = "a number from 0 to below 1"
-        number(self.validation_fraction, "validation_fraction", expected, lambda f: 0 <= f < 1)
-        return make_objective(self.bound, self.n_draws, self.weight_prior)
 
     def _n_epochs(self, n_rows: int) -> int:
         if isinstance(self.epochs, str):
@@ -385,16 +371,3 @@ class VAE(FittedMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def auto_epochs(n_rows: int, batch_size: int) -> int:
-    """Choose the passes over the data that ``epochs="auto"`` stands for.
-
-    As many as fit into 10,000 steps, but at least 10 and at most 500.
-
-    Examples
-    --------
-    >>> auto_epochs(60_000, 100), auto_epochs(1_797, 100), auto_epochs(150, 100)
-    (16, 500, 500)
-    """
-    return min(max(10_000 // math.ceil(n_rows / batch_size), 10), 500)

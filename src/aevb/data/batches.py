@@ -70,6 +70,14 @@ class InMemory:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def example(self) -> tuple[Any, Any]:
+        """Return the shapes and types of one datapoint and its context."""
+
+        def row(array: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(array.shape[1:], array.dtype)
+
+        return jax.tree.map(row, (self.x, self.c))
+
     def ordered(self) -> Iterator[Chunk]:
         """Yield the rows in their own order."""
         yield self._chunk(self.rows)

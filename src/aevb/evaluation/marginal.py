@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from aevb.inference.sgvb import draw, estimator_auto
+from aevb.inference.estimators import draw
 from aevb.models.base import LatentVariableModel
+from aevb.probability.divergences import has_closed_form, kl_divergence
 
 
 def elbo(model: LatentVariableModel, x: Any, key: Array, c: Any = None, n_draws: int = 32) -> Array:
@@ -31,7 +32,11 @@ def elbo(model: LatentVariableModel, x: Any, key: Array, c: Any = None, n_draws:
     n_draws : int
         Draws of z to average over.
     """
-    return estimator_auto(model, x, key, c, n_draws).elbo
+    draws = draw(model, x, key, c, n_draws, pathwise=False)
+    q, p = draws.posterior, draws.prior
+    closed = has_closed_form(q, p)
+    kl = kl_divergence(q, p) if closed else jnp.mean(draws.log_posterior() - draws.log_prior())
+    return jnp.mean(draws.log_likelihood) - kl
 
 
 def log_likelihood(
@@ -71,8 +76,8 @@ def log_likelihood(
     chunk = min(chunk, n_draws)
 
     def accumulate(total: Array, i: Array) -> tuple[Array, None]:
-        q, p, z, log_x_given_z = draw(model, x, jax.random.fold_in(key, i), c, chunk)
-        log_w = log_x_given_z + jax.vmap(p.log_prob)(z) - jax.vmap(q.log_prob)(z)
+        draws = draw(model, x, jax.random.fold_in(key, i), c, chunk, pathwise=False)
+        log_w = draws.log_likelihood + draws.log_prior() - draws.log_posterior()
         log_w = jnp.where(i * chunk + jnp.arange(chunk) < n_draws, log_w, -jnp.inf)
         return jnp.logaddexp(total, jax.nn.logsumexp(log_w)), None
 

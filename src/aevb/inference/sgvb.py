@@ -1,114 +1,28 @@
-"""Stochastic gradient variational Bayes: estimators of the evidence lower bound for one datapoint.
-
-Every estimator has the signature ``(model, x, key, c, n_draws) -> Bound`` and sees one datapoint,
-as the paper's equations do. `SGVB` lifts one of them to the minibatch objective of equation (8).
-"""
+"""Stochastic gradient variational Bayes: `sgvb` for one datapoint, `SGVB` for a minibatch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
-from numpyro.distributions import Distribution
 
 from aevb.errors import choose, integer
+from aevb.inference.estimators import ESTIMATORS, Estimate, Estimator
 from aevb.models.base import LatentVariableModel, trainable, with_context
-from aevb.probability.divergences import has_closed_form, kl_divergence
+from aevb.probability.divergences import kl_per_dimension
+
+# Estimators of equation (2) with a KL term to weigh; the others have none, or a bound of their own.
+WITH_KL = ("auto", "A", "B", "stl")
 
 
-class Bound(NamedTuple):
-    """A bound for one datapoint, and its two terms; nats.
-
-    Attributes
-    ----------
-    elbo : Array
-        ``reconstruction - kl``, an unbiased estimate of equation (2).
-    kl : Array
-        KL(q(z|x)‖p(z)), exact under estimator B, estimated under A.
-    reconstruction : Array
-        E_q log p(x|z), estimated from the draws.
-    """
-
-    elbo: Array
-    kl: Array
-    reconstruction: Array
-
-
-class Draws(NamedTuple):
-    """What every estimator starts from: q(z|x), p(z), and log p(x|z) at the draws."""
-
-    posterior: Distribution
-    prior: Distribution
-    z: Array
-    log_likelihood: Array
-
-
-def draw(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -> Draws:
-    """Draw z ~ q(z|x) `n_draws` times and evaluate log p(x|z) at each."""
-    posterior = with_context(model.posterior, x, c=c)
-    prior = with_context(model.prior, c=c)
-    if not posterior.has_rsample:
-        raise ValueError(
-            f"Expected a reparameterised distribution from `{type(model).__name__}.posterior`; "
-            f"got {type(posterior).__name__}, whose draws carry no gradient."
-        )
-    z = posterior.sample(key, (n_draws,))
-    log_likelihood = over_draws(lambda z: with_context(model.likelihood, z, c=c).log_prob(x), z)
-    _check_single(model, posterior.batch_shape, prior.batch_shape, log_likelihood.shape[1:])
-    return Draws(posterior, prior, z, log_likelihood)
-
-
-def over_draws(function: Callable[[Any], Array], z: Any) -> Array:
-    """Map a function over the leading axis of the draws."""
-    if jax.tree.leaves(z)[0].shape[0] > 1:
-        return jax.vmap(function)(z)
-    # An axis of length 1 would have every matrix of the decoder transposed: a tenth of a step.
-    return function(jax.tree.map(lambda leaf: leaf[0], z))[None]
-
-
-def _check_single(model: LatentVariableModel, *batch_shapes: tuple[int, ...]) -> None:
-    # A bound that is no scalar could be broadcast against the rows' weights, and be plainly wrong.
-    for method, shape in zip(("posterior", "prior", "likelihood"), batch_shapes, strict=True):
-        if shape:
-            raise ValueError(
-                f"Expected one joint distribution of the whole datapoint from "
-                f"`{type(model).__name__}.{method}`; got independent ones of batch shape {shape}. "
-                f"Join them with `.to_event({len(shape)})`."
-            )
-
-
-def estimator_a(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -> Bound:
-    """Equation (6): the mean over draws of log p(x, z) - log q(z|x)."""
-    q, p, z, log_likelihood = draw(model, x, key, c, n_draws)
-    kl = jnp.mean(over_draws(q.log_prob, z) - over_draws(p.log_prob, z))
-    reconstruction = jnp.mean(log_likelihood)
-    return Bound(reconstruction - kl, kl, reconstruction)
-
-
-def estimator_b(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -> Bound:
-    """Equation (7): -KL(q(z|x)‖p(z)) in closed form, plus the mean of log p(x|z) over draws."""
-    q, p, _, log_likelihood = draw(model, x, key, c, n_draws)
-    kl = kl_divergence(q, p)
-    reconstruction = jnp.mean(log_likelihood)
-    return Bound(reconstruction - kl, kl, reconstruction)
-
-
-def estimator_auto(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -> Bound:
-    """Estimator B where the divergence has a closed form for the pair of families, else A."""
-    q, p = with_context(model.posterior, x, c=c), with_context(model.prior, c=c)
-    estimator = estimator_b if has_closed_form(q, p) else estimator_a
-    return estimator(model, x, key, c, n_draws)
-
-
-BOUNDS: dict[str, Callable[..., Bound]] = {
-    "auto": estimator_auto,
-    "A": estimator_a,
-    "B": estimator_b,
-}
+def find_estimator(bound: str | Estimator) -> Estimator:
+    """Return the estimator that a name stands for, or the function itself."""
+    if callable(bound):
+        return bound
+    return choose(bound, ESTIMATORS, "bound", " or an estimator")
 
 
 def sgvb(
@@ -117,10 +31,10 @@ def sgvb(
     key: Array,
     *,
     c: Any = None,
-    bound: str = "auto",
+    bound: str | Estimator = "auto",
     n_draws: int = 1,
 ) -> Array:
-    r"""Estimate the evidence lower bound of one datapoint by stochastic gradient VB.
+    r"""Estimate a lower bound on the evidence of one datapoint by stochastic gradient VB.
 
     .. math:: \mathcal{L}(x) = E_{q(z|x)}[\log p(x, z) - \log q(z|x)] \le \log p(x)
 
@@ -134,11 +48,16 @@ def sgvb(
         JAX random key, for the draws of z.
     c : PyTree, optional
         Context of the datapoint, for models that take one.
-    bound : {"auto", "A", "B"}
-        ``"A"``: equation (6). ``"B"``: equation (7), with KL(q‖p) in closed form. ``"auto"``: B
-        where such a form exists for the pair of families, else A.
+    bound : str or callable
+        The estimator. Of the evidence lower bound: ``"A"``, equation (6); ``"B"``, equation (7),
+        with KL(q‖p) in closed form; ``"auto"``, B where such a form exists for the pair of
+        families, else A; ``"stl"``, A with the gradient that sticks the landing; ``"score"``, by
+        the score function, for latents that cannot be reparameterised (`n_draws` ≥ 2). Of the
+        importance-weighted bound: ``"iw"``; ``"dreg"``, with the doubly reparameterised gradient;
+        ``"vimco"``, for latents that cannot be reparameterised (`n_draws` ≥ 2). Or a function with
+        the signature of those in `aevb.inference.estimators`.
     n_draws : int
-        Number of draws of z, the paper's L.
+        Number of draws of z: the paper's L, or k of an importance-weighted bound.
 
     Returns
     -------
@@ -148,7 +67,7 @@ def sgvb(
     Raises
     ------
     ValueError
-        When `bound` is unknown or `n_draws` is below 1.
+        When `bound` is unknown, `n_draws` too small, or the estimator cannot serve the model.
     NotImplementedError
         When ``bound="B"`` and no closed form is known.
 
@@ -164,9 +83,9 @@ def sgvb(
     >>> bound.shape, bool(bound < 0)
     ((), True)
     """
-    estimator = choose(bound, BOUNDS, "bound")
+    estimator = find_estimator(bound)
     n_draws = integer(n_draws, "n_draws", minimum=1)
-    return estimator(model, x, key, c, n_draws).elbo
+    return estimator(model, x, key, c, n_draws).value
 
 
 class SGVB(eqx.Module):
@@ -174,39 +93,76 @@ class SGVB(eqx.Module):
 
     .. math:: \frac{1}{\sum_i w_i} \sum_i w_i \tilde{\mathcal{L}}(x_i) + \frac{1}{N} \log p(\theta)
 
-    which is equation (8) divided by N. The metrics never include log p(θ).
+    which is equation (8) divided by N. The metrics are those of the estimator: they include neither
+    log p(θ) nor the weight of the KL nor free bits, under which the objective is no bound.
 
     Parameters
     ----------
-    bound : {"auto", "A", "B"}
-        The estimator.
+    bound : str or callable
+        The estimator; see `sgvb`.
     n_draws : int
         Draws of z per datapoint, the paper's L.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the weights, N(0, weight_prior² I); None: flat.
         Biases (arrays of one dimension or none, or of that name) have a flat prior.
+    kl_weight : float or callable, optional
+        Factor β before the KL; or a function of the number of steps taken (an Optax schedule), to
+        warm up. Below 1 the objective exceeds the bound; above 1 it is a looser one
+        (Higgins et al. 2017). None: 1.
+    free_bits : float, optional
+        Nats of KL that each latent dimension has free, on average over the minibatch: the KL is
+        replaced by Σ_j max(free_bits, mean_i KL_ij), which is no bound below that floor
+        (Kingma et al. 2016, https://arxiv.org/abs/1606.04934). Needs a closed form.
     """
 
-    bound: str = eqx.field(static=True, default="auto")
+    bound: str | Estimator = eqx.field(static=True, default="auto")
     n_draws: int = eqx.field(static=True, default=1)
     weight_prior: Any = None
+    kl_weight: Any = None
+    free_bits: Any = None
+
+    def __check_init__(self) -> None:
+        for name in ("kl_weight", "free_bits"):
+            if getattr(self, name) is not None and self.bound not in WITH_KL:
+                raise ValueError(
+                    f"Expected a `bound` with a KL term beside `{name}`: one of "
+                    f"{', '.join(map(repr, WITH_KL))}; got {self.bound!r}."
+                )
 
     def __call__(
         self, model: LatentVariableModel, batch: Any, key: Array, state: Any
     ) -> tuple[Array, dict[str, Array], Any]:
         """Return the objective to maximise, the metrics (means over the rows), and the state."""
-        estimator = BOUNDS[self.bound]
+        estimator = find_estimator(self.bound)
 
-        def row(x: Any, c: Any, key: Array) -> Bound:
+        def row(x: Any, c: Any, key: Array) -> Estimate:
             return estimator(model, x, key, c, self.n_draws)
 
-        bounds = jax.vmap(row)(batch.x, batch.c, batch.keys)
+        estimates = jax.vmap(row)(batch.x, batch.c, batch.keys)
         weight = batch.weight / jnp.sum(batch.weight)
-        mean = jax.tree.map(lambda b: jnp.sum(weight * b), bounds)
-        surrogate = mean.elbo
+        surrogate, metrics = jax.tree.map(lambda rows: jnp.sum(weight * rows), estimates)
+        if self.kl_weight is not None or self.free_bits is not None:
+            surrogate += metrics["kl"] - self._penalty(metrics["kl"], model, batch, weight)
         if self.weight_prior is not None:
             surrogate += log_weight_prior(model, self.weight_prior) / batch.n_total
-        return surrogate, mean._asdict(), state
+        return surrogate, metrics, state
+
+    def _penalty(self, kl: Array, model: Any, batch: Any, weight: Array) -> Array:
+        """Return what stands in the place of the mean KL: weighted, and with free bits."""
+        if self.free_bits is not None:
+            kl = self._kl_above_free_bits(model, batch, weight)
+        if self.kl_weight is None:
+            return kl
+        return (self.kl_weight(batch.step) if callable(self.kl_weight) else self.kl_weight) * kl
+
+    def _kl_above_free_bits(self, model: Any, batch: Any, weight: Array) -> Array:
+        def row(x: Any, c: Any) -> Array:
+            return kl_per_dimension(
+                with_context(model.posterior, x, c=c), with_context(model.prior, c=c)
+            )
+
+        mean = jnp.tensordot(weight, jax.vmap(row)(batch.x, batch.c), 1)
+        return jnp.sum(jnp.maximum(mean, self.free_bits))
 
 
 def log_weight_prior(model: Any, scale: Any) -> Array:

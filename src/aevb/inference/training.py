@@ -43,6 +43,10 @@ class Batch(NamedTuple):
         Shape (B,): a random key of each row's own.
     n_total : Array
         The paper's N: number of training rows of the whole data set.
+    rows : Array
+        Shape (B,): where each row stands in the buffer of its chunk.
+    step : Array
+        Number of steps taken before this one.
     """
 
     x: Any
@@ -50,6 +54,8 @@ class Batch(NamedTuple):
     weight: Array
     keys: Array
     n_total: Array
+    rows: Array
+    step: Array
 
 
 def initialise(
@@ -85,7 +91,8 @@ def batch_at(chunk: Any, i: Any, batch_size: int, key: Array, step: Any) -> Batc
     weight = (start + jnp.arange(batch_size) < chunk.n).astype(jnp.float32)
     x, c = jax.tree.map(lambda buffer: buffer[rows], (chunk.x, chunk.c))
     keys = _counted_keys(key, step * batch_size + jnp.arange(batch_size))
-    return Batch(x, c, weight, keys, jnp.asarray(chunk.n_total, jnp.float32))
+    n_total = jnp.asarray(chunk.n_total, jnp.float32)
+    return Batch(x, c, weight, keys, n_total, rows, jnp.asarray(step, jnp.int32))
 
 
 def _counted_keys(key: Array, counts: Array) -> Array:

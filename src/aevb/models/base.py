@@ -72,6 +72,11 @@ def trainable(model: Any) -> Any:
     return jax.tree.map(mark, model, is_leaf=lambda node: isinstance(node, Frozen))
 
 
+def name_of(model: Any) -> str:
+    """Return the name of a model's class, for messages."""
+    return type(model).__name__
+
+
 def with_context(method: Any, *arguments: Any, c: Any = None) -> Distribution:
     """Call a model's method, with the context if its signature has one."""
     if "c" in inspect.signature(method).parameters:
