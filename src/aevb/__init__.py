@@ -14,9 +14,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "algorithm": ["Epoch", "TrainResult", "train"],
         "data": ["datasets"],
         "errors": ["DivergenceError", "ModelFileError"],
-        "inference": ["sgvb"],
+        "evaluation": ["elbo", "log_likelihood"],
+        "inference": ["SGVB", "sgvb"],
         "models": ["AutoEncoder", "Bernoulli", "Frozen", "Gaussian", "LatentVariableModel", "MLP"],
-        "probability": ["Batched", "GrayBernoulli"],
+        "probability": ["Batched", "GrayBernoulli", "Joint"],
         "vae": ["VAE"],
     },
 )
