@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
@@ -22,6 +24,7 @@ from jax import Array, lax
 from numpyro.distributions import Distribution
 
 from aevb.models.base import LatentVariableModel, name_of, with_context
+from aevb.models.checks import family_of
 from aevb.probability.divergences import has_closed_form, kl_divergence
 
 
@@ -120,7 +123,8 @@ def draw(
             z = posterior.sample(key, (n_draws,))
     z = at(z)
     log_likelihood = over_draws(lambda z: with_context(model.likelihood, z, c=c).log_prob(x), z)
-    _check_single(model, posterior.batch_shape, prior.batch_shape, log_likelihood.shape[1:])
+    batch_shapes = (getattr(d, "batch_shape", ()) for d in (posterior, prior))
+    _check_single(model, *batch_shapes, log_likelihood.shape[1:])
     return Draws(posterior, prior, z, log_likelihood, log_share, log_q)
 
 
@@ -137,7 +141,7 @@ def require_reparameterised(model: LatentVariableModel, posterior: Distribution)
     if not posterior.has_rsample:
         raise ValueError(
             f"Expected a reparameterised distribution from `{name_of(model)}.posterior`; "
-            f"got {type(posterior).__name__}, whose draws carry no gradient. The estimators "
+            f"got {family_of(posterior)}, whose draws carry no gradient. The estimators "
             "'score' and 'vimco' need none (`bound='score'`, `n_draws` of 2 or more)."
         )
 
@@ -153,11 +157,11 @@ def _check_single(model: LatentVariableModel, *batch_shapes: tuple[int, ...]) ->
             )
 
 
-def _stop(q: Distribution) -> Distribution:
-    """Return the same distribution, whose parameters pass no gradient on."""
-    if hasattr(q, "stop_gradient"):
-        return q.stop_gradient()
-    return jax.tree.map(lax.stop_gradient, q)
+def _log_prob_through_z(q: Distribution, z: Any) -> Array:
+    """Evaluate log q(z) with its gradient in z alone: what q is made of passes none on."""
+    # What log q closes over becomes leaves of the function, and these can be stopped, of whatever
+    # kind q is: no distribution need be a PyTree, or know all arrays that its functions use.
+    return _stopped(eqx.filter_closure_convert(q.log_prob, z))(z)
 
 
 def _metrics(draws: Draws, kl: Array, **more: Array) -> dict[str, Array]:
@@ -197,7 +201,7 @@ def sticking_the_landing(
     zero in φ for every draw. Roeder, Wu and Duvenaud (2017), https://arxiv.org/abs/1703.09194
     """
     draws = draw(model, x, key, c, n_draws)
-    log_q = over_draws(_stop(draws.posterior).log_prob, draws.z)
+    log_q = over_draws(partial(_log_prob_through_z, draws.posterior), draws.z)
     metrics = _metrics(draws, draws.average(log_q - draws.log_prior()))
     return Estimate(metrics["elbo"], metrics)
 
@@ -239,7 +243,7 @@ def doubly_reparameterised(
             f"Expected a posterior that is no mixture of `{name_of(model)}` for estimator 'dreg'; "
             "its gradient is not known here for draws in strata. Use 'iw' or 'stl'."
         )
-    log_q = over_draws(_stop(draws.posterior).log_prob, draws.z)
+    log_q = over_draws(partial(_log_prob_through_z, draws.posterior), draws.z)
     log_ratio = log_q - draws.log_prior()
     log_w = draws.log_likelihood - log_ratio
     bound = draws.log_mean_exp(log_w)
@@ -255,7 +259,8 @@ def _scale_cotangents(z: Any) -> tuple[Any, Array, Array]:
     What comes back for the zeros, relative to what comes back for the one zero, is the factor. So
     the factors may be computed from z, in the same pass.
     """
-    return z, jnp.zeros(len(jax.tree.leaves(z)[0])), jnp.zeros(())
+    leaf = jax.tree.leaves(z)[0]
+    return z, jnp.zeros(len(leaf), leaf.dtype), jnp.zeros((), leaf.dtype)
 
 
 def _scale_forward(z: Any) -> tuple[Any, None]:
@@ -265,7 +270,11 @@ def _scale_forward(z: Any) -> tuple[Any, None]:
 def _scale_backward(_: None, cotangents: tuple) -> tuple:
     z, share, one = cotangents
     factor = share / jnp.where(one == 0, 1, one)  # 0 for rows that do not count
-    return (jax.tree.map(lambda g: g * jnp.reshape(factor, (-1,) + (1,) * (g.ndim - 1)), z),)
+
+    def scale(g: Array) -> Array:
+        return g * jnp.reshape(factor.astype(g.dtype), (-1,) + (1,) * (g.ndim - 1))
+
+    return (jax.tree.map(scale, z),)
 
 
 _scale_cotangents.defvjp(_scale_forward, _scale_backward)
@@ -311,8 +320,9 @@ def vimco(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) 
     return _with_gradient_of(surrogate, bound, draws, log_q, iw_bound=bound)
 
 
-def _stopped(z: Any) -> Any:
-    return jax.tree.map(lax.stop_gradient, z)
+def _stopped(tree: Any) -> Any:
+    """Stop the gradient of every array in a PyTree."""
+    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree)
 
 
 def _with_gradient_of(

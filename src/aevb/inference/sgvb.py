@@ -12,7 +12,8 @@ from jax import Array
 from aevb.errors import choose, integer
 from aevb.inference.estimators import ESTIMATORS, Estimate, Estimator
 from aevb.models.base import LatentVariableModel, trainable, with_context
-from aevb.probability.divergences import kl_per_dimension
+from aevb.models.checks import family_of
+from aevb.probability.divergences import has_closed_form, kl_per_dimension
 
 # Estimators of equation (2) with a KL term to weigh; the others have none, or a bound of their own.
 WITH_KL = ("auto", "A", "B", "stl")
@@ -123,7 +124,9 @@ class SGVB(eqx.Module):
 
     def __check_init__(self) -> None:
         for name in ("kl_weight", "free_bits"):
-            if getattr(self, name) is not None and self.bound not in WITH_KL:
+            if getattr(self, name) is None:
+                continue
+            if find_estimator(self.bound) not in [ESTIMATORS[known] for known in WITH_KL]:
                 raise ValueError(
                     f"Expected a `bound` with a KL term beside `{name}`: one of "
                     f"{', '.join(map(repr, WITH_KL))}; got {self.bound!r}."
@@ -157,9 +160,13 @@ class SGVB(eqx.Module):
 
     def _kl_above_free_bits(self, model: Any, batch: Any, weight: Array) -> Array:
         def row(x: Any, c: Any) -> Array:
-            return kl_per_dimension(
-                with_context(model.posterior, x, c=c), with_context(model.prior, c=c)
-            )
+            q, p = with_context(model.posterior, x, c=c), with_context(model.prior, c=c)
+            if not has_closed_form(q, p):
+                raise ValueError(
+                    "Expected a posterior and a prior with a divergence in closed form beside "
+                    f"`free_bits`; got {family_of(q)} and {family_of(p)}."
+                )
+            return kl_per_dimension(q, p)
 
         mean = jnp.tensordot(weight, jax.vmap(row)(batch.x, batch.c), 1)
         return jnp.sum(jnp.maximum(mean, self.free_bits))

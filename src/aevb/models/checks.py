@@ -7,16 +7,17 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from numpyro.distributions import constraints
 
 from aevb.models.base import LatentVariableModel, name_of, with_context
+from aevb.probability.joint import Joint
 
-# Points of the supports that posteriors have, to be tried on the prior's.
-_POINTS: list[tuple[Any, list]] = [
-    (constraints.real, [-3.0, 0.5, 3.0]),
-    (constraints.positive, [0.01, 0.5, 3.0]),
-    (constraints.unit_interval, [0.01, 0.5, 0.99]),
-    (constraints.simplex, [[0.2, 0.8]]),
+# Values within the supports that posteriors have, to be tried on the prior's.
+_VALUES: list[tuple[Any, tuple[float, ...]]] = [
+    (constraints.real, (-3.0, 0.5, 3.0)),
+    (constraints.positive, (0.01, 0.5, 3.0)),
+    (constraints.unit_interval, (0.01, 0.5, 0.99)),
 ]
 
 
@@ -48,15 +49,17 @@ def _check(model: LatentVariableModel, x: Any, c: Any) -> None:
             f"Expected the same latent from `{name}.posterior` and `{name}.prior`; got event "
             f"shapes {posterior.event_shape} and {prior.event_shape}."
         )
-    _check_supports(name, posterior, prior)
     z = posterior.sample(jax.random.key(0))
+    _check_supports(name, posterior, prior, z)
+    _check_log_prob(name, "prior", prior, z)
     likelihood = _distribution(model, "likelihood", z, c=c)
     expected, got = _shapes(x), getattr(likelihood, "event_shape", None)
-    if isinstance(expected, tuple) and isinstance(got, tuple) and got != expected:
+    if not _agree(got, expected):
         raise ValueError(
             f"Expected a distribution of one datapoint, of shape {expected}, from "
             f"`{name}.likelihood`; got event shape {got}."
         )
+    _check_log_prob(name, "likelihood", likelihood, x)
 
 
 def _distribution(model: LatentVariableModel, method: str, *arguments: Any, c: Any) -> Any:
@@ -64,6 +67,7 @@ def _distribution(model: LatentVariableModel, method: str, *arguments: Any, c: A
     name = f"{name_of(model)}.{method}"
     try:
         d = with_context(getattr(model, method), *arguments, c=c)
+        getattr(d, "event_shape", None)  # a Joint calls its functions now
     except Exception as error:  # whatever a user's model raises is the user's to read
         of = f" of one {'latent' if method == 'likelihood' else 'datapoint'}" if arguments else ""
         shapes = f"{of} of shape {_shapes(arguments[0])}" if arguments else ""
@@ -72,8 +76,9 @@ def _distribution(model: LatentVariableModel, method: str, *arguments: Any, c: A
         ) from error
     needed = ["log_prob"] if method == "likelihood" else ["log_prob", "sample", "event_shape"]
     if isinstance(d, type) or not all(hasattr(d, attribute) for attribute in needed):
+        got = f"the class {d.__name__}" if isinstance(d, type) else eqx.tree_pformat(d, width=1000)
         raise TypeError(
-            f"Expected a distribution from `{name}`; got {_described(d)}. Return one of "
+            f"Expected a distribution from `{name}`; got {got}. Return one of "
             "numpyro.distributions, dist.Normal(mean, scale).to_event(1) for instance."
         )
     batch_shape = getattr(d, "batch_shape", ())
@@ -86,40 +91,69 @@ def _distribution(model: LatentVariableModel, method: str, *arguments: Any, c: A
     return d
 
 
-def _check_supports(name: str, posterior: Any, prior: Any) -> None:
+def _check_log_prob(name: str, method: str, d: Any, value: Any) -> None:
+    """Raise ValueError where log_prob does not give one number for the value it will get."""
+    of = f"one {'latent' if method == 'prior' else 'datapoint'} of shape {_shapes(value)}"
+    expected = f"Expected one number from `log_prob` of `{name}.{method}` for {of}; got"
+    try:
+        shape = jnp.shape(d.log_prob(value))
+    except Exception as error:  # as above
+        raise ValueError(f"{expected} {type(error).__name__}: {error}") from error
+    if shape:
+        raise ValueError(f"{expected} an array of shape {shape}.")
+
+
+def _check_supports(name: str, posterior: Any, prior: Any, z: Any) -> None:
     """Raise ValueError where the posterior is known to leave the prior's support."""
-    q, p = _support(posterior), _support(prior)
-    for support, points in _POINTS:
-        if q is support and p is not None:
-            with jax.ensure_compile_time_eval():
-                inside = jnp.all(p(jnp.asarray(points)))
-            if isinstance(inside, jax.core.Tracer):  # its bounds are parameters
-                return
-            if not inside:
-                raise ValueError(
-                    f"Expected latents of `{name}.posterior` within the support of "
-                    f"`{name}.prior`, {p}; got {type(posterior).__name__} with support {q}. "
-                    "Choose two families with the same support."
-                )
+    if isinstance(posterior, Joint) and isinstance(prior, Joint):
+        parts = prior.factors(z)
+        for part, q in posterior.factors(z).items():
+            _check_supports(name, q, parts[part], z[part])
+        return
+    q, p = getattr(posterior, "support", None), getattr(prior, "support", None)
+    for value in _values_within(q, z) if p is not None else ():
+        with jax.ensure_compile_time_eval():
+            inside = jnp.all(p(jnp.asarray(value)))
+        if isinstance(inside, jax.core.Tracer):  # its bounds are parameters
+            return
+        if not inside:
+            raise ValueError(
+                f"Expected latents of `{name}.posterior` within the support of `{name}.prior`, "
+                f"{_entry(p)}; got {family_of(posterior)} with support {_entry(q)}. Choose two "
+                "families with the same support."
+            )
 
 
-def _support(d: Any) -> Any:
-    support = getattr(d, "support", None)
+def _values_within(support: Any, z: Any) -> list[np.ndarray]:
+    """Return some values of the shape of z, where they are known."""
+    if support is constraints.simplex:
+        return [np.full(z.shape, 1 / z.shape[-1])]
+    known = [values for other, values in _VALUES if _entry(support) is other]
+    return [np.full(z.shape, value) for values in known for value in values]
+
+
+def _entry(support: Any) -> Any:
+    """Return the support of one entry of an array."""
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     return support
+
+
+def family_of(d: Any) -> str:
+    """Return the name of a distribution's family, for messages."""
+    while type(d).__name__ in ("Independent", "ExpandedDistribution"):
+        d = d.base_dist
+    return type(d).__name__
 
 
 def _shapes(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: tuple(leaf.shape), tree)
 
 
-def _described(value: Any) -> str:
-    def of(leaf: Any) -> str:
-        if hasattr(leaf, "dtype"):
-            return f"{leaf.dtype.name}{list(leaf.shape)}"
-        return repr(leaf)
-
-    if isinstance(value, (tuple, list)):
-        return f"a {type(value).__name__} of {', '.join(map(of, value))}"
-    return of(value) if hasattr(value, "dtype") else repr(value)
+def _agree(got: Any, expected: Any) -> bool:
+    """Say whether an event shape may be that of data; of parts, those that are named must be."""
+    if isinstance(got, dict):
+        fits = isinstance(expected, dict) and got.keys() <= expected.keys()
+        return fits and all(_agree(got[part], expected[part]) for part in got)
+    single = isinstance(expected, tuple) and all(isinstance(size, int) for size in expected)
+    return got is None or not single or got == expected

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from numpyro.distributions import Distribution
 
 
@@ -49,32 +49,32 @@ class Joint:
             raise ValueError("Expected at least one part for `Joint`; got none.")
         self._parts: dict[str, Any] = {}
         for name, part in parts.items():
-            given: tuple[str, ...] = ()
-            if callable(part) and not hasattr(part, "log_prob"):
-                given = tuple(inspect.signature(part).parameters)
-                part = _Conditional(given, part)
-            if not hasattr(part, "log_prob") and not isinstance(part, _Conditional):
+            if _is_distribution(part):
+                self._parts[name] = part
+                continue
+            if isinstance(part, type) or not callable(part):
                 raise TypeError(
                     f"Expected a distribution, or a function that returns one, for part {name!r} "
                     f"of a Joint; got {part!r}."
                 )
+            given = tuple(inspect.signature(part).parameters)
             if not set(given) <= set(self._parts):
                 raise ValueError(
                     f"Expected part {name!r} of a Joint to be a function of earlier parts "
                     f"({', '.join(self._parts) or 'there are none'}), by their names; got one of "
                     f"{', '.join(given)}."
                 )
-            self._parts[name] = part
+            self._parts[name] = _Conditional(given, part)
 
     @property
     def has_rsample(self) -> bool:
         """Whether every part is reparameterised."""
-        return all(d.has_rsample for d in self._factors(self._example()).values())
+        return all(self._each("has_rsample").values())
 
     @property
     def event_shape(self) -> dict[str, tuple[int, ...]]:
         """The shape of each part."""
-        return {name: d.event_shape for name, d in self._factors(self._example()).items()}
+        return self._each("event_shape")
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> dict[str, Array]:
         """Draw all parts, each given those before it."""
@@ -93,15 +93,12 @@ class Joint:
 
     def log_prob(self, value: dict[str, Array]) -> Array:
         """Evaluate the log-density of one value, all parts together; nats."""
-        factors = self._factors(value)
-        for name, d in factors.items():
-            if d.batch_shape:
-                raise ValueError(
-                    f"Expected one joint distribution for part {name!r} of a Joint; got "
-                    f"independent ones of batch shape {d.batch_shape}. Join them with "
-                    f"`.to_event({len(d.batch_shape)})`."
-                )
-        return jnp.sum(jnp.stack([d.log_prob(value[name]) for name, d in factors.items()]))
+        terms = [d.log_prob(value[name]) for name, d in self.factors(value).items()]
+        return jnp.sum(jnp.stack(terms))
+
+    def factors(self, value: dict[str, Array]) -> dict[str, Distribution]:
+        """Return the distribution of each part, given those before it in `value`."""
+        return {name: self._factor(name, value) for name in self._parts}
 
     @property
     def mean(self) -> dict[str, Array]:
@@ -113,30 +110,35 @@ class Joint:
             )
         return {name: d.mean for name, d in self._parts.items()}
 
-    def stop_gradient(self) -> Joint:
-        """Return the same distribution, whose parameters pass no gradient on; its values do."""
-        example = self._example()
-        return Joint(**{name: _stopped(part, example) for name, part in self._parts.items()})
+    def _each(self, attribute: str) -> dict[str, Any]:
+        """Read what is no array off each part, at a value that is never computed."""
+        found: dict[str, Any] = {}
 
-    def _example(self) -> dict[str, Array]:
-        shapes = jax.eval_shape(self.sample, jax.random.key(0))
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        def read(key: Array) -> None:
+            for name, d in self.factors(self.sample(key)).items():
+                found[name] = getattr(d, attribute)
+
+        jax.eval_shape(read, jax.random.key(0))
+        return found
 
     def _factor(self, name: str, value: dict[str, Array]) -> Distribution:
-        part = self._parts[name]
-        if isinstance(part, _Conditional):
-            return part.function(*[value[other] for other in part.given])
-        return part
+        d = self._parts[name]
+        if isinstance(d, _Conditional):
+            d = d.function(**{other: value[other] for other in d.given})
+            if not _is_distribution(d):
+                raise TypeError(
+                    f"Expected a distribution from the function of part {name!r} of a Joint; got "
+                    f"{d!r}."
+                )
+        batch_shape = getattr(d, "batch_shape", ())
+        if batch_shape:
+            raise ValueError(
+                f"Expected one joint distribution for part {name!r} of a Joint; got independent "
+                f"ones of batch shape {batch_shape}. Join them with "
+                f"`.to_event({len(batch_shape)})`."
+            )
+        return d
 
-    def _factors(self, value: dict[str, Array]) -> dict[str, Distribution]:
-        return {name: self._factor(name, value) for name in self._parts}
 
-
-def _stopped(part: Any, example: dict[str, Array]) -> Any:
-    if not isinstance(part, _Conditional):
-        return jax.tree.map(lax.stop_gradient, part)
-    # What the function closes over becomes its arguments, and these can be stopped.
-    values = [example[other] for other in part.given]
-    function, constants = jax.closure_convert(part.function, *values)
-    stopped = [lax.stop_gradient(constant) for constant in constants]
-    return _Conditional(part.given, lambda *values: function(*values, *stopped))
+def _is_distribution(part: Any) -> bool:
+    return hasattr(part, "log_prob") and not isinstance(part, type)
