@@ -15,7 +15,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "data": ["datasets"],
         "errors": ["DivergenceError", "ModelFileError"],
         "evaluation": ["elbo", "log_likelihood"],
-        "inference": ["SGVB", "sgvb"],
+        "inference": [
+            *("Bayesian", "FullVB", "MonteCarloEM", "SGVB", "WakeSleep"),
+            *("posterior_predictive", "sgvb"),
+        ],
         "models": ["AutoEncoder", "Bernoulli", "Frozen", "Gaussian", "LatentVariableModel", "MLP"],
         "probability": ["Batched", "GrayBernoulli", "Joint"],
         "vae": ["VAE"],

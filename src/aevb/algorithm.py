@@ -17,8 +17,11 @@ from jax import Array
 from aevb.data.batches import InMemory
 from aevb.errors import DivergenceError, integer, number
 from aevb.inference.estimators import Estimator
+from aevb.inference.full_vb import Bayesian, FullVB
+from aevb.inference.mcem import MonteCarloEM
 from aevb.inference.optimizers import make_optimizer, set_learning_rate
 from aevb.inference.sgvb import SGVB, find_estimator, sgvb
+from aevb.inference.stopping import EarlyStopping
 from aevb.inference.training import (
     TrainState,
     evaluate_chunk,
@@ -26,6 +29,7 @@ from aevb.inference.training import (
     mean_metrics,
     run_epoch,
 )
+from aevb.inference.wake_sleep import WakeSleep
 from aevb.models.base import LatentVariableModel, trainable
 from aevb.models.checks import check_model
 
@@ -111,7 +115,8 @@ def train(
     Parameters
     ----------
     model : LatentVariableModel
-        The model at its initial parameters; all floating arrays outside `Frozen` are trained.
+        The model at its initial parameters; all floating arrays outside `Frozen` are trained. In
+        `Bayesian`, it is fitted by full variational Bayes.
     data : PyTree of arrays, shape (n, ...)
         The datapoints, along the leading axis.
     context : PyTree of arrays, shape (n, ...), optional
@@ -119,8 +124,10 @@ def train(
     bound, n_draws
         The estimator and its number of draws, as in `sgvb`.
     objective : callable, optional
-        In place of `bound` and all that weighs it: `WakeSleep`, `MonteCarloEM`, or any
-        ``(model, batch, key, state) -> (surrogate, metrics, state)``.
+        In place of `bound` and all that weighs it: `WakeSleep`, `MonteCarloEM`, `FullVB` (of
+        itself for a `Bayesian` model), or any
+        ``(model, batch, key, state) -> (surrogate, metrics, state)``; a state of its own, several
+        updates per batch: see `aevb.inference.training`.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the weights (not the biases), which makes the
         fit a maximum a posteriori one; None: flat.
@@ -195,10 +202,16 @@ def train(
     settings = (bound, n_draws, weight_prior, kl_weight, free_bits)
     if objective is None:
         objective = make_objective(*settings)
+        objective = FullVB(objective) if isinstance(model, Bayesian) else objective
     elif settings != ("auto", 1, None, 1.0, 0.0):
         raise ValueError(
             "Expected `bound`, `n_draws`, `weight_prior`, `kl_weight` and `free_bits` left at "
             f"their defaults beside an `objective`, which has its own; got {settings}."
+        )
+    elif isinstance(model, Bayesian) and isinstance(objective, (SGVB, WakeSleep, MonteCarloEM)):
+        raise ValueError(
+            "Expected FullVB for `objective` of a Bayesian model, FullVB(SGVB('A')) for instance; "
+            f"got {type(objective).__name__}."
         )
     make_optimizer(optimizer, learning_rate)  # say now what is wrong with them
     key = jax.random.key(int(key), impl=FAST) if isinstance(key, numbers.Integral) else key
@@ -206,12 +219,16 @@ def train(
     if validation_data is not None and not isinstance(validation_data, InMemory):
         validation_data = InMemory(validation_data, validation_context, batch_size=batch_size)
     x, c = source.example()
-    check_model(model, x, c)
-    if isinstance(objective, SGVB):  # can the estimator serve the model?
+    check_model(model.at_mean() if isinstance(model, Bayesian) else model, x, c)
+    if isinstance(objective, (SGVB, FullVB)):  # can the estimator serve the model?
         eqx.filter_eval_shape(
             lambda model, x, c: sgvb(model, x, key, c=c, bound=bound, n_draws=n_draws), model, x, c
         )
-    state = start(model, optimizer, learning_rate, key)
+    objective_state = None
+    if hasattr(objective, "init"):
+        own_key = jax.random.fold_in(key, 2**31 + 2)  # no step has that number
+        objective_state = eqx.filter_jit(objective.init)(model, source.x, source.c, own_key)
+    state = start(model, optimizer, learning_rate, key, objective_state)
     return proceed(
         state,
         source,
@@ -250,10 +267,12 @@ def make_objective(
     return SGVB(bound, n_draws, **options)
 
 
-def start(model: Any, optimizer: Any, learning_rate: Any, key: Array) -> TrainState:
+def start(
+    model: Any, optimizer: Any, learning_rate: Any, key: Array, objective_state: Any = None
+) -> TrainState:
     """Return the state before the first step."""
     transformation, _ = make_optimizer(optimizer, learning_rate)
-    return _initialise(model, transformation, key, trainable(model))
+    return _initialise(model, transformation, key, trainable(model), objective_state)
 
 
 _initialise = eqx.filter_jit(initialise)  # eagerly, it would compile dozens of small programs
@@ -368,28 +387,3 @@ def _divergence_message(epoch: int, learning_rate: Any) -> str:
 
 def _from_zero_up(value: float) -> bool:
     return 0 <= value < math.inf
-
-
-class EarlyStopping:
-    """Keeps the best state, and says when `patience` epochs have brought less than `tol`."""
-
-    def __init__(self, patience: int | None, tol: float | None):
-        self.on = patience is not None or tol is not None
-        self.patience = 10 if patience is None else integer(patience, "patience", minimum=1)
-        self.tol = (
-            0.0 if tol is None else number(tol, "tol", "a number from 0 up, or None", _from_zero_up)
-        )
-        self.best, self.reference, self.waited = -np.inf, -np.inf, 0
-        self.best_state: TrainState
-
-    def update(self, elbo: Any, state: TrainState) -> bool:
-        """Take in an epoch's ELBO and state; say whether to stop."""
-        if not self.on:
-            return False
-        if elbo > self.best:
-            self.best, self.best_state = elbo, state
-        if elbo > self.reference + self.tol:
-            self.reference, self.waited = elbo, 0
-        else:
-            self.waited += 1
-        return self.waited >= self.patience

@@ -1,5 +1,16 @@
 """How a model is fitted: estimators of the bound, and Algorithm 1, as pure functions."""
 
+from aevb.inference.full_vb import Bayesian, FullVB, posterior_predictive
+from aevb.inference.mcem import MonteCarloEM
 from aevb.inference.sgvb import SGVB, sgvb
+from aevb.inference.wake_sleep import WakeSleep
 
-__all__ = ["SGVB", "sgvb"]
+__all__ = [
+    "SGVB",
+    "Bayesian",
+    "FullVB",
+    "MonteCarloEM",
+    "WakeSleep",
+    "posterior_predictive",
+    "sgvb",
+]

@@ -3,7 +3,12 @@
 Knows nothing of models, bounds or data sets: objective, optimizer, chunks and the mark of what is
 trainable are arguments. An objective is a callable
 ``(model, batch, key, state) -> (surrogate to maximise, metrics, state)``; a chunk has the fields
-of `aevb.data.batches.Chunk`.
+of `aevb.data.batches.Chunk`. An objective of expectation-maximisation has besides
+
+- ``init(model, x, c, key) -> state``, its state before the first step, from the buffers of data
+  and context, to whose rows `Batch.rows` points;
+- ``expectation(model, batch, key, state) -> state``, run on each batch before its updates;
+- ``n_updates``, the number of updates per batch (1 where it is missing), all with that state.
 """
 
 from __future__ import annotations
@@ -62,26 +67,61 @@ def initialise(
     model: Any, optimizer: Any, key: Array, trainable: Any, objective_state: Any = None
 ) -> TrainState:
     """Return the state before the first step."""
+    # A weak type becomes a strong one in the first step, and all would be compiled again.
+    model, objective_state = jax.tree.map(_strong, (model, objective_state))
     optimizer_state = optimizer.init(eqx.filter(model, trainable))
     return TrainState(model, optimizer_state, objective_state, key, jnp.zeros((), jnp.int32))
+
+
+def _strong(leaf: Any) -> Any:
+    return leaf.astype(leaf.dtype) if eqx.is_inexact_array(leaf) else leaf
 
 
 def step(
     state: TrainState, batch: Batch, objective: Callable, optimizer: Any, trainable: Any
 ) -> tuple[TrainState, dict[str, Array]]:
-    """Take one step of gradient ascent on the objective; return the state and the metrics."""
-    parameters, rest = eqx.partition(state.model, trainable)
+    """Take one step of gradient ascent on the objective; return the state and the metrics.
+
+    A step is one batch: one update of the parameters, or the objective's `n_updates`.
+    """
     key = jax.random.fold_in(state.key, state.step)
+    if hasattr(objective, "expectation"):
+        key, own_key = jax.random.split(key)
+        expected = objective.expectation(state.model, batch, own_key, state.objective_state)
+        state = state._replace(objective_state=expected)
 
-    def loss(parameters: Any) -> tuple[Array, tuple]:
-        model = eqx.combine(parameters, rest)
-        surrogate, metrics, objective_state = objective(model, batch, key, state.objective_state)
-        return -surrogate, (metrics, objective_state)
+    def update(state: TrainState) -> tuple[TrainState, dict[str, Array]]:
+        parameters, rest = eqx.partition(state.model, trainable)
 
-    gradient, (metrics, objective_state) = jax.grad(loss, has_aux=True)(parameters)
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, parameters)
-    model = eqx.combine(eqx.apply_updates(parameters, updates), rest)
-    return TrainState(model, optimizer_state, objective_state, state.key, state.step + 1), metrics
+        def loss(parameters: Any) -> tuple[Array, Any]:
+            model = eqx.combine(parameters, rest)
+            surrogate, metrics, objective_state = objective(
+                model, batch, key, state.objective_state
+            )
+            return -surrogate, (metrics, objective_state)
+
+        gradient, (metrics, objective_state) = jax.grad(loss, has_aux=True)(parameters)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, parameters)
+        model = eqx.combine(eqx.apply_updates(parameters, updates), rest)
+        return TrainState(model, optimizer_state, objective_state, state.key, state.step), metrics
+
+    n_updates = getattr(objective, "n_updates", 1)
+    state, metrics = update(state) if n_updates == 1 else _repeat(update, state, n_updates)
+    return state._replace(step=state.step + 1), metrics
+
+
+def _repeat(
+    update: Callable, state: TrainState, n_updates: int
+) -> tuple[TrainState, dict[str, Array]]:
+    """Update several times; return the metrics of the first, before the weights have moved."""
+    arrays, static = eqx.partition(state, eqx.is_array)
+
+    def body(arrays: Any, _: None) -> tuple[Any, dict[str, Array]]:
+        state, metrics = update(eqx.combine(arrays, static))
+        return eqx.filter(state, eqx.is_array), metrics
+
+    arrays, metrics = lax.scan(body, arrays, length=n_updates)
+    return eqx.combine(arrays, static), jax.tree.map(lambda each: each[0], metrics)
 
 
 def batch_at(chunk: Any, i: Any, batch_size: int, key: Array, step: Any) -> Batch:

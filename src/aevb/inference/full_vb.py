@@ -1,0 +1,304 @@
+"""Full variational Bayes, appendix F of the paper: a posterior over the parameters too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array, lax
+from numpyro.distributions import Distribution
+
+from aevb.errors import integer, number
+from aevb.inference.sgvb import SGVB
+from aevb.models.base import Frozen, LatentVariableModel, trainable, with_context
+from aevb.probability.divergences import has_closed_form, kl_divergence
+
+
+class Bayesian(LatentVariableModel):
+    r"""A model whose parameters θ are uncertain: q(θ) = N(mean, diag scale²), with a prior p(θ).
+
+    `train` fits q(θ) along with everything else that is trainable, by `FullVB`. As a
+    `LatentVariableModel` it stands for the model at the mean of q(θ); `posterior_predictive`
+    averages over θ.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        The model; its parameters are the first mean of q(θ).
+    where : callable or PyTree of bool, optional
+        Which parameters θ is: a function from the model to one or several of its parts
+        (``lambda model: model.decoder``, ``lambda model: (model.W, model.b)``), or a PyTree of
+        bools in the model's shape. None: all that is trainable. Parameters not chosen are trained
+        as points. Choose those of prior and likelihood: uncertainty in the parameters of a
+        recognition model is no part of the paper's θ, and only loosens the bound.
+    prior : Distribution, optional
+        p(θ): a distribution of one real number, the same for every element of θ. None: N(0, 1).
+    start_scale : float
+        First scale of q(θ).
+
+    Attributes
+    ----------
+    mean, log_scale : PyTree
+        Parameters of q(θ), in the shape of the model; None where nothing was chosen.
+    rest : LatentVariableModel
+        The model without the chosen parameters.
+    parameter_prior : Frozen
+        p(θ).
+
+    References
+    ----------
+    Kingma and Welling (2013), appendix F, https://arxiv.org/abs/1312.6114
+
+    Examples
+    --------
+    The mean of three numbers with noise of scale 1, half of it a latent z, known exactly: its
+    posterior is N(1.5, 1/4).
+
+    >>> import aevb, jax, jax.numpy as jnp, numpyro.distributions as dist
+    >>> class Mean(aevb.LatentVariableModel):
+    ...     loc: jax.Array
+    ...     def prior(self):
+    ...         return dist.Normal(0.0, 0.5**0.5)
+    ...     def likelihood(self, z):
+    ...         return dist.Normal(self.loc + z, 0.5**0.5)
+    ...     def posterior(self, x):
+    ...         return dist.Normal((x - self.loc) / 2, 0.5)
+    >>> data = jnp.array([1.0, 2.0, 3.0])
+    >>> model = aevb.Bayesian(Mean(jnp.array(0.0)))
+    >>> model = aevb.train(model, data, epochs=3000, learning_rate=0.01).model
+    >>> round(float(model.mean.loc), 1), round(float(jnp.exp(model.log_scale.loc)), 1)
+    (1.5, 0.5)
+    """
+
+    mean: Any
+    log_scale: Any
+    rest: Any
+    parameter_prior: Frozen
+
+    def __init__(
+        self,
+        model: LatentVariableModel,
+        *,
+        where: Callable[[Any], Any] | Any = None,
+        prior: Distribution | None = None,
+        start_scale: float = 0.01,
+    ):
+        if isinstance(model, Bayesian) or not isinstance(model, LatentVariableModel):
+            raise TypeError(
+                "Expected a LatentVariableModel that is not Bayesian yet for `model`; got "
+                f"{type(model).__name__}."
+            )
+        expected = "a positive number"
+        number(start_scale, "start_scale", expected, lambda scale: 0 < scale < math.inf)
+        self.mean, self.rest = eqx.partition(model, _chosen(model, where))
+        self.log_scale = jax.tree.map(
+            lambda leaf: jnp.full_like(leaf, math.log(start_scale)), self.mean
+        )
+        self.parameter_prior = Frozen(_checked(dist.Normal(0.0, 1.0) if prior is None else prior))
+
+    def at_mean(self) -> Any:
+        """Return the model at the mean of q(θ)."""
+        return eqx.combine(self.mean, self.rest)
+
+    def draw(self, key: Array) -> Any:
+        """Return the model at a draw of θ ~ q(θ), reparameterised."""
+        return eqx.combine(self._draw(key), self.rest)
+
+    def _draw(self, key: Array) -> Any:
+        means, structure = jax.tree.flatten(self.mean)
+        keys = jax.tree.unflatten(structure, list(jax.random.split(key, len(means))))
+
+        def one(mean: Array, log_scale: Array, key: Array) -> Array:
+            return mean + jnp.exp(log_scale) * jax.random.normal(key, mean.shape, mean.dtype)
+
+        return jax.tree.map(one, self.mean, self.log_scale, keys)
+
+    def kl(self, key: Array | None = None) -> Array:
+        r"""KL(q(θ)‖p(θ)), once for the whole data set; nats.
+
+        For p(θ) = N(0, I) it is minus the second sum of the paper's equation (24),
+        :math:`-\tfrac12 \sum (1 + \log \sigma_\theta^2 - \mu_\theta^2 - \sigma_\theta^2)`.
+
+        Parameters
+        ----------
+        key : Array, optional
+            Where no closed form is known for the prior, the divergence is estimated by
+            log q(θ) - log p(θ) at the θ that `draw` returns for this key.
+        """
+        prior = self.parameter_prior.value
+        if has_closed_form(dist.Normal(0.0, 1.0), prior):
+            theta = self.mean  # not looked at
+        elif key is not None:
+            theta = self._draw(key)
+        else:
+            raise ValueError(
+                "Expected a `key`, since no closed form is known for the divergence of a normal "
+                f"distribution from {type(prior).__name__}; got None."
+            )
+
+        def one(mean: Array, log_scale: Array, theta: Array) -> Array:
+            q = dist.Normal(mean, jnp.exp(log_scale))
+            if has_closed_form(q, prior):
+                return jnp.sum(kl_divergence(q, prior))
+            return jnp.sum(q.log_prob(theta) - prior.log_prob(theta))
+
+        return jax.tree.reduce(jnp.add, jax.tree.map(one, self.mean, self.log_scale, theta))
+
+    def prior(self, c: Any = None) -> Distribution:
+        """Return p(z) at the mean of q(θ)."""
+        return with_context(self.at_mean().prior, c=c)
+
+    def likelihood(self, z: Any, c: Any = None) -> Distribution:
+        """Return p(x|z) at the mean of q(θ)."""
+        return with_context(self.at_mean().likelihood, z, c=c)
+
+    def posterior(self, x: Any, c: Any = None) -> Distribution:
+        """Return q(z|x) at the mean of q(θ)."""
+        return with_context(self.at_mean().posterior, x, c=c)
+
+
+def _chosen(model: Any, where: Any) -> Any:
+    """Mark the trainable leaves that `where` chooses."""
+    marks = trainable(model)
+    if callable(where) and not isinstance(where, eqx.Module):
+        nothing = jax.tree.map(lambda _: False, marks)
+        marks = eqx.tree_at(where, nothing, where(marks))
+    elif where is not None:
+        marks = jax.tree.map(
+            lambda chosen, part: jax.tree.map(lambda mark: bool(chosen) and mark, part),
+            where,
+            marks,
+        )
+    if not any(jax.tree.leaves(marks)):
+        raise ValueError("Expected at least one trainable array for `where`; got none.")
+    return marks
+
+
+def _checked(prior: Any) -> Distribution:
+    expected = "Expected a distribution of one number, over all real numbers, for `prior`"
+    if not isinstance(prior, Distribution):
+        raise TypeError(f"{expected}; got {prior!r}.")
+    if prior.batch_shape or prior.event_shape:
+        raise ValueError(f"{expected}; got shape {prior.batch_shape + prior.event_shape}.")
+    if prior.is_discrete or not jnp.all(prior.support(jnp.array([-1e6, 1e6]))):
+        raise ValueError(f"{expected}; got {type(prior).__name__}, of support {prior.support}.")
+    return prior
+
+
+class FullVB(eqx.Module):
+    r"""Minibatch objective of full variational Bayes, equation (24) divided by N.
+
+    .. math:: \frac{1}{\sum_i w_i} \sum_i w_i \tilde{\mathcal{L}}_\theta(x_i)
+        - \frac{1}{N} KL(q(\theta)‖p(\theta)), \quad \theta \sim q(\theta)
+
+    with θ drawn once per minibatch, by reparameterisation. The metrics are those of the inner
+    objective at that θ, without the divergence, and ``kl_parameters``, the divergence divided by N:
+    ``elbo - kl_parameters`` is the bound on log p(X) / N.
+
+    Parameters
+    ----------
+    objective : callable
+        What is averaged over θ: `SGVB` with any estimator, for one.
+
+    References
+    ----------
+    Kingma and Welling (2013), algorithm 2, https://arxiv.org/abs/1312.6114
+    """
+
+    objective: Any = eqx.field(default_factory=SGVB)
+
+    def __check_init__(self) -> None:
+        if getattr(self.objective, "weight_prior", None) is not None:
+            raise ValueError(
+                "Expected `weight_prior` left at None for a Bayesian model, whose parameters have "
+                f"a prior already, Bayesian(model, prior=...); got {self.objective.weight_prior}."
+            )
+        if hasattr(self.objective, "expectation"):
+            raise TypeError(
+                "Expected an objective without an E step of its own for FullVB; got "
+                f"{type(self.objective).__name__}."
+            )
+
+    def __call__(
+        self, model: Bayesian, batch: Any, key: Array, state: Any
+    ) -> tuple[Array, dict[str, Array], Any]:
+        """Return the objective to maximise, the metrics (means over the rows), and the state."""
+        if not isinstance(model, Bayesian):
+            raise TypeError(
+                f"Expected a Bayesian model for FullVB; got {type(model).__name__}. Write "
+                "Bayesian(model)."
+            )
+        parameter_key, key = jax.random.split(key)
+        surrogate, metrics, state = self.objective(model.draw(parameter_key), batch, key, state)
+        kl = model.kl(parameter_key) / batch.n_total
+        return surrogate - kl, {**metrics, "kl_parameters": kl}, state
+
+
+class Predictive(NamedTuple):
+    """What `posterior_predictive` returns.
+
+    Attributes
+    ----------
+    mean, std : PyTree
+        Mean and standard deviation of the function over draws of θ.
+    """
+
+    mean: Any
+    std: Any
+
+
+def posterior_predictive(
+    model: Bayesian, function: Callable[[Any], Any], key: Array, *, n_draws: int = 100
+) -> Predictive:
+    """Average a function of the model over θ ~ q(θ), with the uncertainty that θ leaves.
+
+    Parameters
+    ----------
+    model : Bayesian
+        The fitted model.
+    function : callable
+        A function of a plain model that returns arrays: expected values for some rows, for
+        instance. What it averages over or draws besides θ is its own affair.
+    key : Array
+        JAX random key, for the draws of θ.
+    n_draws : int
+        Number of draws of θ, at least 2.
+
+    Returns
+    -------
+    Predictive
+        ``mean`` and ``std`` over the draws, in the shape of what `function` returns. Of a
+        likelihood's mean, ``std`` is the uncertainty about that mean, without the noise of x.
+
+    Examples
+    --------
+    A line through the origin, of uncertain slope, at two points:
+
+    >>> import aevb, jax, jax.numpy as jnp, numpyro.distributions as dist
+    >>> class Line(aevb.LatentVariableModel):
+    ...     slope: jax.Array
+    ...     def prior(self):
+    ...         return dist.Normal()
+    ...     def likelihood(self, z, c):
+    ...         return dist.Normal(self.slope * c + z, 1.0)
+    ...     def posterior(self, x, c):
+    ...         return dist.Normal((x - self.slope * c) / 2, 0.5**0.5)
+    >>> model = aevb.Bayesian(Line(jnp.array(2.0)), start_scale=0.1)
+    >>> def expected(line):
+    ...     return jax.vmap(lambda c: line.likelihood(0.0, c).mean)(jnp.array([0.0, 10.0]))
+    >>> mean, std = aevb.posterior_predictive(model, expected, jax.random.key(0), n_draws=1000)
+    >>> mean.round().tolist(), std.round().tolist()
+    ([0.0, 20.0], [0.0, 1.0])
+    """
+    if not isinstance(model, Bayesian):
+        raise TypeError(f"Expected a Bayesian model for `model`; got {type(model).__name__}.")
+    keys = jax.random.split(key, integer(n_draws, "n_draws", minimum=2))
+    values = lax.map(lambda key: function(model.draw(key)), keys)
+    mean = jax.tree.map(lambda value: jnp.mean(value, axis=0), values)
+    std = jax.tree.map(lambda value: jnp.std(value, axis=0, ddof=1), values)
+    return Predictive(mean, std)

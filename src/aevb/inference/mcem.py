@@ -1,0 +1,204 @@
+"""Monte Carlo EM, the other of the two algorithms that the paper compares itself with."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from numpyro.distributions import constraints
+
+from aevb.errors import integer, number
+from aevb.inference.sgvb import log_weight_prior
+from aevb.inference.wake_sleep import check_weight_prior
+from aevb.models.base import LatentVariableModel, name_of, with_context
+
+# How fast the step size follows the acceptance: log ε rises by this times the excess over the
+# target, so that it settles where the mean is on target and goes along as the weights move.
+_RATE = 0.5
+
+
+class Chains(NamedTuple):
+    """State of `MonteCarloEM`.
+
+    Attributes
+    ----------
+    z : PyTree
+        Position of each training row's chain: leading axis as the buffer of the data, whose rows
+        after the last one are not used.
+    step_size : Array
+        Of the leapfrog steps, for all chains.
+    acceptance : Array
+        Mean probability of acceptance in the last batch.
+    """
+
+    z: Any
+    step_size: Array
+    acceptance: Array
+
+
+class MonteCarloEM(eqx.Module):
+    r"""Minibatch objective of Monte Carlo expectation-maximisation, without a recognition model.
+
+    *E step:* one transition of Hamiltonian Monte Carlo towards
+    :math:`p_\theta(z|x) \propto p_\theta(z) p_\theta(x|z)` for each row of the batch. Every
+    training row has a chain of its own, which starts from the prior and goes on from epoch to
+    epoch. *M step:* `n_updates` steps of the optimizer on log p(x, z) at the latents drawn:
+
+    .. math:: \frac{1}{\sum_i w_i} \sum_i w_i \log p_\theta(x_i, z_i)
+
+    Latents are arrays of real numbers without bounds. The chains end up in the
+    ``state.objective_state`` that `train` returns. The metrics are the mean ``log_joint``,
+    log p(x, z) before the updates; ``acceptance`` and ``step_size``. There is no bound among
+    them, hence no validation and no early stopping. Needs BlackJAX, of the extra ``aevb[mcmc]``.
+
+    Parameters
+    ----------
+    n_leapfrog : int
+        Leapfrog steps per transition.
+    target_acceptance : float
+        Towards which the step size is adapted, by a factor after every batch.
+    n_updates : int
+        Updates of the weights per batch.
+    step_size : float
+        The first step size.
+    weight_prior : float, optional
+        Standard deviation of a Gaussian prior over the weights (not the biases), as in `SGVB`;
+        None: flat. A recognition model's weights, which nothing else moves, are pulled as well.
+
+    References
+    ----------
+    Kingma and Welling (2013), appendix E, https://arxiv.org/abs/1312.6114
+
+    Examples
+    --------
+    The scale of z, given data of variance 5 and noise of variance 1:
+
+    >>> import aevb, jax, jax.numpy as jnp, numpyro.distributions as dist
+    >>> class Scale(aevb.LatentVariableModel):
+    ...     weight: jax.Array
+    ...     def prior(self):
+    ...         return dist.Normal()
+    ...     def likelihood(self, z):
+    ...         return dist.Normal(self.weight * z, 1.0)
+    ...     def posterior(self, x):  # has to be there; is not used
+    ...         return dist.Normal()
+    >>> x = jax.random.normal(jax.random.key(0), (1000,)) * 5**0.5
+    >>> result = aevb.train(Scale(jnp.array(1.0)), x, objective=aevb.MonteCarloEM(), epochs=100)
+    >>> bool(abs(result.model.weight - 2.0) < 0.1)
+    True
+    """
+
+    n_leapfrog: int = eqx.field(static=True, default=10)
+    target_acceptance: float = 0.9
+    n_updates: int = eqx.field(static=True, default=5)
+    step_size: float = 0.1
+    weight_prior: float | None = None
+
+    def __check_init__(self) -> None:
+        integer(self.n_leapfrog, "n_leapfrog", minimum=1)
+        integer(self.n_updates, "n_updates", minimum=1)
+        expected = "a number between 0 and 1"
+        number(self.target_acceptance, "target_acceptance", expected, lambda rate: 0 < rate < 1)
+        expected = "a positive number"
+        number(self.step_size, "step_size", expected, lambda size: 0 < size < float("inf"))
+        check_weight_prior(self.weight_prior)
+
+    def init(self, model: LatentVariableModel, x: Any, c: Any, key: Array) -> Chains:
+        """Return chains that start from the prior, one for each row of the data's buffer."""
+        _blackjax()  # say now that it is missing
+        keys = jax.random.split(key, len(jax.tree.leaves(x)[0]))
+
+        def row(c: Any, key: Array) -> Any:
+            prior = with_context(model.prior, c=c)
+            _require_unbounded(model, prior)
+            return prior.sample(key)
+
+        return Chains(jax.vmap(row)(c, keys), jnp.array(self.step_size), jnp.zeros(()))
+
+    def expectation(
+        self, model: LatentVariableModel, batch: Any, key: Array, state: Chains
+    ) -> Chains:
+        """Move the chains of the batch's rows, and adapt the step size."""
+        hmc = _blackjax().hmc
+        kernel = hmc.build_kernel()
+
+        def row(z: Any, x: Any, c: Any, key: Array) -> tuple[Any, Array]:
+            def log_joint(z: Any) -> Array:
+                return _log_joint(model, x, z, c)
+
+            unit_mass = jnp.ones(sum(leaf.size for leaf in jax.tree.leaves(z)))
+            start = hmc.init(z, log_joint)
+            end, info = kernel(key, start, log_joint, state.step_size, unit_mass, self.n_leapfrog)
+            return end.position, info.acceptance_rate
+
+        keys = jax.random.split(key, len(batch.rows))
+        z, accepted = jax.vmap(row)(_at(state.z, batch.rows), batch.x, batch.c, keys)
+        acceptance = jnp.sum(batch.weight * accepted) / jnp.sum(batch.weight)
+        factor = jnp.exp(_RATE * (acceptance - self.target_acceptance))
+
+        def moved(chains: Array, z: Array) -> Array:
+            # Padding points to rows that others may own: send it out of bounds, where it is lost.
+            rows = jnp.where(batch.weight > 0, batch.rows, len(chains))
+            return chains.at[rows].set(z.astype(chains.dtype), mode="drop")
+
+        return Chains(
+            jax.tree.map(moved, state.z, z),
+            (state.step_size * factor).astype(state.step_size.dtype),
+            acceptance.astype(state.acceptance.dtype),
+        )
+
+    def __call__(
+        self, model: LatentVariableModel, batch: Any, key: Array, state: Chains
+    ) -> tuple[Array, dict[str, Array], Chains]:
+        """Return the objective to maximise, the metrics (means over the rows), and the state."""
+
+        def row(x: Any, z: Any, c: Any) -> Array:
+            return _log_joint(model, x, z, c)
+
+        rows = jax.vmap(row)(batch.x, _at(state.z, batch.rows), batch.c)
+        log_joint = jnp.sum(batch.weight * rows) / jnp.sum(batch.weight)
+        surrogate = log_joint
+        if self.weight_prior is not None:
+            surrogate += log_weight_prior(model, self.weight_prior) / batch.n_total
+        metrics = {
+            "log_joint": log_joint,
+            "acceptance": state.acceptance,
+            "step_size": state.step_size,
+        }
+        return surrogate, metrics, state
+
+
+def _log_joint(model: LatentVariableModel, x: Any, z: Any, c: Any) -> Array:
+    likelihood = with_context(model.likelihood, z, c=c)
+    return with_context(model.prior, c=c).log_prob(z) + likelihood.log_prob(x)
+
+
+def _at(chains: Any, rows: Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf[rows], chains)
+
+
+def _require_unbounded(model: LatentVariableModel, prior: Any) -> None:
+    """Raise ValueError for latents that are not known to be free to move anywhere."""
+    support = getattr(prior, "support", None)
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support is not constraints.real:
+        raise ValueError(
+            f"Expected real latents without bounds from `{name_of(model)}.prior` for MonteCarloEM; "
+            f"got {type(prior).__name__} of support {support}. Let a normal latent "
+            "take its place, transformed in the likelihood: jnp.exp(z) for a positive one."
+        )
+
+
+def _blackjax() -> ModuleType:
+    try:
+        import blackjax  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ImportError(
+            'Monte Carlo EM needs BlackJAX, which is not installed: pip install "aevb[mcmc]"'
+        ) from error
+    return blackjax
