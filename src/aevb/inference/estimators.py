@@ -260,7 +260,9 @@ def _scale_cotangents(z: Any) -> tuple[Any, Array, Array]:
     the factors may be computed from z, in the same pass.
     """
     leaf = jax.tree.leaves(z)[0]
-    return z, jnp.zeros(len(leaf), leaf.dtype), jnp.zeros((), leaf.dtype)
+    # Made of z, for each row of a `vmap` to have zeros, and so a factor, of its own.
+    zeros = jnp.sum(jnp.where(leaf == leaf, 0, 0), axis=range(1, leaf.ndim), dtype=leaf.dtype)
+    return z, zeros, jnp.sum(zeros)
 
 
 def _scale_forward(z: Any) -> tuple[Any, None]:
