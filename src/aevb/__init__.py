@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "algorithm": ["Epoch", "TrainResult", "train"],
         "data": ["datasets"],
         "errors": ["DivergenceError", "ModelFileError"],
-        "evaluation": ["elbo", "log_likelihood"],
+        "evaluation": ["GradientVariance", "elbo", "gradient_variance", "log_likelihood"],
         "inference": [
             *("Bayesian", "FullVB", "MonteCarloEM", "SGVB", "WakeSleep"),
             *("posterior_predictive", "sgvb"),

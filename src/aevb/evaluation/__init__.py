@@ -1,5 +1,6 @@
 """Whether to trust it: likelihoods of fitted models, and their diagnostics."""
 
+from aevb.evaluation.diagnostics import GradientVariance, gradient_variance
 from aevb.evaluation.marginal import elbo, log_likelihood
 
-__all__ = ["elbo", "log_likelihood"]
+__all__ = ["GradientVariance", "elbo", "gradient_variance", "log_likelihood"]
