@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -199,6 +200,44 @@ def test_learning_curve_without_held_out_cases(ax):
     assert len(ax.lines) == 1
 
 
+def gradient_report(relative=(1.0, 1.0, 0.5, 0.0, 1.0, 1.0)):
+    """Return a report of three estimators, two of one objective, in two groups."""
+    rows = {
+        "estimator": ["A", "A", "stl", "stl", "iw", "iw"],
+        "n_draws": [1, 1, 1, 1, 5, 5],
+        "objective": ["elbo"] * 4 + ["iw_5"] * 2,
+        "group": ["theta", "phi"] * 3,
+        "variance": [4.0, 8.0, 2.0, 0.0, 3.0, 3.0],
+        "variance_se": [0.4, 0.8, 0.1, 0.0, 0.3, 0.3],
+        "milliseconds": [1.0, 1.0, 1.0, 1.0, 2.5, 2.5],
+        "variance_x_cost": list(relative),
+    }
+    return SimpleNamespace(rows=rows)
+
+
+def test_gradient_variance_has_a_line_per_estimator_and_a_colour_per_group(ax):
+    plotting.gradient_variance(gradient_report(), ax=ax)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["A (1)  1 ms", "stl (1)  1 ms", "iw (5)  2.5 ms"]
+    assert ax.yaxis_inverted()  # the first on top
+    assert ax.get_xscale() == "log"
+    theta, phi = ax.containers
+    np.testing.assert_allclose(theta.lines[0].get_xdata(), [1, 0.5, 1])
+    np.testing.assert_allclose(phi.lines[0].get_xdata(), [1, np.nan, 1])  # no zero on this scale
+    assert (np.round([c.lines[0].get_ydata() for c in (theta, phi)]) == [0, 1, 2]).all()
+    lengths = [np.ptp(bar[:, 0]) / 2 for bar in theta.lines[2][0].get_segments()]
+    np.testing.assert_allclose(lengths, [0.1, 0.025, 0.1])
+    assert [entry.get_text() for entry in ax.get_legend().get_texts()] == ["theta", "phi"]
+    (between,) = (line for line in ax.lines if len(set(line.get_ydata())) == 1)
+    assert between.get_ydata()[0] == 1.5  # the objectives
+
+
+@pytest.mark.parametrize("nothing", [0.0, np.nan, np.inf])
+def test_gradient_variance_without_a_single_point(ax, nothing, tmp_path):
+    plotting.gradient_variance(gradient_report([nothing] * 6), ax=ax)
+    ax.figure.savefig(tmp_path / "picture.png")
+
+
 DRAWINGS = {
     "manifold": lambda ax=None: plotting.manifold(lambda Z: Z[:, :1], (1, 1), n=3, ax=ax),
     "reconstructions": lambda ax=None: plotting.reconstructions(
@@ -209,6 +248,7 @@ DRAWINGS = {
     "learning_curve": lambda ax=None: plotting.learning_curve(
         {"epoch": [1, 2], "elbo": [-3.0, -2.0]}, ax=ax
     ),
+    "gradient_variance": lambda ax=None: plotting.gradient_variance(gradient_report(), ax=ax),
 }
 
 

@@ -292,6 +292,58 @@ def learning_curve(history: Mapping[str, Sequence[float]], ax: Axes | None = Non
     return ax
 
 
+def gradient_variance(report: Any, ax: Axes | None = None) -> Axes:
+    """Draw variance × cost of each estimator's gradient, by group of parameters: left is better.
+
+    Parameters
+    ----------
+    report : GradientVariance
+        What `aevb.gradient_variance` returns.
+    ax : Axes, optional
+        Where to draw; None: a new figure.
+
+    Returns
+    -------
+    Axes
+        The axes; bars are a standard error of the variance. What is zero or unknown has no point.
+
+    Examples
+    --------
+    >>> import aevb, jax.numpy as jnp
+    >>> from matplotlib.figure import Figure
+    >>> from aevb.plotting import gradient_variance
+    >>> model = aevb.VAE(epochs=1, random_state=0).fit(jnp.eye(8)).model_
+    >>> report = aevb.gradient_variance(model, jnp.eye(8), estimators=[("B", 1)], n_repeats=3)
+    >>> len(gradient_variance(report, ax=Figure().subplots()).get_yticks())
+    1
+    """
+    groups = list(dict.fromkeys(report.rows["group"]))
+    table = {name: np.reshape(values, (-1, len(groups))) for name, values in report.rows.items()}
+    first = {name: column[:, 0] for name, column in table.items()}  # the same in every group
+    y = np.arange(len(first["estimator"]))
+    ax = _axes(ax, (7.4, 1.2 + 0.36 * len(y)))
+    relative = table["variance_x_cost"]
+    relative = np.where((relative > 0) & (relative < np.inf), relative, np.nan)
+    error = relative * table["variance_se"] / np.where(relative > 0, table["variance"], 1)
+    ax.axvline(1, color=_DARK, linewidth=0.8)
+    for k, group in enumerate(groups):
+        style = {"color": _COLOURS[k % len(_COLOURS)], "fmt": _MARKERS[k % len(_MARKERS)]}
+        at = y + 0.6 * ((k + 0.5) / len(groups) - 0.5)
+        ax.errorbar(relative[:, k], at, xerr=error[:, k], label=group, markersize=5, **style)
+    for line in np.flatnonzero(first["objective"][1:] != first["objective"][:-1]) + 0.5:
+        ax.axhline(line, color=_DARK, linewidth=0.8)
+    entries = zip(first["estimator"], first["n_draws"], first["milliseconds"], strict=True)
+    ax.set_yticks(y, [f"{name} ({n})  {ms:.2g} ms" for name, n, ms in entries])
+    ax.invert_yaxis()
+    xlabel = "variance × milliseconds, relative to the first of the same objective"
+    ax.set(xscale="log", xlabel=xlabel, ylabel="estimator (draws) and cost")
+    ax.set_title("Noise of the gradient at equal time")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    ax.grid(axis="x", color=_LIGHT, linewidth=0.8)
+    _plain(ax)
+    return ax
+
+
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     if ax is not None:
         return ax
