@@ -59,8 +59,8 @@ def weights_of(vae: Any) -> Weights:
 # --- PyTorch, written by hand ---------------------------------------------------------------------
 
 
-def _torch_bodies(job: Job) -> tuple[Any, Any]:
-    """Encoder body and decoder body as PyTorch modules."""
+def torch_bodies(job: Job) -> tuple[Any, Any]:
+    """Encoder body and decoder body as PyTorch modules, at the weights that all start from."""
     import torch
     from torch import nn
 
@@ -82,7 +82,9 @@ def _torch_bodies(job: Job) -> tuple[Any, Any]:
     return nn.Sequential(first, nn.Tanh(), second), nn.Sequential(third, nn.Tanh(), fourth)
 
 
-def _torch_weights(encoder: Any, decoder: Any) -> Weights:
+def torch_weights(encoder: Any, decoder: Any) -> Weights:
+    """Arrays of what `torch_bodies` made, after training."""
+
     def arrays(body: Any) -> list:
         return [p.detach().cpu().numpy().T for p in (*body[0].parameters(), *body[2].parameters())]
 
@@ -95,7 +97,7 @@ def train_torch(job: Job, after_epoch: AfterEpoch, compiled: bool = False) -> We
     from torch.nn import functional as F
 
     device = torch.device("cuda" if job.device == "gpu" else "cpu")
-    encoder, decoder = (body.to(device) for body in _torch_bodies(job))
+    encoder, decoder = (body.to(device) for body in torch_bodies(job))
     x_train = torch.from_numpy(job.pixels).to(device)
     parameters = [*encoder.parameters(), *decoder.parameters()]
     # Adamax has no fused form. `foreach` saves launches on a GPU; on a CPU both are equally fast.
@@ -132,7 +134,7 @@ def train_torch(job: Job, after_epoch: AfterEpoch, compiled: bool = False) -> We
             total += loss.detach() * len(rows)
         total.item()  # the epoch's mean loss would be printed here; this waits for the device
         after_epoch()
-    return _torch_weights(encoder, decoder)
+    return torch_weights(encoder, decoder)
 
 
 def train_torch_compiled(job: Job, after_epoch: AfterEpoch) -> Weights:
@@ -213,7 +215,7 @@ def _pythae(job: Job, after_epoch: AfterEpoch, folder: str) -> tuple[Any, Any, A
     from pythae.trainers.training_callbacks import TrainingCallback
 
     logging.disable(logging.INFO)  # pythae logs to the screen, and has no switch for that either
-    encoder_body, decoder_body = _torch_bodies(job)
+    encoder_body, decoder_body = torch_bodies(job)
 
     class Encoder(BaseEncoder):
         def __init__(self) -> None:
@@ -262,7 +264,7 @@ def train_pythae(job: Job, after_epoch: AfterEpoch) -> Weights:
 
         pipeline = TrainingPipeline(model=model, training_config=training_config)
         pipeline(train_data=job.pixels, callbacks=[callback])
-    return _torch_weights(model.encoder.body, model.decoder.body)
+    return torch_weights(model.encoder.body, model.decoder.body)
 
 
 def train_pythae_prebatched(job: Job, after_epoch: AfterEpoch) -> Weights:
@@ -289,4 +291,4 @@ def train_pythae_prebatched(job: Job, after_epoch: AfterEpoch) -> Weights:
             training_config=training_config,
             callbacks=[callback],
         ).train()
-    return _torch_weights(model.encoder.body, model.decoder.body)
+    return torch_weights(model.encoder.body, model.decoder.body)

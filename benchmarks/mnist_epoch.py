@@ -11,13 +11,7 @@ Then::
     python benchmarks/mnist_epoch.py --device gpu --write
     python benchmarks/mnist_epoch.py --quick           # does everything run?
 
-The race. The contenders take turns: in round r each runs one epoch, alone, in an order rotated by
-r, on all cores. Each lives in a process of its own and waits there for its turn, so none of them
-meets another's thread pools and memory (PyTorch runs at half its speed outside a main thread, which
-rules out one process with a thread for each). The first round holds set-up and compilation and is
-dropped; medians are over the others. A duration is the wall clock between the ends of two of a
-contender's epochs, so it holds all that it does per epoch. "x floor" and "VAE.fit is x as fast" are
-medians of the ratios within a round, which cancels most of the machine's moods.
+The race, and how its durations and ratios come about, is described in `race.py`.
 
 The floor is the matrix products of a step, forward and backward, with a plain SGD update: see
 `floor.py`. Every other contender's code is in `contenders.py`; the terms they all train on, in
@@ -29,22 +23,26 @@ by hand, they did not do the same work, and the exit code is 1.
 """
 
 import argparse
-import multiprocessing
 import os
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from statistics import median
-from typing import Any
 
 import contenders
 import report
 from floor import train_floor_jax, train_floor_numpy
-from job import Job, Weights, elbo, unit_floats
+from race import (
+    CHECKED_FROM,
+    TOLERANCE,
+    Runner,
+    Settings,
+    Train,
+    disagreements,
+    elbos_of,
+    race,
+    ratio,
+    warn_of_disturbance,
+)
 
-CONTENDERS: dict[str, tuple[str, Callable, str]] = {
+CONTENDERS: dict[str, tuple[str, Train, str]] = {
     # name: (title, function, what tells the end of an epoch)
     "aevb": ("`VAE.fit`", contenders.train_aevb, "its callback"),
     "torch": ("PyTorch by hand", contenders.train_torch, "its own loop"),
@@ -65,105 +63,12 @@ CONTENDERS: dict[str, tuple[str, Callable, str]] = {
 }
 FLOORS = ("floor-jax", "floor-numpy")
 REFERENCE = "torch"
-TOLERANCE = 1.5  # nats per datapoint
-CHECKED_FROM = 5  # epochs; earlier the contenders still differ by their initial weights
-DISTURBED = 1.2  # a median this many times the fastest epoch: something else was running
-REST = 0.5  # seconds between turns, for worker threads that wait by spinning
-
-
-class Runner:
-    """A contender in a process of its own, held at the end of each epoch until its next turn."""
-
-    def __init__(self, name: str, settings: "Settings") -> None:
-        self.name = name
-        self.seconds: list[float] = []
-        self.weights: Weights | None = None
-        processes = multiprocessing.get_context("spawn")
-        self._pipe, theirs = processes.Pipe()
-        self._process = processes.Process(target=work, args=(name, settings, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    def epoch(self) -> None:
-        """Let it run to the end of its next epoch."""
-        self.seconds.append(self._turn())
-
-    def finish(self) -> None:
-        """Let it end, and keep the weights it trained."""
-        self.weights = self._turn()
-        self._process.join()
-
-    def _turn(self) -> Any:
-        try:
-            self._pipe.send("go")
-            return self._pipe.recv()
-        except (EOFError, OSError):
-            raise SystemExit(f"{self.name} failed; its traceback is above.") from None
-
-
-def work(name: str, settings: "Settings", pipe: Connection) -> None:
-    """Train in this process, waiting for the turn before every epoch."""
-    job = settings.job()
-    pipe.recv()
-    start = time.perf_counter()
-
-    def after_epoch() -> None:
-        nonlocal start
-        pipe.send(time.perf_counter() - start)
-        pipe.recv()
-        start = time.perf_counter()
-
-    _, train, _ = CONTENDERS[name]
-    pipe.send(train(job, after_epoch))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a worker needs to know to load its own copy of the data."""
-
-    epochs: int
-    device: str
-    n_rows: int | None
-
-    def job(self) -> Job:
-        """Load MNIST."""
-        from aevb import datasets
-
-        images = datasets.load_mnist().train.images[: self.n_rows]
-        return Job(
-            images=images,
-            pixels=unit_floats(images),
-            latent_dim=20,
-            epochs=self.epochs,
-            device=self.device,
-            threads=report.cores(),
-        )
-
-
-def race(names: list[str], settings: Settings) -> dict[str, Runner]:
-    """Run all epochs of all contenders in turn."""
-    runners = [Runner(name, settings) for name in names]
-    for r in range(settings.epochs):
-        shift = r % len(runners)
-        for runner in runners[shift:] + runners[:shift]:
-            time.sleep(REST)
-            runner.epoch()
-        times = "  ".join(f"{runner.name} {runner.seconds[-1]:.2f}" for runner in runners)
-        print(f"round {r}{' (warm-up)' if r == 0 else ''}: {times}", flush=True)
-    for runner in runners:
-        runner.finish()
-    return {runner.name: runner for runner in runners}
-
-
-def ratio(above: Runner, below: Runner) -> float:
-    """Median over rounds of one contender's seconds by another's."""
-    return median(a / b for a, b in zip(above.seconds[1:], below.seconds[1:], strict=True))
 
 
 def fastest_floor(runners: dict[str, Runner]) -> Runner | None:
     """The faster of the floors that ran."""
     floors = [runners[name] for name in FLOORS if name in runners]
-    return min(floors, key=lambda runner: median(runner.seconds[1:]), default=None)
+    return min(floors, key=lambda runner: runner.typical, default=None)
 
 
 def rows_of(runners: dict[str, Runner], elbos: dict[str, float]) -> list[report.Row]:
@@ -172,8 +77,8 @@ def rows_of(runners: dict[str, Runner], elbos: dict[str, float]) -> list[report.
     return [
         {
             "contender": CONTENDERS[name][0],
-            "seconds per epoch": float(median(runner.seconds[1:])),
-            "fastest epoch": min(runner.seconds[1:]),
+            "seconds per epoch": runner.typical,
+            "fastest epoch": runner.fastest,
             "× floor": ratio(runner, floor) if floor else None,
             "`VAE.fit` is × as fast": ratio(runner, ours) if ours else None,
             "test ELBO (nats)": elbos.get(name),
@@ -199,13 +104,6 @@ def targets_of(runners: dict[str, Runner], device: str) -> list[report.Row]:
             what = f"`VAE.fit`'s speed × {CONTENDERS[name][0]}'s"
             targets.append(report.target(what, ratio(runners[name], ours), "≥", limit))
     return targets
-
-
-def disagreements(elbos: dict[str, float]) -> list[str]:
-    """Contenders whose test ELBO is too far from the reference's."""
-    if REFERENCE not in elbos:
-        return []
-    return [name for name, e in elbos.items() if not abs(e - elbos[REFERENCE]) <= TOLERANCE]
 
 
 def gpu_name() -> str:
@@ -253,18 +151,10 @@ def main() -> int:
         names = [name for name in names if name != "floor-numpy"]
     settings = Settings(args.epochs, args.device, n_rows=3000 if args.quick else None)
     load = report.load_average()
-    runners = race(names, settings)
-
-    from aevb import datasets
-
-    test = unit_floats(datasets.load_mnist().test.images)
-    elbos = {
-        name: elbo(runner.weights, test)
-        for name, runner in runners.items()
-        if runner.weights is not None
-    }
+    runners = race({name: CONTENDERS[name][1] for name in names}, settings)
+    elbos = elbos_of(runners)
     checked = args.epochs >= CHECKED_FROM and not args.quick
-    wrong = disagreements(elbos) if checked else []
+    wrong = disagreements(elbos, REFERENCE) if checked else []
     tables = {"Epochs": rows_of(runners, elbos)}
     targets = targets_of(runners, args.device)
     if targets:
@@ -290,12 +180,7 @@ def main() -> int:
         report.write_between("speed", report.table(rows), report.HERE.parent)
     if not checked:
         print(f"ELBOs not compared: that takes {CHECKED_FROM} epochs of the whole data set.")
-    for name, runner in runners.items():
-        if median(runner.seconds[1:]) > DISTURBED * min(runner.seconds[1:]):
-            print(f"{name} was disturbed; run again on a quiet machine.", file=sys.stderr)
-    for name in wrong:
-        off = elbos[name] - elbos[REFERENCE]
-        print(f"{name}: test ELBO {off:+.2f} nats from {REFERENCE}'s", file=sys.stderr)
+    warn_of_disturbance(runners.values())
     return 1 if wrong else 0
 
 

@@ -22,6 +22,7 @@ PACKAGES = (
     "torch",
     "keras",
     "pythae",
+    "pyro-ppl",
     "umap-learn",
 )
 Row = dict[str, Any]
