@@ -15,6 +15,7 @@ from aevb.errors import integer, number
 from aevb.inference.sgvb import log_weight_prior
 from aevb.inference.wake_sleep import check_weight_prior
 from aevb.models.base import LatentVariableModel, name_of, with_context
+from aevb.probability.joint import Joint
 
 # How fast the step size follows the acceptance: log ε rises by this times the excess over the
 # target, so that it settles where the mean is on target and goes along as the weights move.
@@ -114,8 +115,9 @@ class MonteCarloEM(eqx.Module):
 
         def row(c: Any, key: Array) -> Any:
             prior = with_context(model.prior, c=c)
-            _require_unbounded(model, prior)
-            return prior.sample(key)
+            z = prior.sample(key)
+            _require_unbounded(model, prior, z)
+            return z
 
         return Chains(jax.vmap(row)(c, keys), jnp.array(self.step_size), jnp.zeros(()))
 
@@ -181,8 +183,12 @@ def _at(chains: Any, rows: Array) -> Any:
     return jax.tree.map(lambda leaf: leaf[rows], chains)
 
 
-def _require_unbounded(model: LatentVariableModel, prior: Any) -> None:
+def _require_unbounded(model: LatentVariableModel, prior: Any, z: Any) -> None:
     """Raise ValueError for latents that are not known to be free to move anywhere."""
+    if isinstance(prior, Joint):
+        for name, part in prior.factors(z).items():
+            _require_unbounded(model, part, z[name])
+        return
     support = getattr(prior, "support", None)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
