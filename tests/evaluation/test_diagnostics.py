@@ -20,7 +20,7 @@ from aevb import VAE, Frozen, LatentVariableModel, gradient_variance
 from aevb.inference.estimators import Estimate
 from aevb.inference.sgvb import sgvb
 
-N = 5000
+N = 3000
 MU, SIGMA = 1.3, 0.6
 
 
@@ -82,8 +82,9 @@ EXACT = {
 def square_report():
     jax.config.update("jax_enable_x64", True)
     pairs = [*EXACT, ("B", 4), ("iw", 1), ("auto", 1)]
-    yield gradient_variance(square(), nothing(1), estimators=pairs, n_repeats=N)
-    jax.config.update("jax_enable_x64", False)
+    report = gradient_variance(square(), nothing(1), estimators=pairs, n_repeats=N)
+    jax.config.update("jax_enable_x64", False)  # not only when the module's last test is done
+    return report
 
 
 @pytest.mark.parametrize(("estimator", "n_draws"), EXACT)
@@ -93,7 +94,7 @@ def test_variance_is_the_exact_one(square_report, estimator, n_draws, group):
     entry = (estimator, n_draws, group)
     variance, error = (by_row(square_report, name)[entry] for name in ("variance", "variance_se"))
     assert abs(variance - exact) < 4 * error
-    assert error < 0.15 * exact
+    assert error < 0.2 * exact
 
 
 @pytest.mark.parametrize(("estimator", "n_draws"), EXACT)
@@ -107,10 +108,11 @@ def test_squared_norm_and_signal_to_noise_ratio(square_report, estimator, n_draw
 
 
 def test_draws_divide_the_variance(square_report):
-    variance = by_row(square_report, "variance")
+    variance, error = (by_row(square_report, name) for name in ("variance", "variance_se"))
     for group in ("mean", "scale", "all"):
-        ratio = variance["B", 1, group] / variance["B", 4, group]
-        np.testing.assert_allclose(ratio, 4, rtol=0.1)
+        one, four = ("B", 1, group), ("B", 4, group)
+        difference = variance[one] - 4 * variance[four]
+        assert abs(difference) < 4 * math.hypot(error[one], 4 * error[four])
 
 
 def test_score_function_is_noisier_than_the_path(square_report):
@@ -146,7 +148,7 @@ def test_standard_error_of_a_normal_gradient(x64):
 def test_variance_and_squared_norm_are_unbiased_for_few_repeats(x64):
     entry = ("A", 1, "mean")
     variances, norms = [], []
-    for seed in range(200):
+    for seed in range(120):
         report = gradient_variance(
             square(), nothing(1), estimators=[("A", 1)], n_repeats=3, key=seed
         )
@@ -154,7 +156,7 @@ def test_variance_and_squared_norm_are_unbiased_for_few_repeats(x64):
         norms.append(by_row(report, "squared_norm")[entry])
     for values, exact in ((variances, SIGMA**2), (norms, MU**2)):
         assert abs(np.mean(values) - exact) < 4 * np.std(values) / math.sqrt(len(values))
-        assert np.std(values) / math.sqrt(len(values)) < 0.1 * exact
+        assert np.std(values) / math.sqrt(len(values)) < 0.12 * exact
 
 
 def test_rows_with_noise_of_their_own_divide_the_variance(x64):
@@ -346,6 +348,27 @@ def test_same_key_same_figures_whatever_else_is_measured(line):
     for column in ("variance", "variance_se", "squared_norm"):
         assert several.rows[column][3:] == one.rows[column] == typed.rows[column]
         assert one.rows[column] != other.rows[column]
+
+
+TRACES = []
+
+
+class Traced(Square):
+    """Notes every time that its likelihood is traced."""
+
+    def likelihood(self, z):
+        TRACES.append(z)
+        return dist.Unit(z**2)
+
+
+def test_other_parameters_compile_nothing():
+    traces = []
+    for mean in (0.0, 1.0, 2.0):
+        model = Traced(jnp.array(mean), jnp.array(SIGMA))
+        gradient_variance(model, nothing(2), estimators=[("A", 1)], n_repeats=3)
+        traces.append(len(TRACES))
+        TRACES.clear()
+    assert traces[0] > traces[1] == traces[2]  # the checks trace every time, the gradient once
 
 
 def test_table_in_words(line):
