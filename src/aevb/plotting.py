@@ -327,9 +327,9 @@ def gradient_variance(report: Any, ax: Axes | None = None) -> Axes:
     error = relative * table["variance_se"] / np.where(relative > 0, table["variance"], 1)
     ax.axvline(1, color=_DARK, linewidth=0.8)
     for k, group in enumerate(groups):
-        style = {"color": _COLOURS[k % len(_COLOURS)], "fmt": _MARKERS[k % len(_MARKERS)]}
+        colour, marker = _COLOURS[k % len(_COLOURS)], _MARKERS[k % len(_MARKERS)]
         at = y + 0.6 * ((k + 0.5) / len(groups) - 0.5)
-        ax.errorbar(relative[:, k], at, xerr=error[:, k], label=group, markersize=5, **style)
+        ax.errorbar(relative[:, k], at, xerr=error[:, k], fmt=marker, color=colour, label=group)
     for line in np.flatnonzero(first["objective"][1:] != first["objective"][:-1]) + 0.5:
         ax.axhline(line, color=_DARK, linewidth=0.8)
     entries = zip(first["estimator"], first["n_draws"], first["milliseconds"], strict=True)
