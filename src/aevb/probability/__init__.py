@@ -13,6 +13,7 @@ from aevb.probability.positive import (
     Reciprocal,
     Weibull,
 )
+from aevb.probability.relaxed import ExpRelaxedOneHotCategorical
 from aevb.probability.reparameterise import FAMILIES, Family
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Chi2",
     "Elliptical",
     "Erlang",
+    "ExpRelaxedOneHotCategorical",
     "Exponential",
     "Family",
     "FisherSnedecor",

@@ -1,0 +1,55 @@
+"""The scripts of examples/ run, and reach what they say, with shorter settings."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow  # each trains for ten seconds or so
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name, **settings):
+    return list(runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](**settings).values())
+
+
+def test_every_example_is_tested():
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} <= tested
+
+
+def test_probabilistic_pca():
+    found, best, _ = run("probabilistic_pca", epochs=1000)
+    assert best - 0.01 < found < best + 0.01
+
+
+def test_two_layers():
+    log_likelihood, iw_bound, elbo, independent = run("two_layers", epochs=30)
+    assert independent + 3 < elbo < iw_bound < log_likelihood
+
+
+def test_gaussian_mixture():
+    found, by_em, single, agreement, _ = run("gaussian_mixture", epochs=400)
+    assert single + 2 < found < by_em + 0.01
+    assert agreement > 0.8
+
+
+def test_gamma_factors():
+    log_likelihood, elbo, independent, _ = run("gamma_factors", epochs=60)
+    assert independent + 10 < elbo < log_likelihood
+
+
+def test_dirichlet_topics():
+    worst, _, elbo, first = run("dirichlet_topics", epochs=300)
+    assert worst < 0.2
+    assert elbo > first + 20
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_logistic_regression():
+    error, narrower, accuracy, averaged, *_ = run("logistic_regression", epochs=400)
+    assert error < 0.5
+    assert 0.4 < narrower < 1.1  # a diagonal posterior is too narrow where columns correlate
+    assert accuracy > 0.9
+    assert averaged > -0.2
