@@ -58,6 +58,11 @@ def test_an_objective_leaves_nothing_to_be_ignored(line, options):
         aevb.train(line(), DATA, **OPTIONS, objective=SGVB(), **options)
 
 
+def test_the_objectives_own_estimator_is_checked(line):
+    with pytest.raises(ValueError, match=r"`n_draws` of at least 2 for estimator 'vimco'"):
+        aevb.train(line(), DATA, **OPTIONS, objective=SGVB("vimco"))
+
+
 @pytest.mark.parametrize("options", [{"validation_data": DATA}, {"patience": 1}])
 def test_an_objective_without_elbo_cannot_be_validated(line, options):
     def silent(model, batch, key, state):

@@ -220,10 +220,10 @@ def train(
         validation_data = InMemory(validation_data, validation_context, batch_size=batch_size)
     x, c = source.example()
     check_model(model.at_mean() if isinstance(model, Bayesian) else model, x, c)
-    if isinstance(objective, (SGVB, FullVB)):  # can the estimator serve the model?
-        eqx.filter_eval_shape(
-            lambda model, x, c: sgvb(model, x, key, c=c, bound=bound, n_draws=n_draws), model, x, c
-        )
+    per_row = objective.objective if isinstance(objective, FullVB) else objective
+    if isinstance(per_row, SGVB):  # can the estimator serve the model?
+        options = {"bound": per_row.bound, "n_draws": per_row.n_draws}
+        eqx.filter_eval_shape(lambda model, x, c: sgvb(model, x, key, c=c, **options), model, x, c)
     objective_state = None
     if hasattr(objective, "init"):
         own_key = jax.random.fold_in(key, 2**31 + 2)  # no step has that number
