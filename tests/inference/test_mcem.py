@@ -88,7 +88,7 @@ def test_learns_probabilistic_pca(linear_gaussian):
     # At latents drawn from the posterior, log p(x, z) averages log p(x) - H[p(z|x)].
     entropy = result.model.exact_posterior(X[0]).entropy()
     np.testing.assert_allclose(
-        np.mean(result.history["log_joint"][-50:]), evidence - entropy, atol=0.03
+        np.mean(result.history["log_joint"][-50:]), evidence - entropy, atol=0.06
     )
 
 

@@ -178,6 +178,41 @@ def test_weight_prior_pulls_each_step_by_its_gradient_over_the_number_of_rows(li
     np.testing.assert_array_equal(pulled.shift, plain.shift)
 
 
+class Ridge(LatentVariableModel):
+    """Linear regression on the context; the latent is the noise's half, known exactly."""
+
+    weight: jax.Array
+
+    def prior(self):
+        return dist.Normal(0.0, 0.5**0.5)
+
+    def likelihood(self, z, c):
+        return dist.Normal(self.weight[0] @ c + z, 0.5**0.5)
+
+    def posterior(self, x, c):
+        return dist.Normal((x - self.weight[0] @ c) / 2, 0.5)
+
+
+def test_maximum_a_posteriori_is_ridge_regression():
+    # Batches of 7, 7, 7 and 2: each counts with its own rows, the prior with 1/N at every step.
+    rng = np.random.default_rng(0)
+    c = rng.normal(size=(23, 2)).astype(np.float32)
+    x = (c @ [1.0, -2.0] + rng.normal(size=23)).astype(np.float32)
+    scale = 0.3
+    model = aevb.train(
+        Ridge(jnp.zeros((1, 2))),
+        x,
+        context=c,
+        weight_prior=scale,
+        optimizer=optax.sgd(lambda step: 0.3 / (1 + step / 20)),
+        batch_size=7,
+        epochs=2000,
+    ).model
+    np.testing.assert_allclose(
+        model.weight[0], np.linalg.solve(c.T @ c + np.eye(2) / scale**2, c.T @ x), atol=0.02
+    )
+
+
 def test_printed_elbo_leaves_out_the_weight_prior(line):
     options = {**OPTIONS, "learning_rate": 1e-12, "optimizer": "sgd"}
     plain = aevb.train(line(), DATA, **options).history
@@ -296,3 +331,55 @@ def test_an_objective_of_ones_own_keeps_a_state_and_its_metrics(line):
     # Metrics are averaged over rows: batches of 5, 5, 5, 5 and 3.
     np.testing.assert_allclose(result.history["rows"], (4 * 25 + 9) / 23, rtol=1e-6)
     np.testing.assert_allclose(result.history["vector"], np.ones((2, 2)), rtol=1e-6)
+
+
+class Number(LatentVariableModel):
+    weight: jax.Array
+
+    def prior(self):
+        return dist.Normal()
+
+    def likelihood(self, z):
+        return dist.Normal(z, 1.0)
+
+    def posterior(self, x):
+        return dist.Normal(self.weight * x, 1.0)
+
+
+class Diary:
+    """Expectation-maximisation that writes into its state which rows it saw, and how often."""
+
+    n_updates = 3
+
+    def __init__(self):
+        self.traces = 0
+
+    def init(self, model, x, c, key):
+        assert c is None
+        return {"seen": jnp.zeros(len(x)), "updates": jnp.array(0.0)}  # the latter weakly typed
+
+    def expectation(self, model, batch, key, state):
+        return {**state, "seen": state["seen"].at[batch.rows].add(batch.weight)}
+
+    def __call__(self, model, batch, key, state):
+        self.traces += 1
+        metrics = {"seen": jnp.min(state["seen"][batch.rows]), "updates": state["updates"]}
+        surrogate = -0.5 * (model.weight - 1.0) ** 2
+        return surrogate, metrics, {**state, "updates": state["updates"] + 1}
+
+
+def test_an_objective_may_have_an_expectation_step_and_several_updates():
+    diary, weight = Diary(), jnp.array(0.0)  # a weakly typed number
+    options = {**OPTIONS, "optimizer": "sgd", "learning_rate": 0.1, "objective": diary}
+    result = aevb.train(Number(weight), DATA[:, 0], **{**options, "epochs": 1})
+    once = diary.traces
+    assert float(result.model.weight) == pytest.approx(1 - 0.9 ** (3 * 5))  # 5 batches
+    np.testing.assert_array_equal(result.state.objective_state["seen"][:23], 1)
+    assert int(result.state.step) == 5
+    assert result.state.objective_state["updates"] == 15
+    # Metrics are those of the first update of each batch, after its expectation.
+    assert result.history["seen"] == [1.0]
+    np.testing.assert_allclose(result.history["updates"], (5 * (0 + 3 + 6 + 9) + 3 * 12) / 23)
+    three = aevb.train(Number(weight), DATA[:, 0], **{**options, "epochs": 3})
+    np.testing.assert_array_equal(three.state.objective_state["seen"][:23], 3)
+    assert diary.traces == once  # compiled once, and for weakly typed numbers too
