@@ -145,14 +145,14 @@ def instance(name, quadrature):
     return Instance(law, *arrays, quadrature(law))
 
 
-@pytest.fixture(params=[*SCALARS, *VECTORS])
-def one(request, x64, quadrature):
-    return instance(request.param, quadrature)
+@pytest.fixture(scope="module", params=[*SCALARS, *VECTORS])  # one family after the other
+def name(request):
+    return request.param
 
 
-@pytest.fixture(params=SCALARS)
-def scalar(request, x64, quadrature):
-    return instance(request.param, quadrature)
+@pytest.fixture
+def one(name, x64, quadrature):
+    return instance(name, quadrature)
 
 
 def build(name):
@@ -177,8 +177,8 @@ class TestLaws:
         assert np.abs(one.exact_gradient).min() > 1e-3
         np.testing.assert_array_less(abs(mean - one.exact_gradient), 4 * standard_error)
 
-    def test_moments_and_entropy_are_those_of_the_density(self, scalar):
-        law, rule = scalar.law, scalar.quadrature
+    def test_moments_and_entropy_are_those_of_the_density(self, one):
+        law, rule = one.law, one.quadrature
         if isinstance(law, dist.Cauchy):
             assert np.isnan(law.mean)
         else:
@@ -187,10 +187,10 @@ class TestLaws:
         if not isinstance(law, dist.Gumbel):  # NumPyro has no entropy of it
             np.testing.assert_allclose(law.entropy(), rule.entropy, atol=1e-5)
 
-    def test_the_cdf_is_the_integral_of_the_density(self, scalar):
-        law, values = scalar.law, np.sort(scalar.draws)[::100]
+    def test_the_cdf_is_the_integral_of_the_density(self, one):
+        law, values = one.law, np.sort(one.draws)[::100]
         below = np.asarray(law.cdf(jnp.asarray(values)))
-        np.testing.assert_allclose(below, scalar.quadrature.cdf(values), atol=1e-4)
+        np.testing.assert_allclose(below, one.quadrature.cdf(values), atol=1e-4)
         if isinstance(law, INVERTED):
             np.testing.assert_allclose(law.icdf(below), values, rtol=1e-6)
 
@@ -294,7 +294,6 @@ class TestUse:
             np.testing.assert_allclose(mean[i], d.mean, rtol=1e-5)
             np.testing.assert_allclose(variance[i], d.variance, rtol=1e-5)
 
-    @pytest.mark.parametrize("name", [*SCALARS, *VECTORS])
     def test_says_that_it_is_reparameterised(self, name):
         d = build(name)
         assert d.has_rsample
