@@ -19,7 +19,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
             *("Bayesian", "FullVB", "MonteCarloEM", "SGVB", "WakeSleep"),
             *("posterior_predictive", "sgvb"),
         ],
-        "models": ["AutoEncoder", "Bernoulli", "Frozen", "Gaussian", "LatentVariableModel", "MLP"],
+        "models": [
+            *("AutoEncoder", "Bernoulli", "Frozen", "Gaussian", "LatentVariableModel", "MLP"),
+            *("posteriors", "priors"),
+        ],
         "probability": ["Batched", "GrayBernoulli", "Joint"],
         "vae": ["VAE"],
     },

@@ -13,11 +13,11 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from aevb.data.arrays import as_rows
 from aevb.errors import choose, integer
-from aevb.evaluation import marginal
+from aevb.evaluation import latent, marginal
 from aevb.evaluation.rows import map_rows, row_key
+from aevb.models.flows import FlowDistribution
 from aevb.models.likelihoods import Likelihood
 from aevb.probability.distributions import Batched
-from aevb.probability.divergences import kl_per_dimension
 
 ENCODE_BLOCK = 2048  # rows of one pass through a network
 SCORE_BLOCK = 16  # rows at a time, with many draws each
@@ -33,7 +33,7 @@ class FittedMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     feature_dtype_: np.dtype
 
     def transform(self, X: Any) -> np.ndarray:
-        """Map cases to their latent representation, the mean of q(z|x).
+        """Map cases to their latent representation, the mean of q(z|x) (median: "cauchy").
 
         Parameters
         ----------
@@ -43,7 +43,8 @@ class FittedMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         ndarray of shape (n, latent_dim)
-            Posterior means; float32, or float64 for float64 input.
+            Posterior means; float32, or float64 for float64 input. Those of a flow are averages
+            over 256 draws, the same every time.
         """
         dtype = np.float64 if getattr(X, "dtype", None) == np.float64 else np.float32
         rows = self._rows(X)
@@ -62,7 +63,11 @@ class FittedMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Batched
             One distribution per case: ``mean``, ``variance``, ``sample(key)``, ``log_prob(z)``.
         """
-        return Batched(map_rows(_posterior, self.model_, self._rows(X), ENCODE_BLOCK))
+        rows = self._rows(X)
+        q = map_rows(_posterior, self.model_, rows, ENCODE_BLOCK)
+        if isinstance(q, FlowDistribution):
+            q = q.sharing(self.model_.posterior(rows[0]))
+        return Batched(q)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Map latent points to the expected case, E[x|z].
@@ -150,13 +155,16 @@ class FittedMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         from sklearn.metrics import pairwise_distances
 
         choose(metric, {"mean": None, "expected": None}, "metric")
-        q = self.encode(X)
-        other = q if Y is None else self.encode(Y)
-        between = pairwise_distances(np.asarray(q.mean), np.asarray(other.mean))
+        both = [
+            map_rows(_posterior_moments, self.model_, self._rows(rows), ENCODE_BLOCK)
+            for rows in (X, Y)[: 1 if Y is None else 2]
+        ]
+        (mean, variance), (other_mean, other_variance) = both[0], both[-1]
+        between = pairwise_distances(mean, other_mean)
         if metric == "mean":
             return between
-        spread = [np.asarray(each.variance).sum(axis=1) for each in (q, other)]
-        return np.sqrt(between**2 + spread[0][:, None] + spread[1][None, :])
+        spread = variance.sum(axis=1)[:, None] + other_variance.sum(axis=1)[None, :]
+        return np.sqrt(between**2 + spread)
 
     def elbo(self, X: Any, n_draws: int = 32, random_state: Any = None) -> np.ndarray:
         """Estimate the evidence lower bound of each case.
@@ -289,11 +297,17 @@ class FittedMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
 
 def _posterior(model: Any, x: Any) -> Any:
-    return model.posterior(x)
+    q = model.posterior(x)
+    return q.of_row() if isinstance(q, FlowDistribution) else q
 
 
 def _posterior_mean(model: Any, x: Any) -> jax.Array:
-    return model.posterior(x).mean
+    return latent.location(model.posterior(x))
+
+
+def _posterior_moments(model: Any, x: Any) -> tuple[jax.Array, jax.Array]:
+    q = model.posterior(x)
+    return latent.location(q), latent.spread(q)
 
 
 def _expectation(model: Any, z: Any) -> jax.Array:
@@ -305,7 +319,8 @@ def _reconstruction(model: Any, x: Any) -> jax.Array:
 
 
 def _kl(model: Any, x: Any) -> jax.Array:
-    return kl_per_dimension(model.posterior(x), model.prior())
+    key = row_key(jax.random.key(0), x)
+    return latent.marginal_kl(model.posterior(x), model.prior(), key)
 
 
 def _new_case(model: Any, key_data: Any, mean: bool) -> jax.Array:
@@ -328,5 +343,5 @@ def random_key(random: np.random.RandomState, impl: str | None = None) -> jax.Ar
 
 
 def mean_kl(model: Any, rows: np.ndarray) -> np.ndarray:
-    """Average the KL of each latent dimension over some rows; nats."""
+    """Average the KL of each latent dimension over some rows; nats. See `latent.marginal_kl`."""
     return map_rows(_kl, model, rows, ENCODE_BLOCK).mean(axis=0)

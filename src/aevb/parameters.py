@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 from aevb.algorithm import EarlyStopping, check_callbacks, make_objective
-from aevb.errors import choose, integer, number
+from aevb.errors import integer, number
 from aevb.inference.optimizers import make_optimizer
 from aevb.inference.sgvb import SGVB
 from aevb.models.networks import activation_function, layer_sizes
-from aevb.models.posteriors import POSTERIORS
-from aevb.models.priors import PRIORS
+from aevb.models.posteriors import make_posterior
+from aevb.models.priors import make_prior
 
 
 def check_parameters(vae: Any) -> SGVB:
@@ -24,8 +24,8 @@ def check_parameters(vae: Any) -> SGVB:
     layer_sizes(vae.hidden)
     activation_function(vae.activation)
     check_callbacks(vae.callbacks)
-    choose(vae.prior, PRIORS, "prior")
-    choose(vae.posterior, POSTERIORS, "posterior")
+    make_prior(vae.prior)
+    make_posterior(vae.posterior)
     make_optimizer(vae.optimizer, vae.learning_rate)
     expected = "a number from 0 to below 1"
     number(vae.validation_fraction, "validation_fraction", expected, lambda f: 0 <= f < 1)

@@ -19,18 +19,28 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from aevb.data.files import replacing
 from aevb.errors import ModelFileError
 from aevb.models.autoencoder import AutoEncoder, build_autoencoder
-from aevb.models.likelihoods import LIKELIHOODS, Likelihood
+from aevb.models.likelihoods import LIKELIHOODS
+from aevb.models.posteriors import POSTERIOR_CLASSES
+from aevb.models.priors import PRIORS, make_prior
 
 FORMAT_VERSION = 1
 _HEADER = "aevb"
 _EXPLAINED = "explained_nats_"
-_PART_OF_MODEL = ("encoder", "decoder", "activation")  # what predictions need
+# What predictions need.
+_PART_OF_MODEL = ("encoder", "decoder", "activation", "prior", "posterior")
+# Families that are saved with their options: what marks them in JSON, and the classes by name.
+_CONFIGS: dict[str, dict[str, Any]] = {
+    "likelihood": LIKELIHOODS,
+    "posterior": POSTERIOR_CLASSES,
+    "prior": PRIORS,
+}
 
 
 def save(vae: Any, path: Any) -> None:
@@ -109,7 +119,6 @@ def load(estimator: type, path: Any, parameters: dict[str, Any]) -> Any:
             f"Expected a model file of aevb for `path`; the header of {path} lacks "
             f"{', '.join(sorted(lacking))}."
         )
-    saved = {name: _decode(value) for name, value in header["parameters"].items()}
     missing = [name for name in header["left_out"] if name not in parameters]
     needed = [name for name in missing if name in _PART_OF_MODEL]
     if needed:
@@ -126,6 +135,7 @@ def load(estimator: type, path: Any, parameters: dict[str, Any]) -> Any:
             stacklevel=3,
         )
     try:
+        saved = {name: _decode(value) for name, value in header["parameters"].items()}
         vae = estimator(**{**saved, **parameters})
         _learned(vae, header)
         template = _template(vae)
@@ -153,11 +163,13 @@ def _learned(vae: Any, header: dict[str, Any]) -> None:
 
 def _template(vae: Any) -> AutoEncoder:
     blank = np.zeros((2, *vae.feature_shape_), vae.feature_dtype_)
+    n_examples = make_prior(vae.prior).n_examples
     return eqx.filter_eval_shape(
         build_autoencoder,
         vae.feature_shape_,
         likelihood=vae.likelihood_,
         measured=vae.likelihood_.measure(blank),
+        examples=np.zeros((n_examples, *blank.shape[1:]), blank.dtype) if n_examples else None,
         dtype=vae.feature_dtype_,
         key=jax.random.key(0),
         **vae._architecture(),
@@ -227,8 +239,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _encode(value: Any) -> Any:
-    if isinstance(value, Likelihood):
-        return {"likelihood": value.name, **asdict(value)}
+    for kind, classes in _CONFIGS.items():
+        if type(value) in classes.values():
+            return {kind: value.name, **asdict(value)}
+    if isinstance(value, dist.Distribution):
+        return _encode_distribution(value)
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -237,7 +252,48 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(value: Any) -> Any:
-    if isinstance(value, dict) and "likelihood" in value:
-        fields = {name: field for name, field in value.items() if name != "likelihood"}
-        return LIKELIHOODS[value["likelihood"]](**fields)
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(value)
+    if not isinstance(value, dict):
+        return value
+    if "distribution" in value:
+        return _decode_distribution(**value)
+    kind = next(kind for kind in value if kind in _CONFIGS)
+    options = {name: option for name, option in value.items() if name != kind}
+    return _CONFIGS[kind][value[kind]](**options)
+
+
+def _encode_distribution(d: dist.Distribution) -> dict[str, Any]:
+    """Describe a distribution of NumPyro by its class and parameters, if they are all of it."""
+    inner, event_dims = d, 0
+    if isinstance(d, dist.Independent):
+        inner, event_dims = d.base_dist, d.reinterpreted_batch_ndims
+    parameters = inner.get_args()
+    if "scale_tril" in parameters:  # others say the same
+        parameters.pop("covariance_matrix", None)
+        parameters.pop("precision_matrix", None)
+    described: dict[str, Any] = {
+        "distribution": type(inner).__name__,
+        "parameters": {name: np.asarray(value).tolist() for name, value in parameters.items()},
+        "event_dims": event_dims,
+    }
+    try:
+        again = _decode_distribution(**described)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TypeError(f"no JSON for {type(inner).__name__}") from error
+    if not eqx.tree_equal(*(jax.tree.map(jnp.asarray, each) for each in (d, again))):
+        raise TypeError(f"no JSON for {type(inner).__name__}")
+    return described
+
+
+def _decode_distribution(
+    distribution: str, parameters: dict[str, Any], event_dims: int
+) -> dist.Distribution:
+    cls = getattr(dist, distribution)
+    if not (isinstance(cls, type) and issubclass(cls, dist.Distribution)):
+        raise TypeError(f"no distribution of NumPyro: {distribution}")
+    values = {
+        name: jnp.asarray(value) if isinstance(value, list) else value
+        for name, value in parameters.items()
+    }
+    return cls(**values).to_event(event_dims)

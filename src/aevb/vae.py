@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -23,8 +24,11 @@ from aevb.data.arrays import as_rows
 from aevb.data.batches import InMemory
 from aevb.fitted import FittedMixin, mean_kl, random_key
 from aevb.models.autoencoder import build_autoencoder
+from aevb.models.checks import check_model
 from aevb.models.likelihoods import Likelihood, make_likelihood
 from aevb.models.networks import layer_sizes
+from aevb.models.posteriors import Posterior
+from aevb.models.priors import examples_for
 from aevb.parameters import auto_epochs, check_parameters
 from aevb.progress import ProgressBar
 
@@ -44,10 +48,15 @@ class VAE(FittedMixin, BaseEstimator):
     likelihood : {"auto", "bernoulli", "gaussian"} or Likelihood, default="auto"
         Decoder p(x|z). ``"auto"``: Bernoulli for data in [0, 1] or of 8 bits (uint8) a quarter of
         whose values are at the two ends of the range, else Gaussian. See `Bernoulli`, `Gaussian`.
-    prior : {"normal"}, default="normal"
-        p(z): standard normal.
-    posterior : {"normal"}, default="normal"
-        q(z|x): Gaussian with diagonal covariance.
+    prior : str, Prior or Distribution, default="normal"
+        p(z). By name: ``"normal"``, standard; ``"learned-normal"``, ``"mixture"``, ``"vamp"``,
+        ``"flow"``, all learned; with options, one of `aevb.priors`. Or a distribution of NumPyro,
+        over numbers (independent latents) or vectors, which stays as it is: ``dist.Gamma(2, 1)``.
+    posterior : str or Posterior, default="normal"
+        q(z|x). Gaussian with diagonal (``"normal"``), full (``"full-normal"``) or low-rank
+        covariance (``"low-rank-normal"``), ``"mixture"`` of Gaussians, normalising flows ``"iaf"``
+        and ``"coupling"``; independent ``"laplace"``, ``"student-t"``, ``"gamma"`` or any other of
+        `aevb.probability.FAMILIES`. With options, one of `aevb.posteriors`.
     hidden : int or sequence of int, default=(500,)
         Units of the encoder's hidden layers; the decoder has them in reverse. ``()``: linear.
     activation : str or callable, default="tanh"
@@ -98,7 +107,7 @@ class VAE(FittedMixin, BaseEstimator):
     ----------
     model_ : AutoEncoder
         The fitted model: ``prior()``, ``likelihood(z)``, ``posterior(x)`` of one case, in the
-        data's own units.
+        data's own units; ``model_.bound`` says which estimator ``"auto"`` is.
     likelihood_ : Likelihood
         The likelihood in use.
     history_ : dict of list
@@ -108,8 +117,9 @@ class VAE(FittedMixin, BaseEstimator):
     n_epochs_ : int
         Epochs trained.
     explained_nats_ : ndarray of shape (latent_dim,)
-        KL of each latent dimension in nats, averaged over (at most 4096) training cases; near 0: a
-        dimension that is not in use.
+        KL of each latent's own q(z_j|x) from p(z_j) in nats, averaged over (at most 4096) training
+        cases; near 0: a dimension that is not in use. They sum to the KL of the bound if latents
+        are independent under q and p (see `aevb.evaluation.latent`). NaN under a flow.
     feature_shape_ : tuple of int
         Shape of one case.
     n_features_in_ : int
@@ -137,8 +147,8 @@ class VAE(FittedMixin, BaseEstimator):
         latent_dim: int = 2,
         *,
         likelihood: str | Likelihood = "auto",
-        prior: str = "normal",
-        posterior: str = "normal",
+        prior: Any = "normal",
+        posterior: str | Posterior = "normal",
         hidden: int | Sequence[int] = (500,),
         activation: str | Callable = "tanh",
         encoder: Any = None,
@@ -226,7 +236,10 @@ class VAE(FittedMixin, BaseEstimator):
                     )
                 held, X = X[order[:n_held]], X[order[n_held:]]
             self._initialise(X, likelihood, random)
-            headline = f"VAE on {len(X)} cases of shape {X.shape[1:]}: {likelihood}{why}"
+            headline = (
+                f"VAE on {len(X)} cases of shape {X.shape[1:]}: {likelihood}{why}; bound "
+                f"{self._state.model.bound if self.bound == 'auto' else self.bound!r}"
+            )
             self._train(X, objective, self._n_epochs(len(X)), held=held, headline=headline)
         return self
 
@@ -290,9 +303,12 @@ class VAE(FittedMixin, BaseEstimator):
             likelihood=likelihood,
             measured=likelihood.measure(X),
             dtype=X.dtype,
+            examples=examples_for(self.prior, X),
             key=key_model,
             **self._architecture(),
         )
+        if (self.posterior, self.prior) != ("normal", "normal"):
+            check_model(model, jax.ShapeDtypeStruct(X.shape[1:], X.dtype))
         self.likelihood_ = likelihood
         self._start(model, key_training)
 

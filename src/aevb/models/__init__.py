@@ -1,5 +1,6 @@
 """What is fitted: latent-variable models, and the parts an auto-encoder is made of."""
 
+from aevb.models import posteriors, priors
 from aevb.models.autoencoder import AutoEncoder, Conditional
 from aevb.models.base import Frozen, LatentVariableModel
 from aevb.models.likelihoods import Bernoulli, Gaussian, Likelihood
@@ -14,4 +15,6 @@ __all__ = [
     "Gaussian",
     "LatentVariableModel",
     "Likelihood",
+    "posteriors",
+    "priors",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,9 @@ from numpyro.distributions import Distribution
 from aevb.models.base import LatentVariableModel
 from aevb.models.likelihoods import Likelihood, Measured
 from aevb.models.networks import MLP, output_shape
-from aevb.models.posteriors import POSTERIORS
-from aevb.models.priors import PRIORS
+from aevb.models.posteriors import make_posterior
+from aevb.models.priors import VampPrior, make_prior
+from aevb.probability.divergences import has_closed_form
 
 
 class Conditional(eqx.Module):
@@ -52,7 +54,10 @@ class AutoEncoder(LatentVariableModel):
     decoder : callable
         z -> p(x|z).
     latent_prior : callable
-        () -> p(z).
+        () -> p(z); a `VampPrior`, whose components are posteriors, is handed the encoder.
+    bound : {"A", "B"}, optional
+        The estimator that ``bound="auto"`` stands for with this pair of q(z|x) and p(z): B where
+        KL(q‖p) is known in closed form, else A.
 
     Examples
     --------
@@ -64,10 +69,14 @@ class AutoEncoder(LatentVariableModel):
 
     encoder: Callable[[Any], Distribution]
     decoder: Callable[[Any], Distribution]
-    latent_prior: Callable[[], Distribution]
+    latent_prior: Callable[..., Distribution]
+    bound: str | None = eqx.field(static=True, default=None)
 
     def prior(self, c: Any = None) -> Distribution:
         """Return p(z)."""
+        if isinstance(self.latent_prior, VampPrior):
+            encoder: Any = self.encoder
+            return self.latent_prior(Conditional(encoder.body, encoder.head))  # scaled already
         return self.latent_prior()
 
     def likelihood(self, z: Array, c: Any = None) -> Distribution:
@@ -86,8 +95,9 @@ def build_autoencoder(
     likelihood: Likelihood,
     measured: Measured,
     dtype: Any,
-    prior: str = "normal",
-    posterior: str = "normal",
+    prior: Any = "normal",
+    posterior: Any = "normal",
+    examples: Any = None,
     hidden: tuple[int, ...] = (500,),
     activation: str | Callable = "tanh",
     encoder: Callable | None = None,
@@ -108,8 +118,10 @@ def build_autoencoder(
         What the likelihood takes from the data, from ``likelihood.measure``.
     dtype : numpy dtype
         Type of the data.
-    prior, posterior : str
-        Families of p(z) and q(z|x), by name.
+    prior, posterior : str, Prior or Distribution; str or Posterior
+        Families of p(z) and q(z|x).
+    examples : Array, optional
+        Training cases that the prior starts from, as `aevb.models.priors.examples_for` gives them.
     hidden, activation
         Bodies of encoder and decoder (in reverse order), unless given.
     encoder, decoder : callable PyTree, optional
@@ -133,7 +145,7 @@ def build_autoencoder(
             "Expected one vector of features, of shape (k,), as output of `encoder`; "
             f"got shape {features}. Flatten it in the encoder's last step."
         )
-    recognise = POSTERIORS[posterior](features[0], latent_dim, key=keys[2])
+    recognise = make_posterior(posterior).head(features[0], latent_dim, key=keys[2])
     features = output_shape(decoder, (latent_dim,), "decoder")
     if len(features) != 1 and (features != shape or len(shape) == 1):
         direct = f", or an array of the shape of the data, {shape}," if len(shape) > 1 else ""
@@ -142,8 +154,19 @@ def build_autoencoder(
             f"got shape {features}."
         )
     generate = likelihood.head(features, shape, measured, dtype, key=keys[3])
-    return AutoEncoder(
+    if examples is not None:
+        examples = jax.vmap(measured.standardise)(examples)
+    key_prior = jax.random.fold_in(key, 4)
+    model = AutoEncoder(
         encoder=Conditional(encoder, recognise, measured.standardise),
         decoder=Conditional(decoder, generate),
-        latent_prior=PRIORS[prior](latent_dim),
+        latent_prior=make_prior(prior).build(latent_dim, examples=examples, key=key_prior),
     )
+    return dataclasses.replace(model, bound=_bound(model, jax.ShapeDtypeStruct(shape, dtype)))
+
+
+def _bound(model: AutoEncoder, x: Any) -> str:
+    def closed(model: AutoEncoder, x: Any) -> bool:
+        return has_closed_form(model.posterior(x), model.prior())
+
+    return "B" if eqx.filter_eval_shape(closed, model, x) else "A"
