@@ -75,7 +75,8 @@ class TrainResult(NamedTuple):
     history : dict of list
         One entry per epoch, by column: ``epoch``; ``elbo``, ``kl``, ``reconstruction`` (nats per
         datapoint, at KL weight 1, averaged over the epoch while the parameters move), and
-        ``iw_bound`` of importance-weighted estimators; the same of held-out datapoints after the
+        ``iw_bound`` of importance-weighted estimators, ``kl_parameters`` of full variational
+        Bayes, or whatever another objective reports; the bounds of held-out datapoints after the
         epoch, ``validation_elbo`` and ``validation_iw_bound``; ``seconds``,
         ``datapoints_per_second``.
         ``pandas.DataFrame(history)`` reads it.
@@ -222,7 +223,7 @@ def train(
     check_model(model.at_mean() if isinstance(model, Bayesian) else model, x, c)
     per_row = objective.objective if isinstance(objective, FullVB) else objective
     if isinstance(per_row, SGVB):  # can the estimator serve the model?
-        options = {"bound": per_row.bound, "n_draws": per_row.n_draws}
+        options: dict[str, Any] = {"bound": per_row.bound, "n_draws": per_row.n_draws}
         eqx.filter_eval_shape(lambda model, x, c: sgvb(model, x, key, c=c, **options), model, x, c)
     objective_state = None
     if hasattr(objective, "init"):
