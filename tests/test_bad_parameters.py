@@ -48,7 +48,8 @@ BAD_PARAMETERS = {
         (3, TypeError, "or a function for `activation`; got 3"),
     ],
     "bound": [
-        ("atuo", ValueError, r"'auto', 'A', 'B' for `bound`; got 'atuo'\. Did you mean 'auto'\?"),
+        ("atuo", ValueError, r"'auto', 'A', 'B', .* for `bound`; got 'atuo'\. Did you mean 'auto'"),
+        ("vimco", ValueError, "`n_draws` of at least 2 for estimator 'vimco'"),
         ("b", ValueError, r"`bound`; got 'b'\. Did you mean 'B'\?"),
     ],
     "n_draws": [(0, ValueError, "`n_draws`; got 0"), (1.0, TypeError, r"`n_draws`; got 1\.0")],

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from aevb.algorithm import EarlyStopping, check_callbacks, make_objective
+from aevb.algorithm import check_callbacks, make_objective
 from aevb.errors import integer, number
 from aevb.inference.optimizers import make_optimizer
 from aevb.inference.sgvb import SGVB
+from aevb.inference.stopping import EarlyStopping
 from aevb.models.networks import activation_function, layer_sizes
 from aevb.models.posteriors import make_posterior
 from aevb.models.priors import make_prior
