@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import optax
 import pandas as pd
 import pytest
@@ -205,6 +209,26 @@ def test_a_header_that_makes_no_sense(change, file):
     with_header(file, change)
     with pytest.raises(ModelFileError, match="header"):
         VAE.load(file)
+
+
+def test_parameters_of_a_fixed_prior_keep_their_names_in_other_processes(file):
+    # The order of a NumPyro distribution's leaves follows the hash seed of the process.
+    vae = VAE(prior=dist.Normal(1.0, 3.0), **QUICK).fit(TABLE)
+    vae.save(file)
+    code = (
+        f"from aevb import VAE; p = VAE.load({str(file)!r}).model_.prior(); print(p.mean.tolist())"
+    )
+    means = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert means == {f"{vae.model_.prior().mean.tolist()}\n"}
 
 
 def test_a_header_that_is_no_object(file):

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from numpyro.distributions import Distribution
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
@@ -206,9 +207,25 @@ def _fill(template: AutoEncoder, tensors: dict[str, np.ndarray]) -> AutoEncoder:
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
-def _named_leaves(model: Any) -> list[tuple[str, Any]]:
-    paths, _ = jax.tree_util.tree_flatten_with_path(model)
-    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in paths]
+def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """Return the leaves in JAX's order, each with the name of its place."""
+    nodes, _ = jax.tree_util.tree_flatten_with_path(
+        tree, is_leaf=lambda node: isinstance(node, Distribution)
+    )
+    named = []
+    for path, node in nodes:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if not isinstance(node, Distribution):
+            named.append((name, node))
+            continue
+        # The order of a distribution's parameters differs from process to process: name them.
+        children, _ = node.tree_flatten()
+        for field, child in zip(node.gather_pytree_data_fields(), children, strict=True):
+            named += [
+                (".".join(part for part in (name, field, inner) if part), leaf)
+                for inner, leaf in _named_leaves(child)
+            ]
+    return named
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
