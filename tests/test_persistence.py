@@ -133,6 +133,35 @@ def test_an_own_encoder_is_asked_for_again(file):
         VAE.load(file)
 
 
+PRIORS = {
+    "number": dist.Normal(0.5, 2.0),
+    "vector": dist.Laplace(jnp.array([0.0, 1.0]), 2.0).to_event(1),
+    "joint": dist.MultivariateNormal(jnp.zeros(2), jnp.array([[2.0, 1.0], [1.0, 2.0]])),
+}
+
+
+@pytest.mark.parametrize("prior", PRIORS.values(), ids=list(PRIORS))
+def test_a_prior_of_numpyro_is_saved_with_its_numbers(prior, file):
+    vae = VAE(prior=prior, **QUICK).fit(TABLE)
+    vae.save(file)
+    loaded = VAE.load(file)
+    assert type(loaded.prior) is type(prior)
+    np.testing.assert_array_equal(loaded.elbo(TABLE), vae.elbo(TABLE))
+
+
+def test_a_prior_of_many_parts_is_asked_for_again(file):
+    prior = dist.MixtureSameFamily(
+        dist.Categorical(logits=jnp.zeros(3)), dist.Normal(jnp.array([-1.0, 0.0, 1.0]), 0.5)
+    )
+    vae = VAE(prior=prior, **QUICK).fit(TABLE)
+    vae.save(file)
+    with pytest.raises(ModelFileError, match=r"VAE\.load\(path, prior=\.\.\.\)"):
+        VAE.load(file)
+    np.testing.assert_array_equal(VAE.load(file, prior=prior).elbo(TABLE), vae.elbo(TABLE))
+    with pytest.raises(ModelFileError, match="latent_prior"):
+        VAE.load(file, prior="normal")
+
+
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
@@ -201,8 +230,13 @@ def test_a_file_of_a_newer_format(file):
         lambda header: without(header, "parameters"),
         lambda header: header["parameters"].update(unknown=1),
         lambda header: header["schema"]["likelihood"].update(likelihood="cauchy"),
+        lambda header: header["parameters"].update(posterior={"posterior": "cube"}),
+        lambda header: header["parameters"].update(prior={"distribution": "Cube"}),
     ],
-    ids=["no schema", "no parameters", "unknown parameter", "unknown likelihood"],
+    ids=[
+        *("no schema", "no parameters", "unknown parameter", "unknown likelihood"),
+        *("unknown posterior", "unknown distribution"),
+    ],
 )
 def test_a_header_that_makes_no_sense(change, file):
     VAE(**QUICK).fit(TABLE).save(file)

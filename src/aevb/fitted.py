@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -66,7 +67,7 @@ class FittedMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         rows = self._rows(X)
         q = map_rows(_posterior, self.model_, rows, ENCODE_BLOCK)
         if isinstance(q, FlowDistribution):
-            q = q.sharing(self.model_.posterior(rows[0]))
+            q = q.sharing(_one_posterior(self.model_, rows[0]))
         return Batched(q)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
@@ -299,6 +300,11 @@ class FittedMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 def _posterior(model: Any, x: Any) -> Any:
     q = model.posterior(x)
     return q.of_row() if isinstance(q, FlowDistribution) else q
+
+
+@eqx.filter_jit
+def _one_posterior(model: Any, x: Any) -> Any:
+    return model.posterior(x)
 
 
 def _posterior_mean(model: Any, x: Any) -> jax.Array:
