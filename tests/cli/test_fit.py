@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from typer.main import get_command
 
 from aevb import VAE, DivergenceError
+from aevb.cli import app
 from aevb.cli.commands import _layers
 from aevb.data.files import read_rows
+from aevb.inference.estimators import ESTIMATORS
+from aevb.models.posteriors import POSTERIORS
+from aevb.models.priors import PRIORS
 
 
 def test_fit_says_what_was_fitted(fit, folder, tmp_path):
@@ -36,23 +43,63 @@ def test_fit_labels_gray_levels_for_what_they_are(fit, folder, tmp_path):
     assert "lower bound on the expected log-likelihood under stochastic binarisation" in result.out
 
 
+# No number or name could stand for these.
+NOT_OPTIONS = {"encoder", "decoder", "callbacks"}
+OTHER_NAMES = {"random_state": "--seed", "verbose": "--quiet"}
+
+
+def test_fit_has_an_option_for_every_parameter_of_vae():
+    given = {
+        name
+        for option in get_command(app).commands["fit"].params
+        for name in (*option.opts, *option.secondary_opts)
+    }
+    expected = {
+        OTHER_NAMES.get(name, f"--{name.replace('_', '-')}")
+        for name in VAE().get_params()
+        if name not in NOT_OPTIONS
+    }
+    assert expected <= given
+
+
 def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
     def fit(vae, X):
         raise ValueError(f"{vae.get_params()}")
 
     monkeypatch.setattr(VAE, "fit", fit)
     options = {
-        **{"latent-dim": 3, "likelihood": "gaussian", "hidden": "9,7", "activation": "relu"},
-        **{"epochs": 3, "learning-rate": 0.01, "optimizer": "adam", "batch-size": 16},
-        **{"validation-fraction": 0.25, "patience": 2, "weight-prior": 1.5, "bound": "A"},
-        **{"n-draws": 2, "seed": 11},
+        **{"latent-dim": 3, "likelihood": "gaussian", "prior": "vamp", "posterior": "iaf"},
+        **{"hidden": "9,7", "activation": "relu", "epochs": 3, "learning-rate": 0.01},
+        **{"optimizer": "adam", "batch-size": 16, "validation-fraction": 0.25, "patience": 2},
+        **{"tol": 0.125, "weight-prior": 1.5, "kl-weight": 0.5, "free-bits": 0.75},
+        **{"bound": "A", "n-draws": 2, "seed": 11},
     }
+    assert {name.replace("-", "_") for name in options} - {"seed"} == (
+        VAE().get_params().keys() - NOT_OPTIONS - OTHER_NAMES.keys()
+    )
     arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
     command = ("fit", folder / "table.csv", "-o", tmp_path / "x.aevb")
     expected = {name.replace("-", "_"): value for name, value in options.items() if name != "seed"}
     expected |= {"hidden": (9, 7), "random_state": 11}
     assert refused(*command, *arguments) == f"Error: {VAE(**expected).get_params()}"
     assert refused(*command) == f"Error: {VAE(random_state=0).get_params()}"  # the same defaults
+
+
+@pytest.mark.parametrize(
+    ("option", "known"), [("prior", PRIORS), ("posterior", POSTERIORS), ("bound", ESTIMATORS)]
+)
+def test_help_lists_the_names_that_an_option_knows(option, known):
+    (parameter,) = (each for each in get_command(app).commands["fit"].params if each.name == option)
+    listed = re.split(", | or ", parameter.help.partition(": ")[2].removesuffix("."))
+    assert sorted(listed) == sorted(known)
+
+
+def test_fit_takes_other_families_by_name(fit, folder, tmp_path):
+    model = tmp_path / "x.aevb"
+    options = ("--posterior", "full-normal", "--prior", "mixture", "--kl-weight", 0.5)
+    assert fit(folder / "table.csv", model, *options).code == 0
+    loaded = VAE.load(model)
+    assert (loaded.posterior, loaded.prior, loaded.kl_weight) == ("full-normal", "mixture", 0.5)
 
 
 @pytest.mark.parametrize(

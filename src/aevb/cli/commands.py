@@ -16,6 +16,14 @@ from aevb.errors import DivergenceError
 
 _CHUNK = 512  # cases scored between two moves of the progress bar
 _FORMATS = ".npy, .npz, .csv, .parquet, .idx or .idx.gz"
+# The names that VAE knows, written out because looking them up would import all of it.
+_PRIORS = "normal, learned-normal, mixture, vamp or flow"
+_POSTERIORS = (
+    "normal, full-normal, low-rank-normal, mixture, iaf, coupling, laplace, student-t, cauchy, "
+    "logistic, gumbel, elliptical, log-normal, gamma, exponential, weibull, rayleigh, chi-squared, "
+    "erlang, f, gompertz, pareto, reciprocal, beta, uniform, triangular or dirichlet"
+)
+_BOUNDS = "auto, A, B, stl, iw, dreg, score or vimco"
 
 
 class _Commands(TyperGroup):
@@ -114,6 +122,7 @@ def _aevb(
         "aevb fit images.idx.gz --latent-dim 20 --epochs 50 --seed 1 -o model.aevb",
         "aevb fit data.parquet --hidden 200,100 --validation-fraction 0.1 --patience 20 "
         "-o model.aevb",
+        "aevb fit data.csv --posterior iaf --prior vamp --bound iw --n-draws 5 -o model.aevb",
     )
 )
 def fit(
@@ -123,6 +132,8 @@ def fit(
     likelihood: Annotated[
         str, typer.Option(help="Decoder p(x|z): auto, bernoulli or gaussian.")
     ] = "auto",
+    prior: Annotated[str, typer.Option(help=f"p(z): {_PRIORS}.")] = "normal",
+    posterior: Annotated[str, typer.Option(help=f"q(z|x): {_POSTERIORS}.")] = "normal",
     hidden: Annotated[
         str, typer.Option(help="Units of the encoder's hidden layers; '' makes it linear.")
     ] = "500",
@@ -138,13 +149,29 @@ def fit(
     ] = 0.0,
     patience: Annotated[
         int | None,
-        typer.Option(help="Stop after so many epochs without gain, and keep the best epoch."),
+        typer.Option(
+            help="Stop after so many epochs without gain, and keep the best epoch.",
+            show_default="no; 10 with --tol",
+        ),
+    ] = None,
+    tol: Annotated[
+        float | None,
+        typer.Option(
+            help="Rise in nats to exceed for a gain; stops early too.",
+            show_default="0 with --patience",
+        ),
     ] = None,
     weight_prior: Annotated[
         float | None,
         typer.Option(help="Standard deviation of a normal prior over weights.", show_default="no"),
     ] = None,
-    bound: Annotated[str, typer.Option(help="Estimator of the bound: auto, A or B.")] = "auto",
+    kl_weight: Annotated[
+        float, typer.Option(help="Factor before the KL; other than 1, the goal is no bound.")
+    ] = 1.0,
+    free_bits: Annotated[
+        float, typer.Option(help="Nats of KL that each latent dimension has free.")
+    ] = 0.0,
+    bound: Annotated[str, typer.Option(help=f"Estimator of the bound: {_BOUNDS}.")] = "auto",
     n_draws: Annotated[int, typer.Option(help="Draws of z per case and step.")] = 1,
     seed: Annotated[int, typer.Option(help="The same seed and data give the same model.")] = 0,
     force: Force = False,
@@ -167,6 +194,8 @@ def fit(
     vae = VAE(
         latent_dim,
         likelihood=likelihood,
+        prior=prior,
+        posterior=posterior,
         hidden=layers,
         activation=activation,
         epochs="auto" if epochs is None else epochs,
@@ -175,7 +204,10 @@ def fit(
         batch_size=batch_size,
         validation_fraction=validation_fraction,
         patience=patience,
+        tol=tol,
         weight_prior=weight_prior,
+        kl_weight=kl_weight,
+        free_bits=free_bits,
         bound=bound,
         n_draws=n_draws,
         random_state=seed,
