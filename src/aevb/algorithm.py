@@ -21,7 +21,7 @@ from aevb.inference.full_vb import Bayesian, FullVB
 from aevb.inference.mcem import MonteCarloEM
 from aevb.inference.optimizers import make_optimizer, set_learning_rate
 from aevb.inference.sgvb import SGVB, find_estimator, sgvb
-from aevb.inference.stopping import EarlyStopping
+from aevb.inference.stopping import BOUNDS, EarlyStopping, judged_value
 from aevb.inference.training import (
     TrainState,
     evaluate_chunk,
@@ -279,11 +279,6 @@ def start(
 _initialise = eqx.filter_jit(initialise)  # eagerly, it would compile dozens of small programs
 
 
-# What early stopping goes by: the first of these that there is.
-_BOUNDS = ("iw_bound", "elbo")
-_JUDGES = (*(f"validation_{name}" for name in _BOUNDS), *_BOUNDS)
-
-
 def proceed(
     state: TrainState,
     source: InMemory,
@@ -334,8 +329,7 @@ def proceed(
             history.setdefault(column, []).append(value)
         epoch = Epoch(epoch_number, epochs, row, history, state)
         wanted = [bool(callback(epoch)) for callback in callbacks]
-        judged = next((row[name] for name in _JUDGES if name in row), None)
-        if stopping.update(judged, state) or any(wanted):
+        if stopping.update(judged_value(row), state) or any(wanted):
             break
     state = stopping.best_state if stopping.on else state
     return TrainResult(state.model, history, state)
@@ -369,7 +363,7 @@ def _validation_metrics(
         evaluate_chunk(state, chunk, objective, source.batch_size) for chunk in source.ordered()
     ]
     means = mean_metrics(totals, len(source))
-    return {f"validation_{name}": _plain(means[name]) for name in _BOUNDS if name in means}
+    return {f"validation_{name}": _plain(means[name]) for name in BOUNDS if name in means}
 
 
 def _plain(value: np.ndarray) -> Any:
