@@ -119,6 +119,42 @@ def test_context_is_passed_on():
     exact = dist.Normal(3.0, 2**0.5).log_prob(2.0)
     estimate = log_likelihood(Shifted(), 2.0, jax.random.key(0), c=3.0, n_draws=4)
     np.testing.assert_allclose(estimate, exact, rtol=1e-12)
-    bounds = jax.vmap(lambda key: elbo(Shifted(), 2.0, key, 3.0, 4))
+    bounds = jax.vmap(lambda key: elbo(Shifted(), 2.0, key, c=3.0, n_draws=4))
     values = bounds(jax.random.split(jax.random.key(0), 1000))
     assert abs(values.mean() - exact) < 4 * standard_error(values)
+
+
+class Narrow(Shifted):
+    """The same with q(z|x) uniform on an interval that leaves out part of the posterior."""
+
+    def posterior(self, x, c):
+        return dist.Uniform(c, c + 1.0)
+
+
+def test_rises_to_the_evidence_on_the_support_of_the_posterior_only():
+    exact = dist.Normal(3.0, 2**0.5).log_prob(2.0)
+    left = dist.Normal(2.5, 0.5**0.5)  # the exact posterior, of which q sees z in (3, 4)
+    share = jnp.log(left.cdf(4.0) - left.cdf(3.0))
+    estimate = log_likelihood(Narrow(), 2.0, jax.random.key(0), c=3.0, n_draws=100_000)
+    assert share < -1
+    np.testing.assert_allclose(estimate, exact + share, atol=0.01)
+
+
+@pytest.mark.parametrize("score", [elbo, log_likelihood])
+@pytest.mark.parametrize(
+    ("n_draws", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError)]
+)
+def test_number_of_draws_is_checked(score, n_draws, error):
+    with pytest.raises(error, match="integer of at least 1 for `n_draws`; got"):
+        score(Shifted(), 2.0, jax.random.key(0), c=3.0, n_draws=n_draws)
+
+
+def test_chunk_is_checked():
+    with pytest.raises(ValueError, match="integer of at least 1 for `chunk`; got 0"):
+        log_likelihood(Shifted(), 2.0, jax.random.key(0), c=3.0, chunk=0)
+
+
+@pytest.mark.parametrize("score", [elbo, log_likelihood])
+def test_context_and_number_of_draws_are_given_by_name(score):
+    with pytest.raises(TypeError, match="positional"):
+        score(Shifted(), 2.0, jax.random.key(0), 3.0)

@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from aevb.errors import integer
 from aevb.inference.estimators import draw
 from aevb.models.base import LatentVariableModel
 from aevb.probability.divergences import has_closed_form, kl_divergence
 
 
-def elbo(model: LatentVariableModel, x: Any, key: Array, c: Any = None, n_draws: int = 32) -> Array:
+def elbo(
+    model: LatentVariableModel, x: Any, key: Array, *, c: Any = None, n_draws: int = 32
+) -> Array:
     """Estimate the evidence lower bound of one datapoint, nats.
 
     Unbiased for the bound, which is at most log p(x).
@@ -31,7 +34,25 @@ def elbo(model: LatentVariableModel, x: Any, key: Array, c: Any = None, n_draws:
         Context.
     n_draws : int
         Draws of z to average over.
+
+    Returns
+    -------
+    Array
+        Scalar, nats.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When `n_draws` is no integer from 1 up.
+
+    Examples
+    --------
+    >>> import aevb, jax, jax.numpy as jnp
+    >>> vae = aevb.VAE(latent_dim=2, epochs=1, random_state=0).fit(jnp.eye(8))
+    >>> aevb.elbo(vae.model_, jnp.eye(8)[0], jax.random.key(0)).shape
+    ()
     """
+    n_draws = integer(n_draws, "n_draws", minimum=1)
     draws = draw(model, x, key, c, n_draws, pathwise=False)
     q, p = draws.posterior, draws.prior
     closed = has_closed_form(q, p)
@@ -43,6 +64,7 @@ def log_likelihood(
     model: LatentVariableModel,
     x: Any,
     key: Array,
+    *,
     c: Any = None,
     n_draws: int = 1000,
     chunk: int = 50,
@@ -51,8 +73,11 @@ def log_likelihood(
 
     .. math:: \log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}, \qquad z_k \sim q(z|x)
 
-    Its expectation lies between the evidence lower bound and log p(x), and rises to log p(x) with
-    K. Under a likelihood on gray levels it is no log-likelihood of the data (see `GrayBernoulli`).
+    Its expectation lies between the evidence lower bound and log p(x), and rises with K: to
+    log p(x), if q(z|x) is positive wherever p(x, z) is. Where q's support is smaller (a uniform q
+    under a normal prior, say), it rises to the log of what p(x, z) integrates to on that support,
+    which stays below log p(x) for every K. Under a likelihood on gray levels it is no
+    log-likelihood of the data (see `GrayBernoulli`).
 
     Parameters
     ----------
@@ -69,11 +94,29 @@ def log_likelihood(
     chunk : int
         Draws evaluated at a time.
 
+    Returns
+    -------
+    Array
+        Scalar, nats.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When `n_draws` or `chunk` is no integer from 1 up.
+
     References
     ----------
     Burda, Grosse and Salakhutdinov (2015), https://arxiv.org/abs/1509.00519
+
+    Examples
+    --------
+    >>> import aevb, jax, jax.numpy as jnp
+    >>> vae = aevb.VAE(latent_dim=2, epochs=1, random_state=0).fit(jnp.eye(8))
+    >>> aevb.log_likelihood(vae.model_, jnp.eye(8)[0], jax.random.key(0), n_draws=100).shape
+    ()
     """
-    chunk = min(chunk, n_draws)
+    n_draws = integer(n_draws, "n_draws", minimum=1)
+    chunk = min(integer(chunk, "chunk", minimum=1), n_draws)
 
     def accumulate(total: Array, i: Array) -> tuple[Array, None]:
         draws = draw(model, x, jax.random.fold_in(key, i), c, chunk, pathwise=False)
