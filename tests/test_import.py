@@ -35,6 +35,14 @@ def test_import_aevb_loads_only_the_standard_library_and_lazy_loader():
     assert loaded - sys.stdlib_module_names <= {"aevb", "lazy_loader"}
 
 
+def test_rooms_are_found_through_the_package():
+    # In a process of its own: any import of a room would make it an attribute of the package.
+    rooms = ("evaluation", "inference", "models", "probability")
+    code = "import aevb; " + "; ".join(f"aevb.{room}" for room in rooms)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+
+
 def test_help_works_without_the_engine():
     command = Path(sysconfig.get_path("scripts")) / "aevb"
     loaded = imported_by(sys.executable, str(command), "--help")

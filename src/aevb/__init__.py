@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submodules=["plotting"],
+    submodules=["evaluation", "inference", "models", "plotting", "probability"],
     submod_attrs={
         "algorithm": ["Epoch", "TrainResult", "train"],
         "data": ["datasets"],
@@ -17,13 +17,15 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "evaluation": ["GradientVariance", "elbo", "gradient_variance", "log_likelihood"],
         "inference": [
             *("Bayesian", "FullVB", "MonteCarloEM", "SGVB", "WakeSleep"),
-            *("posterior_predictive", "sgvb"),
+            *("Estimate", "posterior_predictive", "sgvb"),
         ],
         "models": [
             *("AutoEncoder", "Bernoulli", "Frozen", "Gaussian", "LatentVariableModel", "MLP"),
             *("posteriors", "priors"),
         ],
-        "probability": ["Batched", "GrayBernoulli", "Joint"],
+        "probability": [
+            *("Batched", "ExpRelaxedOneHotCategorical", "GrayBernoulli", "Joint", "kl_divergence"),
+        ],
         "vae": ["VAE"],
     },
 )

@@ -1,5 +1,6 @@
 """How a model is fitted: estimators of the bound, and Algorithm 1, as pure functions."""
 
+from aevb.inference.estimators import Estimate
 from aevb.inference.full_vb import Bayesian, FullVB, posterior_predictive
 from aevb.inference.mcem import MonteCarloEM
 from aevb.inference.sgvb import SGVB, sgvb
@@ -8,6 +9,7 @@ from aevb.inference.wake_sleep import WakeSleep
 __all__ = [
     "SGVB",
     "Bayesian",
+    "Estimate",
     "FullVB",
     "MonteCarloEM",
     "WakeSleep",
