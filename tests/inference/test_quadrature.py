@@ -147,6 +147,42 @@ def test_a_mixture_without_a_component_is_the_other(mixture):
     assert (gradients.loc[:, 0] == 0).all() and (gradients.loc[:, 1] != 0).all()
 
 
+class Interval(LatentVariableModel):
+    """q(z|x) uniform between two ends that are parameters: its score averages to no zero."""
+
+    low: jax.Array
+    high: jax.Array
+    constant: bool = eqx.field(static=True, default=False)
+
+    def prior(self):
+        return dist.Normal()
+
+    def likelihood(self, z):
+        return dist.Normal(z, 0.8)
+
+    def posterior(self, x):
+        return dist.Uniform(-1.0, 2.0) if self.constant else dist.Uniform(self.low, self.high)
+
+
+def test_estimators_that_drop_the_score_refuse_ends_that_move():
+    def by_quadrature(model, x):
+        nodes, weights = np.polynomial.legendre.leggauss(40)
+        z = model.low + (model.high - model.low) * (nodes + 1) / 2
+        return weights / 2 @ log_ratio(model, x, z)
+
+    model, x, key = Interval(jnp.array(-1.0), jnp.array(1.5)), jnp.array(0.7), jax.random.key(0)
+    expected, gradient = jax.jit(jax.value_and_grad(by_quadrature))(model, x)
+    values, gradients = estimates(model, x, "A")
+    assert_mean(values, expected)
+    assert_mean(gradients.low, gradient.low)
+    assert_mean(gradients.high, gradient.high)
+    for bound in "stl", "dreg", "score", "vimco":
+        message = rf"`Interval` whose support .* '{bound}', .* got Uniform\. Use 'A' or 'iw'"
+        with pytest.raises(ValueError, match=message):
+            sgvb(model, x, key, bound=bound, n_draws=2)
+        sgvb(Interval(model.low, model.high, constant=True), x, key, bound=bound, n_draws=2)
+
+
 class PlaneMixture(LatentVariableModel):
     """A latent of two dimensions with a mixture of three for a posterior."""
 

@@ -12,7 +12,7 @@ that parameters which encoder and decoder share keep their gradient through the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from numpyro.distributions import Distribution
 from aevb.models.base import LatentVariableModel, name_of, with_context
 from aevb.models.checks import family_of
 from aevb.probability.divergences import has_closed_form, kl_divergence
+from aevb.probability.joint import Joint
 
 
 class Estimate(NamedTuple):
@@ -157,6 +158,26 @@ def _check_single(model: LatentVariableModel, *batch_shapes: tuple[int, ...]) ->
             )
 
 
+def _require_fixed_support(model: LatentVariableModel, draws: Draws, estimator: str) -> None:
+    # Where the ends of q move with its parameters, its score does not average to zero.
+    z = jax.tree.map(lambda leaf: leaf[0], draws.z)
+    for q in _factors(draws.posterior, z):
+        if any(map(eqx.is_inexact_array, jax.tree.leaves(getattr(q, "support", None)))):
+            raise ValueError(
+                f"Expected a posterior of `{name_of(model)}` whose support does not depend on its "
+                f"parameters for estimator {estimator!r}, whose gradient would be biased; got "
+                f"{family_of(q)}. Use 'A' or 'iw', or write ends that are constants as numbers."
+            )
+
+
+def _factors(q: Any, z: Any) -> Iterator[Distribution]:
+    if not isinstance(q, Joint):
+        yield q
+        return
+    for name, part in q.factors(z).items():
+        yield from _factors(part, z[name])
+
+
 def _log_prob_through_z(q: Distribution, z: Any) -> Array:
     """Evaluate log q(z) with its gradient in z alone: what q is made of passes none on."""
     # What log q closes over becomes leaves of the function, and these can be stopped, of whatever
@@ -201,6 +222,7 @@ def sticking_the_landing(
     zero in φ for every draw. Roeder, Wu and Duvenaud (2017), https://arxiv.org/abs/1703.09194
     """
     draws = draw(model, x, key, c, n_draws)
+    _require_fixed_support(model, draws, "stl")
     log_q = over_draws(partial(_log_prob_through_z, draws.posterior), draws.z)
     metrics = _metrics(draws, draws.average(log_q - draws.log_prior()))
     return Estimate(metrics["elbo"], metrics)
@@ -243,6 +265,7 @@ def doubly_reparameterised(
             f"Expected a posterior that is no mixture of `{name_of(model)}` for estimator 'dreg'; "
             "its gradient is not known here for draws in strata. Use 'iw' or 'stl'."
         )
+    _require_fixed_support(model, draws, "dreg")
     log_q = over_draws(partial(_log_prob_through_z, draws.posterior), draws.z)
     log_ratio = log_q - draws.log_prior()
     log_w = draws.log_likelihood - log_ratio
@@ -295,6 +318,7 @@ def score_function(
     """
     _require_two(n_draws, "score")
     draws = draw(model, x, key, c, n_draws, pathwise=False, at=_stopped)
+    _require_fixed_support(model, draws, "score")
     log_q, log_p = draws.log_posterior(), draws.log_likelihood + draws.log_prior()
     f = lax.stop_gradient(log_p - log_q)
     advantage = (f - jnp.mean(f)) * n_draws / (n_draws - 1)
@@ -312,6 +336,7 @@ def vimco(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) 
     """
     _require_two(n_draws, "vimco")
     draws = draw(model, x, key, c, n_draws, pathwise=False, at=_stopped)
+    _require_fixed_support(model, draws, "vimco")
     log_q = draws.log_posterior()
     log_w = draws.log_likelihood + draws.log_prior() - log_q
     bound = draws.log_mean_exp(log_w)

@@ -111,7 +111,9 @@ def _check_supports(name: str, posterior: Any, prior: Any, z: Any) -> None:
             _check_supports(name, q, parts[part], z[part])
         return
     q, p = getattr(posterior, "support", None), getattr(prior, "support", None)
-    for value in _values_within(q, z) if p is not None else ():
+    if q is None or p is None:
+        return
+    for value in _values_within(q, z):
         with jax.ensure_compile_time_eval():
             inside = jnp.all(p(jnp.asarray(value)))
         if isinstance(inside, jax.core.Tracer):  # its bounds are parameters
