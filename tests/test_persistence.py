@@ -20,7 +20,9 @@ from flax import nnx
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+import aevb.probability as probability
 from aevb import VAE, Gaussian, ModelFileError
+from aevb.inference.estimators import ESTIMATORS
 
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 2, (40, 4, 3), dtype=np.uint8) * 255
@@ -147,6 +149,48 @@ def test_a_prior_of_numpyro_is_saved_with_its_numbers(prior, file):
     loaded = VAE.load(file)
     assert type(loaded.prior) is type(prior)
     np.testing.assert_array_equal(loaded.elbo(TABLE), vae.elbo(TABLE))
+
+
+OWN_FAMILIES = {
+    "rayleigh": probability.Rayleigh(1.5),
+    # These have the name of one of NumPyro's.
+    "gamma": probability.Gamma(jnp.array([2.0, 3.0]), 1.0).to_event(1),
+    "exponential": probability.Exponential(0.5),
+}
+
+
+@pytest.mark.parametrize("posterior", OWN_FAMILIES)
+def test_a_prior_of_aevb_s_own_families_is_saved_with_its_numbers(posterior, file):
+    prior = OWN_FAMILIES[posterior]
+    vae = VAE(prior=prior, posterior=posterior, **QUICK).fit(TABLE)
+    vae.save(file)
+    loaded = VAE.load(file)
+    assert type(loaded.prior) is type(prior)
+    core = loaded.prior.base_dist if isinstance(prior, dist.Independent) else loaded.prior
+    assert type(core).__module__.startswith("aevb.probability")
+    np.testing.assert_array_equal(loaded.elbo(TABLE), vae.elbo(TABLE))
+    np.testing.assert_array_equal(loaded.sample(4), vae.sample(4))
+
+
+def warm_up(step):
+    return jnp.minimum(step / 10, 1.0)
+
+
+def plain(model, x, key, c, n_draws):
+    return ESTIMATORS["A"](model, x, key, c, n_draws)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "default"), [("kl_weight", warm_up, 1.0), ("bound", plain, "auto")]
+)
+def test_a_function_that_only_training_needs_may_be_given_again(name, function, default, file):
+    vae = VAE(**{name: function}, **QUICK).fit(TABLE)
+    vae.save(file)
+    with pytest.warns(UserWarning, match=f"does not hold {name}"):
+        loaded = VAE.load(file)
+    assert getattr(loaded, name) == default
+    np.testing.assert_array_equal(loaded.transform(TABLE), vae.transform(TABLE))
+    assert getattr(VAE.load(file, **{name: function}), name) is function
 
 
 def test_a_prior_of_many_parts_is_asked_for_again(file):

@@ -262,8 +262,13 @@ class FittedMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         path : str or path-like
             The file.
         **parameters
-            Parameters that the file cannot hold, given again: ``encoder=``, ``decoder=``, an own
-            ``activation=``.
+            Parameters that the file cannot hold, given again. Parts of the model must be:
+            ``encoder=``, ``decoder=``, a function as ``activation=``, a `Prior` or `Posterior` of
+            one's own, and a distribution as ``prior=`` unless its class is one of NumPyro's or
+            `aevb.probability`'s and its parameters are all of it (a mixture's are not). Training
+            alone needs functions and objects as ``bound=``, ``kl_weight=``, ``optimizer=``,
+            ``learning_rate=``, ``callbacks=`` and ``random_state=``: without them a warning says
+            so, and the defaults stand in.
 
         Returns
         -------

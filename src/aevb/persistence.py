@@ -24,6 +24,7 @@ from numpyro.distributions import Distribution
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
+from aevb import probability
 from aevb.data.files import replacing
 from aevb.errors import ModelFileError
 from aevb.models.autoencoder import AutoEncoder, build_autoencoder
@@ -34,6 +35,7 @@ from aevb.models.priors import PRIORS, make_prior
 FORMAT_VERSION = 1
 _HEADER = "aevb"
 _EXPLAINED = "explained_nats_"
+_OURS = "aevb."  # before the name of a distribution that is not NumPyro's
 # What predictions need.
 _PART_OF_MODEL = ("encoder", "decoder", "activation", "prior", "posterior")
 # Families that are saved with their options: what marks them in JSON, and the classes by name.
@@ -281,7 +283,7 @@ def _decode(value: Any) -> Any:
 
 
 def _encode_distribution(d: dist.Distribution) -> dict[str, Any]:
-    """Describe a distribution of NumPyro by its class and parameters, if they are all of it."""
+    """Describe a distribution by its class and parameters, if they are all of it."""
     inner, event_dims = d, 0
     if isinstance(d, dist.Independent):
         inner, event_dims = d.base_dist, d.reinterpreted_batch_ndims
@@ -289,26 +291,33 @@ def _encode_distribution(d: dist.Distribution) -> dict[str, Any]:
     if "scale_tril" in parameters:  # others say the same
         parameters.pop("covariance_matrix", None)
         parameters.pop("precision_matrix", None)
+    name = type(inner).__name__
     described: dict[str, Any] = {
-        "distribution": type(inner).__name__,
+        "distribution": f"{_OURS}{name}" if _is_ours(inner) else name,
         "parameters": {name: np.asarray(value).tolist() for name, value in parameters.items()},
         "event_dims": event_dims,
     }
     try:
         again = _decode_distribution(**described)
     except (AttributeError, TypeError, ValueError) as error:
-        raise TypeError(f"no JSON for {type(inner).__name__}") from error
+        raise TypeError(f"no JSON for {name}") from error
     if not eqx.tree_equal(*(jax.tree.map(jnp.asarray, each) for each in (d, again))):
-        raise TypeError(f"no JSON for {type(inner).__name__}")
+        raise TypeError(f"no JSON for {name}")
     return described
+
+
+def _is_ours(d: dist.Distribution) -> bool:
+    """Tell `aevb.probability`'s own classes, of which some have the name of one of NumPyro's."""
+    return getattr(probability, type(d).__name__, None) is type(d)
 
 
 def _decode_distribution(
     distribution: str, parameters: dict[str, Any], event_dims: int
 ) -> dist.Distribution:
-    cls = getattr(dist, distribution)
+    library = probability if distribution.startswith(_OURS) else dist
+    cls = getattr(library, distribution.removeprefix(_OURS))
     if not (isinstance(cls, type) and issubclass(cls, dist.Distribution)):
-        raise TypeError(f"no distribution of NumPyro: {distribution}")
+        raise TypeError(f"no distribution of NumPyro or aevb: {distribution}")
     values = {
         name: jnp.asarray(value) if isinstance(value, list) else value
         for name, value in parameters.items()
