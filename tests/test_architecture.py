@@ -23,10 +23,19 @@ MAY_IMPORT = {
     "data": {"errors"},
     "data.columns": {"errors", "models.likelihoods"},
     "evaluation": {"errors", "inference", "models", "probability"},
-    "algorithm": {"data", "errors", "inference", "models", "probability"},
+    "preparation": {"errors", "inference", "models", "probability"},
+    "algorithm": {
+        "data",
+        "errors",
+        "inference",
+        "models",
+        "preparation",
+        "probability",
+        "progress",
+    },
     "persistence": {"data", "errors", "models", "probability"},
-    "parameters": {"algorithm", "errors", "inference", "models"},
-    "progress": {"algorithm", "data", "errors", "models", "probability"},
+    "parameters": {"errors", "inference", "models", "preparation"},
+    "progress": {"errors"},
     "plotting": {"errors"},
     "fitted": {"data", "errors", "evaluation", "models", "persistence", "probability"},
     "vae": {
@@ -38,6 +47,7 @@ MAY_IMPORT = {
         "models",
         "parameters",
         "persistence",
+        "preparation",
         "probability",
         "progress",
     },
@@ -48,7 +58,7 @@ MAY_IMPORT = {
 MAY_IMPORT_INSIDE_FUNCTIONS = {"vae": {"plotting"}}
 
 # The numerical part knows nothing of these: estimators and tables, terminals and pictures, files.
-NUMERICAL = {"probability", "models", "inference", "evaluation", "algorithm"}
+NUMERICAL = {"probability", "models", "inference", "evaluation", "preparation", "algorithm"}
 BARRED_FROM_NUMERICAL = {
     *("sklearn", "pandas", "pyarrow", "pooch", "safetensors"),
     *("tqdm", "typer", "rich", "matplotlib", "logging", "sys"),

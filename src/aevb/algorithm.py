@@ -15,12 +15,10 @@ import numpy as np
 from jax import Array
 
 from aevb.data.batches import InMemory
-from aevb.errors import DivergenceError, integer, number
+from aevb.errors import DivergenceError, integer
 from aevb.inference.estimators import Estimator
-from aevb.inference.full_vb import Bayesian, FullVB
-from aevb.inference.mcem import MonteCarloEM
+from aevb.inference.full_vb import Bayesian
 from aevb.inference.optimizers import make_optimizer, set_learning_rate
-from aevb.inference.sgvb import SGVB, find_estimator, sgvb
 from aevb.inference.stopping import BOUNDS, EarlyStopping, judged_value
 from aevb.inference.training import (
     TrainState,
@@ -29,9 +27,17 @@ from aevb.inference.training import (
     mean_metrics,
     run_epoch,
 )
-from aevb.inference.wake_sleep import WakeSleep
 from aevb.models.base import LatentVariableModel, trainable
 from aevb.models.checks import check_model
+from aevb.preparation import (
+    check_callbacks,
+    check_context,
+    check_held_out,
+    check_objective,
+    check_trainable,
+    choose_objective,
+)
+from aevb.progress import ProgressBar
 
 # The generator behind a seed: against JAX's default it compiles in half the time and saves a
 # thirtieth of a step. The same seed gives the same numbers on one machine, not on all.
@@ -110,6 +116,7 @@ def train(
     patience: int | None = None,
     tol: float | None = None,
     callbacks: Sequence[Callable[[Epoch], Any]] = (),
+    verbose: bool | str = "auto",
 ) -> TrainResult:
     """Fit a latent-variable model by Algorithm 1, Auto-Encoding Variational Bayes.
 
@@ -148,15 +155,19 @@ def train(
     key : Array or int
         JAX random key, or a seed for one.
     validation_data : PyTree of arrays, optional
-        Held-out datapoints, whose ELBO is computed after each epoch.
+        Held-out datapoints, whose bound is computed after each epoch.
     validation_context : PyTree of arrays, optional
         Their context.
     patience, tol : int, float, optional
-        Stop when the ELBO (of the validation data, if there are any) has not risen by more than
-        `tol` nats (default 0) for `patience` epochs (default 10), and return the best epoch's
-        model. With neither, no early stop.
+        Stop when the bound has not risen by more than `tol` nats (default 0) for `patience` epochs
+        (default 10), and return the best epoch's model. With neither, no early stop. The bound is
+        the importance-weighted one where the estimator has one, else the ELBO; of the validation
+        data, if there are any, else of the training data (less ``kl_parameters``, of full
+        variational Bayes).
     callbacks : sequence of callables
         Each is called with an `Epoch` after every epoch, and may return True to stop.
+    verbose : bool or "auto"
+        Progress bar; ``"auto"``: in a terminal or a notebook.
 
     Returns
     -------
@@ -168,7 +179,8 @@ def train(
     ValueError, TypeError
         For arguments that do not fit, before the first step.
     DivergenceError
-        When the bound or a parameter is no longer finite after an epoch.
+        When the bound or a parameter is no longer finite after an epoch, or the bound of
+        `validation_data` is not.
 
     References
     ----------
@@ -200,72 +212,65 @@ def train(
             f"Expected a LatentVariableModel for `model`; got {type(model).__name__}. Write it as "
             "a subclass with the methods prior, likelihood and posterior."
         )
+    check_callbacks(callbacks)
+    bar = ProgressBar(epochs, verbose)
     settings = (bound, n_draws, weight_prior, kl_weight, free_bits)
-    if objective is None:
-        objective = make_objective(*settings)
-        objective = FullVB(objective) if isinstance(model, Bayesian) else objective
-    elif settings != ("auto", 1, None, 1.0, 0.0):
-        raise ValueError(
-            "Expected `bound`, `n_draws`, `weight_prior`, `kl_weight` and `free_bits` left at "
-            f"their defaults beside an `objective`, which has its own; got {settings}."
-        )
-    elif isinstance(model, Bayesian) and isinstance(objective, (SGVB, WakeSleep, MonteCarloEM)):
-        raise ValueError(
-            "Expected FullVB for `objective` of a Bayesian model, FullVB(SGVB('A')) for instance; "
-            f"got {type(objective).__name__}."
-        )
+    objective = choose_objective(model, objective, settings)
     make_optimizer(optimizer, learning_rate)  # say now what is wrong with them
-    key = jax.random.key(int(key), impl=FAST) if isinstance(key, numbers.Integral) else key
+    key = _typed(key)
     source = data if isinstance(data, InMemory) else InMemory(data, context, batch_size=batch_size)
     if validation_data is not None and not isinstance(validation_data, InMemory):
         validation_data = InMemory(validation_data, validation_context, batch_size=batch_size)
-    x, c = source.example()
-    check_model(model.at_mean() if isinstance(model, Bayesian) else model, x, c)
-    per_row = objective.objective if isinstance(objective, FullVB) else objective
-    if isinstance(per_row, SGVB):  # can the estimator serve the model?
-        options: dict[str, Any] = {"bound": per_row.bound, "n_draws": per_row.n_draws}
-        eqx.filter_eval_shape(lambda model, x, c: sgvb(model, x, key, c=c, **options), model, x, c)
+    example = source.example()
+    check_trainable(model)
+    check_context(model, objective, example[1])
+    check_model(model.at_mean() if isinstance(model, Bayesian) else model, *example)
+    if validation_data is not None:
+        check_held_out(example, validation_data.example())
     objective_state = None
     if hasattr(objective, "init"):
         own_key = jax.random.fold_in(key, 2**31 + 2)  # no step has that number
         objective_state = eqx.filter_jit(objective.init)(model, source.x, source.c, own_key)
-    state = start(model, optimizer, learning_rate, key, objective_state)
-    return proceed(
-        state,
-        source,
-        objective=objective,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        validation=validation_data,
-        patience=patience,
-        tol=tol,
-        callbacks=callbacks,
+    check_objective(
+        objective,
+        model,
+        example,
+        source.batch_size,
+        key,
+        state=objective_state,
+        validated=validation_data is not None,
+        stopped_early=EarlyStopping(patience, tol).on,
     )
+    state = start(model, optimizer, learning_rate, key, objective_state)
+    with bar:
+        return proceed(
+            state,
+            source,
+            objective=objective,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            epochs=epochs,
+            validation=validation_data,
+            patience=patience,
+            tol=tol,
+            callbacks=(bar, *callbacks),
+        )
 
 
-def make_objective(
-    bound: str | Estimator,
-    n_draws: int = 1,
-    weight_prior: float | None = None,
-    kl_weight: float | Callable = 1.0,
-    free_bits: float = 0.0,
-) -> SGVB:
-    """Check the settings of the minibatch objective and build it."""
-    find_estimator(bound)
-    n_draws = integer(n_draws, "n_draws", minimum=1)
-    options: dict[str, Any] = {}
-    if weight_prior is not None:
-        expected = "a positive standard deviation or None"
-        number(weight_prior, "weight_prior", expected, lambda scale: 0 < scale < math.inf)
-        options["weight_prior"] = jnp.asarray(weight_prior, jnp.float32)
-    if callable(kl_weight):
-        options["kl_weight"] = kl_weight
-    elif number(kl_weight, "kl_weight", "a number from 0 up, or a schedule", _from_zero_up) != 1:
-        options["kl_weight"] = jnp.asarray(kl_weight, jnp.float32)
-    if number(free_bits, "free_bits", "a number of nats from 0 up", _from_zero_up):
-        options["free_bits"] = jnp.asarray(free_bits, jnp.float32)
-    return SGVB(bound, n_draws, **options)
+def _typed(key: Any) -> Array:
+    """Return the key that a seed or an old-style key stands for."""
+    if isinstance(key, numbers.Integral) and not isinstance(key, bool):
+        return jax.random.key(int(key), impl=FAST)
+    if isinstance(key, Array) and key.dtype == jnp.uint32 and key.shape == (2,):
+        return jax.random.wrap_key_data(key, impl="threefry2x32")
+    if not (isinstance(key, Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise TypeError(
+            f"Expected a JAX random key, jax.random.key(0) for one, or a seed for `key`; got "
+            f"{key!r}."
+        )
+    if key.shape:
+        raise ValueError(f"Expected one random key for `key`; got keys of shape {key.shape}.")
+    return key
 
 
 def start(
@@ -299,9 +304,6 @@ def proceed(
         int(state.step)
     ]
     stopping = EarlyStopping(patience, tol)
-    check_callbacks(callbacks)
-    if validation is not None or stopping.on:
-        _check_reports_elbo(state, source, objective)
     history: dict[str, list] = {}
     for epoch_number in range(1, epochs + 1):
         began = time.perf_counter()
@@ -323,7 +325,11 @@ def proceed(
             )
         row: dict[str, Any] = {"epoch": epoch_number, **{k: _plain(v) for k, v in metrics.items()}}
         if validation is not None:
-            row |= _validation_metrics(state, validation, objective)
+            held_out = _validation_metrics(state, validation, objective)
+            if not all(map(math.isfinite, held_out.values())):
+                kept = TrainResult(last_good.model, history, last_good)
+                raise DivergenceError(_held_out_message(epoch_number, held_out), epoch_number, kept)
+            row |= held_out
         row |= {"seconds": seconds, "datapoints_per_second": len(source) / seconds}
         for column, value in row.items():
             history.setdefault(column, []).append(value)
@@ -333,27 +339,6 @@ def proceed(
             break
     state = stopping.best_state if stopping.on else state
     return TrainResult(state.model, history, state)
-
-
-def check_callbacks(callbacks: Any) -> None:
-    """Raise TypeError for anything but a sequence of callables."""
-    if callable(callbacks) or not all(map(callable, callbacks)):
-        raise TypeError(
-            f"Expected a sequence of callables for `callbacks`; got {callbacks!r}. "
-            "A single one is written [callback]."
-        )
-
-
-def _check_reports_elbo(state: TrainState, source: InMemory, objective: Callable) -> None:
-    if isinstance(objective, SGVB):
-        return
-    chunk = next(iter(source.ordered()))
-    metrics = eqx.filter_eval_shape(evaluate_chunk, state, chunk, objective, source.batch_size)
-    if "elbo" not in metrics:
-        raise ValueError(
-            "Expected a metric 'elbo' of `objective`, by which validation and early stopping "
-            f"judge; got {', '.join(map(repr, metrics)) or 'none'}."
-        )
 
 
 def _validation_metrics(
@@ -370,6 +355,15 @@ def _plain(value: np.ndarray) -> Any:
     return float(value) if np.ndim(value) == 0 else np.asarray(value)
 
 
+def _held_out_message(epoch: int, bounds: dict[str, float]) -> str:
+    got = ", ".join(f"{name} = {value}" for name, value in bounds.items())
+    return (
+        f"Expected a finite bound of `validation_data`; got {got} after epoch {epoch}, whose "
+        "training was finite. Look in the held-out rows for values that are infinite, NaN or "
+        "impossible under the model."
+    )
+
+
 def _divergence_message(epoch: int, learning_rate: Any) -> str:
     kept = "no epoch was completed" if epoch == 1 else f"the model after epoch {epoch - 1} is kept"
     return (
@@ -378,7 +372,3 @@ def _divergence_message(epoch: int, learning_rate: Any) -> str:
         "an optimizer with clipped gradients (optax.chain(optax.clip_by_global_norm(...), ...)), "
         "or look for extreme values in the data."
     )
-
-
-def _from_zero_up(value: float) -> bool:
-    return 0 <= value < math.inf

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from aevb.algorithm import check_callbacks, make_objective
 from aevb.errors import integer, number
 from aevb.inference.optimizers import make_optimizer
 from aevb.inference.sgvb import SGVB
@@ -13,6 +12,7 @@ from aevb.inference.stopping import EarlyStopping
 from aevb.models.networks import activation_function, layer_sizes
 from aevb.models.posteriors import make_posterior
 from aevb.models.priors import make_prior
+from aevb.preparation import check_callbacks, make_objective
 
 
 def check_parameters(vae: Any) -> SGVB:

@@ -7,9 +7,22 @@ from typing import Any
 
 from aevb.errors import choose
 
+# The columns of a history that are shown where they exist, and what they are called.
+NAMES = {
+    "iw_bound": "IW bound",
+    "elbo": "ELBO",
+    "kl": "KL",
+    "reconstruction": "reconstruction",
+    "kl_parameters": "KL of parameters",
+    "log_joint": "log joint",
+    "acceptance": "acceptance",
+    "validation_iw_bound": "validation IW bound",
+    "validation_elbo": "validation ELBO",
+}
+
 
 class ProgressBar:
-    """Show epoch, bound and speed while training; a context manager and a callback.
+    """Show epoch, bounds and speed while training; a context manager and a callback.
 
     Parameters
     ----------
@@ -49,13 +62,7 @@ class ProgressBar:
         if self.bar is None:
             return
         metrics = epoch.metrics
-        shown = {
-            "ELBO": f"{metrics['elbo']:.2f}",
-            "KL": f"{metrics['kl']:.2f}",
-            "reconstruction": f"{metrics['reconstruction']:.2f}",
-        }
-        if "validation_elbo" in metrics:
-            shown["validation ELBO"] = f"{metrics['validation_elbo']:.2f}"
+        shown = {name: f"{metrics[key]:.2f}" for key, name in NAMES.items() if key in metrics}
         shown["datapoints/s"] = f"{metrics['datapoints_per_second']:,.0f}"
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update()
