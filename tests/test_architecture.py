@@ -51,7 +51,7 @@ MAY_IMPORT = {
         "probability",
         "progress",
     },
-    "cli": {"data", "errors", "evaluation", "plotting", "vae"},
+    "cli": {"data", "errors", "evaluation", "inference.stopping", "plotting", "vae"},
 }
 
 # Allowed besides, but only inside functions.
@@ -180,7 +180,7 @@ def test_module_keeps_the_rules(path):
         ("persistence.py", "from aevb.vae import VAE", "aevb.vae.VAE"),
         ("persistence.py", "from aevb import VAE", "aevb.VAE"),
         ("progress.py", "from aevb import cli", "aevb.cli"),
-        ("plotting.py", "import aevb", "aevb"),
+        ("plotting/images.py", "import aevb", "aevb"),
         ("vae.py", "from aevb import plotting", "aevb.plotting"),
         ("vae.py", "def f():\n    from aevb.cli import main", "aevb.cli.main"),
         ("__init__.py", "import numpy as np", "numpy"),

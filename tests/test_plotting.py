@@ -200,6 +200,39 @@ def test_learning_curve_without_held_out_cases(ax):
     assert len(ax.lines) == 1
 
 
+def test_learning_curve_draws_the_importance_weighted_bound_above_the_elbo(ax):
+    columns = ("iw_bound", "validation_iw_bound", "elbo", "validation_elbo")
+    history = {"epoch": [1, 2], **{name: [k - 9.0, k - 8.0] for k, name in enumerate(columns)}}
+    plotting.learning_curve(history, ax=ax)
+    drawn = {line.get_label(): line for line in ax.lines}
+    names = {
+        "importance-weighted bound, training": "iw_bound",
+        "importance-weighted bound, held out": "validation_iw_bound",
+        "ELBO, training": "elbo",
+        "ELBO, held out": "validation_elbo",
+    }
+    assert drawn.keys() == names.keys()
+    for label, column in names.items():
+        np.testing.assert_array_equal(drawn[label].get_ydata(), history[column])
+        assert drawn[label].get_linestyle() == ("-" if "iw" in column else "--")
+    assert ax.get_ylabel() == "importance-weighted bound and ELBO (nats per case)"
+
+
+def test_learning_curve_without_a_bound_draws_the_joint_density(ax):
+    history = {"epoch": [1, 2], "log_joint": [-3.0, -2.0], "acceptance": [0.5, 0.9]}
+    plotting.learning_curve(history, ax=ax)
+    (line,) = ax.lines
+    np.testing.assert_array_equal(line.get_ydata(), [-3, -2])
+    assert ax.get_ylabel() == "log p(x, z) (nats per case)"
+    plotting.learning_curve({**history, "elbo": [-5.0, -4.0]}, ax=(both := Figure().subplots()))
+    assert both.get_ylabel() == "ELBO (nats per case)"
+
+
+def test_learning_curve_of_unknown_columns_is_refused(ax):
+    with pytest.raises(ValueError, match=r"iw_bound, elbo, log_joint in `history`; got epoch, los"):
+        plotting.learning_curve({"epoch": [1], "loss": [2.0]}, ax=ax)
+
+
 def gradient_report(relative=(1.0, 1.0, 0.5, 0.0, 1.0, 1.0)):
     """Return a report of three estimators, two of one objective, in two groups."""
     rows = {

@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 
 from aevb import VAE, DivergenceError
-from aevb.cli import app
+from aevb.cli import app, report
 from aevb.cli.commands import _layers
 from aevb.data.files import read_rows
 from aevb.inference.estimators import ESTIMATORS
@@ -109,16 +109,47 @@ def test_hidden_layers(text, layers):
     assert _layers(text) == layers
 
 
-def test_fit_says_which_epoch_patience_kept(fit, folder, tmp_path):
+@pytest.mark.parametrize(
+    ("bound", "judge", "name"),
+    [
+        (("--bound", "auto"), "validation_elbo", "ELBO"),
+        (("--bound", "iw", "--n-draws", 5), "validation_iw_bound", "importance-weighted bound"),
+    ],
+    ids=["ELBO", "importance-weighted"],
+)
+def test_fit_says_which_epoch_patience_kept(fit, bound, judge, name, folder, tmp_path):
     model = tmp_path / "x.aevb"
     options = ("--validation-fraction", 0.5, "--patience", 2, "--learning-rate", 0.3)
-    result = fit(folder / "table.csv", model, "--epochs", 40, *options)
-    elbo = VAE.load(model).history_["validation_elbo"]
-    best = int(np.argmax(elbo))
-    assert best < len(elbo) - 1, "these settings no longer stop early"
-    assert f"epochs {len(elbo)} in " in result.out
+    result = fit(folder / "table.csv", model, "--epochs", 40, *options, *bound)
+    values = VAE.load(model).history_[judge]
+    best = int(np.argmax(values))
+    assert best < len(values) - 1, "these settings no longer stop early"
+    assert f"epochs {len(values)} in " in result.out
     assert f"the model of epoch {best + 1}, the best, is kept" in result.out
-    assert f"ELBO, held out {elbo[best]:.2f} nats" in result.out
+    assert f"{name}, held out {values[best]:.2f} nats" in result.out
+
+
+@pytest.mark.parametrize("settings", [{"patience": 2}, {"tol": 0.5}], ids=str)
+def test_the_kept_epoch_is_the_best_by_the_bound_that_early_stopping_judges(
+    settings, folder, capsys
+):
+    vae = VAE.load(folder / "table.aevb").set_params(**settings)
+    vae.n_epochs_ = 3
+    vae.history_ = {
+        **{"epoch": [1, 2, 3], "seconds": [1.0] * 3},
+        **{"elbo": [-9.0, -8.0, -7.0], "iw_bound": [-6.0, -5.0, -4.0]},
+        **{"validation_elbo": [-11.0, -13.0, -12.0], "validation_iw_bound": [-8.9, -8.1, -8.5]},
+    }
+    report.show_fit(vae, read_rows(folder / "table.csv"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the model of epoch 2, the best, is kept" in said
+    for line in (
+        "importance-weighted bound, training -5.00 nats",
+        "ELBO, training -8.00 nats",
+        "importance-weighted bound, held out -8.10 nats",
+        "ELBO, held out -13.00 nats",
+    ):
+        assert line in said
 
 
 def test_quiet_says_nothing(fit, folder, tmp_path):

@@ -10,6 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from aevb.inference.stopping import BOUNDS, judged_column
+
+_BOUND_NAMES = {"elbo": "ELBO", "iw_bound": "importance-weighted bound"}
 UNUSED = 0.1  # nats: a latent dimension with less carries next to nothing about the data
 
 
@@ -48,8 +51,9 @@ def show_scores(
 def show_fit(vae: Any, X: Any) -> None:
     """Print what was fitted, how well, and which latent dimensions are in use."""
     history = vae.history_
-    stopping = history.get("validation_elbo", history["elbo"])
-    kept = int(np.argmax(stopping)) if vae.patience is not None else vae.n_epochs_ - 1
+    kept, judge = vae.n_epochs_ - 1, judged_column(history)
+    if judge is not None and (vae.patience is not None or vae.tol is not None):
+        kept = int(np.nanargmax(history[judge]))
     epochs = f"{vae.n_epochs_} in {sum(history['seconds']):.1f} s"
     if kept < vae.n_epochs_ - 1:
         epochs += f"; the model of epoch {kept + 1}, the best, is kept"
@@ -64,9 +68,12 @@ def show_fit(vae: Any, X: Any) -> None:
     table.add_row("data", f"{len(X)} {_case(vae)}s of {shape} values")
     table.add_row("likelihood", f"{vae.likelihood_.name}{chosen}")
     table.add_row("epochs", epochs)
-    table.add_row("ELBO, training", f"{history['elbo'][kept]:.2f} {unit}, mean over the epoch")
-    if "validation_elbo" in history:
-        table.add_row("ELBO, held out", f"{history['validation_elbo'][kept]:.2f} {unit}")
+    for name, rows in {"": "training", "validation_": "held out"}.items():
+        over = "" if name else ", mean over the epoch"
+        for bound in BOUNDS:
+            if name + bound in history:
+                value = f"{history[name + bound][kept]:.2f} {unit}{over}"
+                table.add_row(f"{_BOUND_NAMES[bound]}, {rows}", value)
     table.add_row("KL by latent dimension", ", ".join(f"{n:.2f}" for n in nats) + f" {unit}")
     table.add_row("unused dimensions", f"{unused} of {len(nats)} (KL below {UNUSED} nats)")
     note = f"The ELBO is a lower bound on the {quantity[0].lower()}{quantity[1:]}. {note}"

@@ -1,0 +1,31 @@
+"""What all pictures share: axes to draw into, and colours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Tol's "muted" scheme and black: distinct also to people with a colour vision deficiency.
+COLOURS = (
+    *("#332288", "#88ccee", "#cc6677", "#117733", "#ddcc77"),
+    *("#882255", "#44aa99", "#222222", "#aa4499", "#999933"),
+)
+MARKERS = "os^D"  # beyond ten classes the colours come again in another shape
+DARK, LIGHT = "#222222", "#dddddd"
+
+
+def new_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    """Return the given axes, or those of a new figure of that size, inches."""
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot as plt
+
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def plain(ax: Axes) -> None:
+    """Leave the two axes only, of the frame."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(DARK)
