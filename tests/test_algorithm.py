@@ -3,13 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import optax
 import pandas as pd
 import pytest
 
 import aevb
 from aevb import DivergenceError
+from aevb.inference.estimators import Estimate
 from aevb.inference.sgvb import SGVB
+from aevb.inference.stopping import judged_column
 
 DATA = np.random.default_rng(5).normal(size=(23, 3)).astype(np.float32) + 1
 OPTIONS = {"learning_rate": 0.01, "batch_size": 5, "epochs": 2, "key": 3}
@@ -43,6 +46,40 @@ def assert_same(one, other):
         ({"epochs": 1.5}, TypeError, r"`epochs`; got 1\.5"),
         ({"patience": 0}, ValueError, r"`patience`; got 0"),
         ({"weight_prior": -1.0}, ValueError, r"`weight_prior`; got -1\.0"),
+        ({"key": None}, TypeError, r"JAX random key, .* or a seed for `key`; got None"),
+        ({"key": jax.random.split(jax.random.key(0))}, ValueError, r"`key`; got keys of shape \(2"),
+        ({"verbose": "loud"}, ValueError, r"`verbose`; got 'loud'"),
+        ({"context": DATA}, ValueError, r"`context` left at None for `Line`, none of whose method"),
+        (
+            {"validation_data": DATA[:, :2]},
+            ValueError,
+            r"rows of shape \(3,\), as in `data`, for `validation_data`; got \(2,\)",
+        ),
+        (
+            {"validation_data": DATA, "validation_context": DATA},
+            ValueError,
+            r"rows of shape None, as in `context`, for `validation_context`; got \(3,\)",
+        ),
+        (
+            {"bound": lambda model, x, key, c, n_draws: jnp.zeros(())},
+            TypeError,
+            r"Expected an Estimate\(value, metrics\).* as `bound`; got DynamicJaxprTracer",
+        ),
+        (
+            {"bound": lambda model, x, key, c, n_draws: Estimate(x, {})},
+            TypeError,
+            r"given as `bound`; got a value of shape \(3,\)",
+        ),
+        (
+            {"objective": lambda model, batch, key, state: (jnp.zeros(()), {})},
+            TypeError,
+            r"\(surrogate, metrics, state\), with a dict of metrics, from `objective`; got",
+        ),
+        (
+            {"objective": lambda model, batch, key, state: (batch.weight, {}, state)},
+            ValueError,
+            r"one number to maximise from `objective`; got an array of shape \(5,\)",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(line, options, error, message):
@@ -174,3 +211,70 @@ def test_validation_elbo_is_the_bound_of_the_held_out_rows(linear_gaussian):
     evidence = np.asarray(model.log_evidence(DATA))
     np.testing.assert_allclose(history["validation_elbo"], evidence[:7].mean(), rtol=1e-5)
     np.testing.assert_allclose(history["elbo"], evidence.mean(), rtol=1e-5)
+
+
+class Slope(aevb.LatentVariableModel):
+    slope: float
+
+    def prior(self):
+        return dist.Normal()
+
+    def likelihood(self, z):
+        return dist.Normal(self.slope * z, 1.0).expand([3]).to_event(1)
+
+    def posterior(self, x):
+        return dist.Normal()
+
+
+def test_a_model_without_parameters_is_no_fit():
+    with pytest.raises(ValueError, match=r"train in `Slope`; got none; `slope` of type float"):
+        aevb.train(Slope(0.5), DATA, **OPTIONS)
+    frozen = Slope(aevb.Frozen(0.5))
+    with pytest.raises(ValueError, match=r"to train in `Slope`; got none\. They are"):
+        aevb.train(frozen, DATA, **OPTIONS)
+
+
+def test_a_context_may_be_the_objectives_own(line):
+    def with_offset(model, batch, key, state):
+        surrogate, metrics, state = SGVB()(model, batch, key, state)
+        return surrogate, {**metrics, "offset": jnp.mean(batch.c)}, state
+
+    result = aevb.train(line(), DATA, context=DATA * 0 + 2, objective=with_offset, **OPTIONS)
+    assert result.history["offset"][0] > 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_held_out_rows_without_a_finite_bound_are_named(line, bad):
+    held_out = DATA[:6].copy()
+    held_out[2, 1] = bad
+    with pytest.raises(DivergenceError, match=r"bound of `validation_data`; got validation_elbo ="):
+        aevb.train(line(), DATA, **OPTIONS, validation_data=held_out, patience=1)
+
+
+def test_an_e_steps_state_is_not_used_on_other_rows(line):
+    class WithExpectation:
+        def expectation(self, model, batch, key, state):
+            return state
+
+        def __call__(self, model, batch, key, state):
+            return SGVB()(model, batch, key, state)
+
+    options = {**OPTIONS, "objective": WithExpectation()}
+    with pytest.raises(ValueError, match=r"no `validation_data` beside .* of WithExpectation"):
+        aevb.train(line(), DATA, **options, validation_data=DATA[:6])
+    assert len(aevb.train(line(), DATA, **options, patience=5).history["epoch"]) == 2
+
+
+def test_the_bound_that_judges_is_the_tightest_of_held_out_rows():
+    columns = ["epoch", "kl", "elbo", "iw_bound", "validation_elbo", "validation_iw_bound"]
+    judges = [judged_column(columns[:n]) for n in range(2, 7)]
+    assert judges == [None, "elbo", "iw_bound", "validation_elbo", "validation_iw_bound"]
+
+
+def test_train_shows_its_progress_on_request(line, capfd):
+    aevb.train(line(), DATA, **OPTIONS)
+    assert capfd.readouterr().err == ""
+    history = aevb.train(line(), DATA, **OPTIONS, bound="iw", verbose=True).history
+    last = capfd.readouterr().err.split("\r")[-1]
+    assert f"IW bound={history['iw_bound'][-1]:.2f}" in last
+    assert "2/2" in last

@@ -1,6 +1,7 @@
 """The bar shows the numbers to people who watch, and nothing to anybody else."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,6 +48,15 @@ def test_numbers_are_those_of_the_history(capfd):
     last = capfd.readouterr().err.split("\r")[-1]
     for name, column in {"ELBO": "elbo", "KL": "kl", "reconstruction": "reconstruction"}.items():
         assert f"{name}={vae.history_[column][-1]:.2f}" in last
+
+
+def test_metrics_without_a_bound_are_shown(capfd):
+    metrics = {"log_joint": -3.0, "acceptance": 0.87, "datapoints_per_second": 1e3}
+    with ProgressBar(1, verbose=True) as bar:
+        bar(SimpleNamespace(metrics=metrics))
+    err = capfd.readouterr().err
+    assert "log joint=-3.00, acceptance=0.87, datapoints/s=1,000" in err
+    assert "ELBO" not in err
 
 
 def test_a_terminal_sees_the_bar(monkeypatch):

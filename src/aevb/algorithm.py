@@ -259,7 +259,7 @@ def train(
 
 def _typed(key: Any) -> Array:
     """Return the key that a seed or an old-style key stands for."""
-    if isinstance(key, numbers.Integral) and not isinstance(key, bool):
+    if isinstance(key, numbers.Integral):
         return jax.random.key(int(key), impl=FAST)
     if isinstance(key, Array) and key.dtype == jnp.uint32 and key.shape == (2,):
         return jax.random.wrap_key_data(key, impl="threefry2x32")

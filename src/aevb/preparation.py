@@ -212,8 +212,9 @@ def _batch_of_shapes(example: tuple, n: int, key: Array) -> Any:
 
     x, c = jax.tree.map(rows, example)
     one, count = ShapeDtypeStruct((), jnp.float32), ShapeDtypeStruct((), jnp.int32)
-    key_of_one = ShapeDtypeStruct((), key.dtype)
-    return Batch(x, c, rows(one), rows(key_of_one), one, rows(count), count)
+    own_key = ShapeDtypeStruct((), key.dtype)
+    fields: list[Any] = [x, c, rows(one), rows(own_key), one, rows(count), count]
+    return Batch(*fields)
 
 
 def _from_zero_up(value: float) -> bool:
