@@ -168,3 +168,25 @@ def test_train_says_what_it_expected(data, options, message):
 def test_train_wants_a_model():
     with pytest.raises(TypeError, match="`model`; got int"):
         aevb.train(3, ROWS, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"posterior": "mixture", "bound": "B"}, NotImplementedError, "closed form"),
+        ({"posterior": "full-normal", "free_bits": 0.5}, (ValueError, NotImplementedError), "."),
+        ({"bound": lambda model, x, key, c, n_draws: x}, TypeError, "Expected an Estimate"),
+    ],
+    ids=["B without a closed form", "free bits of a full covariance", "no Estimate"],
+)
+def test_objectives_that_do_not_fit_are_refused_before_the_first_step(
+    options, error, message, monkeypatch
+):
+    def proceed(*arguments, **options):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr("aevb.vae.proceed", proceed)
+    vae = VAE(2, **SMALL, **options)
+    with pytest.raises(error, match=message):
+        vae.fit(TABLE)
+    assert not [learned for learned in vars(vae) if learned.endswith("_")]

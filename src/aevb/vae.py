@@ -13,13 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from aevb.algorithm import (
-    FAST,
-    Epoch,
-    TrainResult,
-    proceed,
-    start,
-)
+from aevb.algorithm import FAST, Epoch, TrainResult, proceed, start
 from aevb.data.arrays import as_rows
 from aevb.data.batches import InMemory
 from aevb.fitted import FittedMixin, mean_kl, random_key
@@ -30,6 +24,7 @@ from aevb.models.networks import layer_sizes
 from aevb.models.posteriors import Posterior
 from aevb.models.priors import examples_for
 from aevb.parameters import auto_epochs, check_parameters
+from aevb.preparation import check_objective
 from aevb.progress import ProgressBar
 
 _build = eqx.filter_jit(build_autoencoder)
@@ -70,7 +65,8 @@ class VAE(FittedMixin, BaseEstimator):
         (Bernoulli) or standardised means (Gaussian) in the images' shape. Vectors of features pass
         one more affine map. They start from the weights that they come with.
     bound : {"auto", "A", "B", "stl", "iw", "dreg", "score", "vimco"} or callable, default="auto"
-        Estimator of the bound to maximise; see `sgvb`.
+        Estimator of the bound to maximise; see `sgvb`. No posterior here is discrete: for discrete
+        latents write the model, and give `train` the bound ``"score"`` or ``"vimco"``.
     n_draws : int, default=1
         Draws of z per case and step: the paper's L, or k of an importance-weighted bound.
     optimizer : str or optax.GradientTransformation, default="adamax"
@@ -87,15 +83,16 @@ class VAE(FittedMixin, BaseEstimator):
         experiments with 1.0; None: flat.
     kl_weight : float or callable, default=1.0
         Factor before the KL, or a schedule of it over steps (warm-up); other than 1, what is
-        maximised is not the bound. See `SGVB`.
+        maximised is not the bound. Steps count on in `partial_fit`, but from 0 after `load` or a
+        change of `optimizer`. See `SGVB`.
     free_bits : float, default=0.0
         Nats of KL that each latent dimension has free; see `SGVB`.
     validation_fraction : float, default=0.0
-        Share of the cases to hold out, to compute their ELBO after each epoch.
+        Share of the cases to hold out, to compute their bound after each epoch.
     patience, tol : int, float, optional
-        Stop when the ELBO (of held-out cases, if there are any) has not risen by more than `tol`
-        nats (default 0) for `patience` epochs (default 10), and keep the best epoch's model. With
-        neither, no early stop.
+        Stop when the bound has not risen by more than `tol` nats (default 0) for `patience` epochs
+        (default 10), and keep the best epoch's model. With neither, no early stop. The bound is the
+        importance-weighted one if `bound` is one, else the ELBO; of held-out cases, if any.
     callbacks : sequence of callables, default=()
         Each is called with an `Epoch` after every epoch, and may return True to stop.
     random_state : int, RandomState or None, default=None
@@ -111,8 +108,9 @@ class VAE(FittedMixin, BaseEstimator):
     likelihood_ : Likelihood
         The likelihood in use.
     history_ : dict of list
-        One entry per epoch: epoch, elbo, kl, reconstruction (nats per case, averaged over the
-        epoch), validation_elbo (if cases are held out), seconds, datapoints_per_second.
+        One entry per epoch: epoch; elbo, kl, reconstruction, iw_bound of importance-weighted
+        bounds (nats per case, averaged over the epoch); validation_elbo and validation_iw_bound (if
+        cases are held out); seconds, datapoints_per_second.
         ``pandas.DataFrame(vae.history_)`` reads it.
     n_epochs_ : int
         Epochs trained.
@@ -331,12 +329,22 @@ class VAE(FittedMixin, BaseEstimator):
         headline: str = "",
         past: dict[str, list] | None = None,
     ) -> None:
+        if (self.bound, self.free_bits) != ("auto", 0) or callable(self.kl_weight):  # else it fits
+            check_objective(
+                objective,
+                self._state.model,
+                (jax.ShapeDtypeStruct(X.shape[1:], X.dtype), None),
+                self.batch_size,
+                self._state.key,
+                validated=held is not None,
+                stopped_early=(self.patience, self.tol) != (None, None),
+            )
         kept = past or {}
         before = getattr(self, "history_", None)
 
         def keep(now: TrainResult | Epoch) -> None:
             self._state, self.model_ = now.state, now.model
-            n_old, n_new = len(kept.get("elbo", [])), len(now.history["elbo"])
+            n_old, n_new = len(kept.get("epoch", [])), len(now.history["epoch"])
             self.n_epochs_ = n_old + n_new
             self.history_ = {
                 name: kept.get(name, [np.nan] * n_old) + now.history.get(name, [np.nan] * n_new)

@@ -11,6 +11,7 @@ from scipy import integrate, stats
 
 import aevb
 from aevb import SGVB, Bayesian, FullVB, LatentVariableModel, MonteCarloEM, WakeSleep
+from aevb.inference.stopping import judged_value
 from aevb.inference.training import Batch
 
 
@@ -327,6 +328,16 @@ def test_a_second_prior_over_the_parameters_is_refused(line):
             FullVB(objective)
 
 
+class WithState:
+    """An objective that starts with a state of its own, which FullVB would not make."""
+
+    def init(self, model, x, c, key):
+        return jnp.zeros(())
+
+    def __call__(self, model, batch, key, state):
+        return SGVB()(model, batch, key, state)
+
+
 def test_objectives_and_models_that_do_not_go_together_are_refused(line):
     data = np.ones((5, 3), np.float32)
     for objective in (SGVB(), WakeSleep(), MonteCarloEM()):
@@ -338,6 +349,8 @@ def test_objectives_and_models_that_do_not_go_together_are_refused(line):
         aevb.train(line(), data, objective=FullVB())
     with pytest.raises(TypeError, match=r"without an E step.*MonteCarloEM"):
         FullVB(MonteCarloEM())
+    with pytest.raises(TypeError, match=r"a state of its own for FullVB; got WithState"):
+        FullVB(WithState())
     with pytest.raises(TypeError, match=r"Bayesian model for `model`; got Line"):
         aevb.posterior_predictive(line(), lambda model: model.weight, jax.random.key(0))
     with pytest.raises(ValueError, match=r"at least 2 for `n_draws`; got 1"):
@@ -366,3 +379,26 @@ def test_as_a_model_it_stands_for_the_one_at_the_mean(line):
     regression = Regression(jnp.ones(2), jnp.array(0.5))
     with_context = Bayesian(regression).likelihood(0.0, jnp.array([1.0, 2.0]))
     assert float(with_context.mean) == 3.5
+
+
+def test_early_stopping_counts_the_divergence_of_the_parameters_in():
+    row = {"elbo": -2.0, "kl_parameters": 0.5}
+    assert judged_value(row) == -2.5
+    assert judged_value({**row, "validation_elbo": -3.0}) == -3.0
+    assert judged_value({"log_joint": -1.0}) is None
+    # On the way from the data's mean to the prior's the ELBO falls and the whole bound rises.
+    rng = np.random.default_rng(0)
+    states = []
+    result = aevb.train(
+        Bayesian(Mean(jnp.array(3.0)), prior=dist.Normal(0.0, 0.1)),
+        (rng.normal(size=20) + 3).astype(np.float32),
+        batch_size=20,
+        epochs=200,
+        learning_rate=0.05,
+        patience=5,
+        callbacks=[lambda epoch: states.append(epoch.model)],
+    )
+    bound = np.subtract(result.history["elbo"], result.history["kl_parameters"])
+    best = int(np.argmax(bound))
+    np.testing.assert_array_equal(result.model.mean.loc, states[best].mean.loc)
+    assert best > int(np.argmax(result.history["elbo"])) + 5  # there the ELBO would have stopped

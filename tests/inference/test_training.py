@@ -383,3 +383,25 @@ def test_an_objective_may_have_an_expectation_step_and_several_updates():
     three = aevb.train(Number(weight), DATA[:, 0], **{**options, "epochs": 3})
     np.testing.assert_array_equal(three.state.objective_state["seen"][:23], 3)
     assert diary.traces == once  # compiled once, and for weakly typed numbers too
+
+
+class Draws:
+    """Several updates that write down the numbers their keys gave."""
+
+    n_updates = 3
+
+    def init(self, model, x, c, key):
+        return {"own": jnp.zeros(3), "row": jnp.zeros(3), "i": jnp.zeros((), jnp.int32)}
+
+    def __call__(self, model, batch, key, state):
+        own, row = jax.random.normal(key), jax.random.normal(batch.keys[0])
+        i = state["i"]
+        state = {"own": state["own"].at[i].set(own), "row": state["row"].at[i].set(row), "i": i + 1}
+        return -(model.weight**2), {}, state
+
+
+def test_each_of_several_updates_has_keys_of_its_own():
+    options = {**OPTIONS, "batch_size": 24, "epochs": 1, "objective": Draws()}
+    state = aevb.train(Number(jnp.array(0.0)), DATA[:, 0], **options).state.objective_state
+    assert state["i"] == 3
+    assert len(np.unique(np.concatenate([state["own"], state["row"]]))) == 6

@@ -203,7 +203,7 @@ class FullVB(eqx.Module):
     Parameters
     ----------
     objective : callable
-        What is averaged over θ: `SGVB` with any estimator, for one.
+        What is averaged over θ: `SGVB` with any estimator, for one. Not one with a state.
 
     References
     ----------
@@ -218,9 +218,9 @@ class FullVB(eqx.Module):
                 "Expected `weight_prior` left at None for a Bayesian model, whose parameters have "
                 f"a prior already, Bayesian(model, prior=...); got {self.objective.weight_prior}."
             )
-        if hasattr(self.objective, "expectation"):
+        if hasattr(self.objective, "expectation") or hasattr(self.objective, "init"):
             raise TypeError(
-                "Expected an objective without an E step of its own for FullVB; got "
+                "Expected an objective without an E step or a state of its own for FullVB; got "
                 f"{type(self.objective).__name__}."
             )
 

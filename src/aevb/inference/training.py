@@ -8,7 +8,8 @@ of `aevb.data.batches.Chunk`. An objective of expectation-maximisation has besid
 - ``init(model, x, c, key) -> state``, its state before the first step, from the buffers of data
   and context, to whose rows `Batch.rows` points;
 - ``expectation(model, batch, key, state) -> state``, run on each batch before its updates;
-- ``n_updates``, the number of updates per batch (1 where it is missing), all with that state.
+- ``n_updates``, the number of updates per batch (1 where it is missing), all with that state, and
+  each with keys of its own.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def step(
         expected = objective.expectation(state.model, batch, own_key, state.objective_state)
         state = state._replace(objective_state=expected)
 
-    def update(state: TrainState) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, dict[str, Array]]:
         parameters, rest = eqx.partition(state.model, trainable)
 
         def loss(parameters: Any) -> tuple[Array, Any]:
@@ -106,21 +107,26 @@ def step(
         return TrainState(model, optimizer_state, objective_state, state.key, state.step), metrics
 
     n_updates = getattr(objective, "n_updates", 1)
-    state, metrics = update(state) if n_updates == 1 else _repeat(update, state, n_updates)
+    if n_updates == 1:
+        state, metrics = update(state, batch, key)
+    else:
+        state, metrics = _repeat(update, state, batch, key, n_updates)
     return state._replace(step=state.step + 1), metrics
 
 
 def _repeat(
-    update: Callable, state: TrainState, n_updates: int
+    update: Callable, state: TrainState, batch: Batch, key: Array, n_updates: int
 ) -> tuple[TrainState, dict[str, Array]]:
     """Update several times; return the metrics of the first, before the weights have moved."""
     arrays, static = eqx.partition(state, eqx.is_array)
 
-    def body(arrays: Any, _: None) -> tuple[Any, dict[str, Array]]:
-        state, metrics = update(eqx.combine(arrays, static))
+    def body(arrays: Any, i: Array) -> tuple[Any, dict[str, Array]]:
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, i))(batch.keys)
+        new = batch._replace(keys=keys), jax.random.fold_in(key, i)
+        state, metrics = update(eqx.combine(arrays, static), *new)
         return eqx.filter(state, eqx.is_array), metrics
 
-    arrays, metrics = lax.scan(body, arrays, length=n_updates)
+    arrays, metrics = lax.scan(body, arrays, jnp.arange(n_updates))
     return eqx.combine(arrays, static), jax.tree.map(lambda each: each[0], metrics)
 
 
