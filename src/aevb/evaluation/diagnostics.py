@@ -18,6 +18,7 @@ from jax import Array
 
 from aevb.errors import integer
 from aevb.inference.estimators import Estimate, Estimator
+from aevb.inference.full_vb import Bayesian
 from aevb.inference.sgvb import find_estimator
 from aevb.models.base import LatentVariableModel, name_of, trainable
 from aevb.models.checks import check_model
@@ -25,7 +26,8 @@ from aevb.models.checks import check_model
 # Those of the ELBO first, so that what `train` does by default is the first row.
 CANDIDATES: tuple[tuple[str, int], ...] = (
     *((bound, n_draws) for bound in ("auto", "A", "B", "stl") for n_draws in (1, 5)),
-    *(("score", 5), ("iw", 5), ("dreg", 5), ("vimco", 5)),
+    ("score", 5),
+    *((bound, k) for k in (2, 5, 20) for bound in ("iw", "dreg", "vimco")),
 )
 TIMED_CALLS = 20
 ALL = "all"
@@ -56,16 +58,18 @@ class GradientVariance(NamedTuple):
     n_repeats: int
 
     def __str__(self) -> str:
-        """Return the table: a line per estimator, the variance in each group."""
+        """Return the table, a line per estimator, and who is best for each objective."""
         groups = list(dict.fromkeys(self.rows["group"]))
         records = [
             dict(zip(self.rows, entry, strict=True))
             for entry in zip(*self.rows.values(), strict=True)
         ]
+        rivals: dict[str, list[dict[str, Any]]] = {}
         lines = [["estimator", "draws", "objective", "ms", *groups, "SNR", "var × cost"]]
         for start in range(0, len(records), len(groups)):
             by_group = records[start : start + len(groups)]
             row = by_group[-1]  # of all parameters
+            rivals.setdefault(row["objective"], []).append(row)
             lines.append(
                 [
                     *(row["estimator"], str(row["n_draws"]), row["objective"]),
@@ -81,7 +85,14 @@ class GradientVariance(NamedTuple):
         )
         table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
         refusals = [f"Refused: {name} ({n}). {why}" for (name, n), why in self.refused.items()]
-        return "\n".join([title, *table, *refusals])
+        least = [
+            f"Least variance × time for {'the ELBO' if objective == 'elbo' else objective}: "
+            "{estimator}, {} = {n_draws}".format("L" if objective == "elbo" else "k", **best)
+            for objective, rows in rivals.items()
+            if len(rows) > 1
+            for best in [min(rows, key=lambda row: row["variance"] * row["milliseconds"])]
+        ]
+        return "\n".join([title, *table, *refusals, *least])
 
     def __repr__(self) -> str:
         return str(self)
@@ -120,7 +131,8 @@ def gradient_variance(
         Context of each datapoint.
     estimators : sequence of (str or callable, int), optional
         Pairs of an estimator, as `bound` of `sgvb`, and its number of draws L or k. None: those of
-        the ELBO that need reparameterised draws with 1 and 5 draws, all others with 5.
+        the ELBO that need reparameterised draws with 1 and 5 draws, ``"score"`` with 5, those of
+        the importance-weighted bound with 2, 5 and 20.
     n_repeats : int
         Independent gradients per estimator; all estimators see the same noise.
     key : Array or int
@@ -169,6 +181,11 @@ def gradient_variance(
         raise TypeError(
             f"Expected a LatentVariableModel for `model`; got {name_of(model)}. Of a fitted "
             "estimator, give its `model_`."
+        )
+    if isinstance(model, Bayesian):
+        raise TypeError(
+            "Expected a model whose parameters are known for `model`; got Bayesian, whose gradient "
+            "has noise of the parameters' draws too. Give `model.at_mean()`, at their means."
         )
     pairs = _check_pairs(CANDIDATES if estimators is None else estimators)
     n_repeats = integer(n_repeats, "n_repeats", minimum=2)
