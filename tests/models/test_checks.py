@@ -248,6 +248,36 @@ def test_a_posterior_within_the_support_of_the_prior(posterior, prior):
     check_model(mine(posterior=lambda w, x: posterior, prior=lambda w: prior), X)
 
 
+BOUNDED = [
+    (dist.Uniform(0.0, 1.0), "normal"),
+    (dist.Uniform(0.0, 2.0), "gamma"),
+    (dist.TruncatedNormal(0.0, 1.0, low=-5.0, high=5.0), "normal"),
+]
+
+
+@pytest.mark.parametrize(("prior", "posterior"), BOUNDED)
+def test_bounds_that_training_leaves_as_they_are_are_known(prior, posterior):
+    # Outside of them NumPyro's densities go on, and the "bound" exceeds the evidence.
+    with pytest.raises(ValueError, match=r"within the support of `AutoEncoder\.prior`"):
+        aevb.VAE(2, hidden=(), prior=prior, posterior=posterior, epochs=1).fit(np.eye(3))
+
+    class Own(LatentVariableModel):
+        bounded: aevb.Frozen
+
+        def prior(self):
+            return self.bounded.value
+
+        def likelihood(self, z):
+            return dist.Normal(z, jnp.ones(3)).to_event(1)
+
+        def posterior(self, x):
+            return normal() if posterior == "normal" else gamma()
+
+    for as_arrays in (jnp.asarray, np.asarray):
+        with pytest.raises(ValueError, match=r"within the support of `Own\.prior`"):
+            check_model(Own(aevb.Frozen(jax.tree.map(as_arrays, prior))), X)
+
+
 def test_bounds_that_are_parameters_are_not_known_beforehand():
     prior = lambda w: dist.Uniform(w - 1, w).to_event(1)  # noqa: E731
     check_model(mine(posterior=lambda w, x: normal(3), prior=prior), X)

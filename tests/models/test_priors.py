@@ -9,7 +9,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
-from aevb import VAE, Frozen, posteriors, priors, sgvb
+from aevb import VAE, DivergenceError, Frozen, posteriors, priors, sgvb
 from aevb.models.priors import EqualMixture, examples_for, make_prior
 
 TABLE = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32) * [1, 2, 3, 4]
@@ -139,6 +139,31 @@ def test_a_joint_distribution_stays_one():
     np.testing.assert_allclose(p.log_prob(z), given.log_prob(z), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("given", "outside"),
+    [
+        (dist.Uniform(0.0, 1.0), 1.5),
+        (dist.Uniform(jnp.zeros(2), 1.0).to_event(1), -0.1),
+        (dist.Gamma(2.0, 1.0).expand((2,)).to_event(1), -1.0),
+        (dist.TruncatedNormal(0.0, 1.0, low=-1.0), -2.0),
+    ],
+)
+def test_a_fixed_prior_has_no_density_outside_of_its_support(given, outside):
+    log_prob = jax.jit(lambda module, z: module().log_prob(z))
+    module = make_prior(given).build(2, key=KEY)
+    assert log_prob(module, jnp.array([0.5, outside])) == -jnp.inf
+    expected = jnp.sum(given.log_prob(jnp.array([0.5, 0.7])))
+    np.testing.assert_allclose(log_prob(module, jnp.array([0.5, 0.7])), expected, rtol=1e-5)
+    assert "_validate_args" not in vars(given)  # what was given stays as it was
+
+
+@pytest.mark.parametrize("prior", [dist.Uniform(0.0, 1.0), dist.Gamma(2.0, 1.0)])
+def test_draws_outside_of_a_fixed_prior_make_no_bound(prior):
+    """A posterior with ends that are learned may or may not keep to the support."""
+    with pytest.raises(DivergenceError):
+        VAE(posterior="uniform", prior=prior, **SMALL).fit(TABLE)
+
+
 # What does not fit.
 
 
@@ -148,10 +173,11 @@ def test_a_joint_distribution_stays_one():
         (lambda: priors.Mixture(0), ValueError, "`n_components`; got 0"),
         (lambda: priors.Vamp("many"), TypeError, "`n_components`; got 'many'"),
         (lambda: priors.Flow(n_layers=0), ValueError, "`n_layers`; got 0"),
+        (lambda: priors.Vamp(3).build(2, key=KEY), ValueError, "for `examples` of Vamp.build"),
         (lambda: make_prior("vmp"), ValueError, "`prior`.*Did you mean 'vamp'"),
         (lambda: make_prior(dist.Normal), TypeError, "a Prior or a distribution of NumPyro"),
     ],
-    ids=["mixture", "vamp", "flow", "name", "class"],
+    ids=["mixture", "vamp", "flow", "examples", "name", "class"],
 )
 def test_options_that_make_no_prior(build, error, message):
     with pytest.raises(error, match=message):

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import constraints
 
-from aevb.models.base import LatentVariableModel, name_of, with_context
+from aevb.models.base import LatentVariableModel, name_of, trainable, with_context
 from aevb.probability.joint import Joint
 
 # Values within the supports that posteriors have, to be tried on the prior's.
 _VALUES: list[tuple[Any, tuple[float, ...]]] = [
-    (constraints.real, (-3.0, 0.5, 3.0)),
-    (constraints.positive, (0.01, 0.5, 3.0)),
+    (constraints.real, (-10.0, 0.5, 10.0)),
+    (constraints.positive, (0.01, 0.5, 10.0)),
     (constraints.unit_interval, (0.01, 0.5, 0.99)),
 ]
 
@@ -37,7 +37,14 @@ def check_model(model: LatentVariableModel, x: Any, c: Any = None) -> None:
         When a method fails, returns no distribution or several, or when shapes or supports of two
         methods do not agree; the message names the method.
     """
-    eqx.filter_eval_shape(_check, model, x, c)
+    parameters, rest = eqx.partition(model, trainable(model))
+    # What training leaves as it is keeps its values, so that bounds of a support are known.
+    rest = jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, rest)
+
+    def check(parameters: Any, x: Any, c: Any) -> None:
+        _check(eqx.combine(parameters, rest), x, c)
+
+    eqx.filter_eval_shape(check, parameters, x, c)
 
 
 def _check(model: LatentVariableModel, x: Any, c: Any) -> None:

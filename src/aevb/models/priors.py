@@ -1,8 +1,9 @@
 """Priors p(z) over the latent space.
 
 A `Prior` is the family that the user names; what it builds is the part of the model, which
-training moves. In a model of one's own, ``latent = Mixture(10).build(latent_dim, key=key)`` is a
-field, and ``latent()`` is p(z).
+training moves. In a model of one's own, ``latent_prior = Mixture(10).build(latent_dim, key=key)``
+is a field, and ``latent_prior()`` is p(z); that of `Vamp`, built with ``examples=``, is called with
+the encoder: ``latent_prior(self.posterior)``. The name keeps it out of reach of a `weight_prior`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpyro.distributions as dist
 from equinox import Module, field
 from jax import Array
 from numpyro.distributions import constraints
+from numpyro.distributions.distribution import ExpandedDistribution
 
 from aevb.errors import choose, integer
 from aevb.models.base import Frozen
@@ -40,7 +42,7 @@ class Prior:
 
     @abstractmethod
     def build(self, latent_dim: int, *, examples: Array | None = None, key: Array) -> Callable:
-        """Build the part of the model: () -> p(z).
+        """Build the part of the model: () -> p(z), or encoder -> p(z) of `Vamp`.
 
         `examples` are `n_examples` training cases, on the scale on which the encoder's body works.
         """
@@ -165,6 +167,11 @@ class Vamp(Prior):
         return self.n_components
 
     def build(self, latent_dim, *, examples=None, key=None):  # noqa: D102
+        if examples is None:
+            raise ValueError(
+                "Expected the training cases that the pseudo-inputs start from for `examples` of "
+                "Vamp.build; got None. Give an array of shape (n_components, ...)."
+            )
         return VampPrior(examples)
 
 
@@ -328,7 +335,15 @@ class Fixed(Prior):
                 f"shape {self.distribution.event_shape}."
             )
         arrays = jax.tree.map(jnp.asarray, self.distribution)
-        return FixedPrior(Frozen(arrays), latent_dim)
+        return FixedPrior(Frozen(_validated(arrays)), latent_dim)
+
+
+def _validated(d: dist.Distribution) -> dist.Distribution:
+    # NumPyro's densities go on outside of their support, which would raise the bound, unless asked.
+    d._validate_args = True
+    if isinstance(d, (dist.Independent, ExpandedDistribution)):
+        _validated(d.base_dist)
+    return d
 
 
 class FixedPrior(Module):
