@@ -130,11 +130,38 @@ def test_free_bits_need_a_closed_form():
         SGVB("A", free_bits=0.1)(HeavyTailed(), batch(), jax.random.key(0), None)
 
 
+class Together(Scalar):
+    """Two latents whose dimensions the posterior does not have apart."""
+
+    def prior(self):
+        return dist.Normal(jnp.zeros(2), 1.0).to_event(1)
+
+    def likelihood(self, z):
+        return dist.Normal(z[0], 1.0).expand([3]).to_event(1)
+
+    def posterior(self, x):
+        return dist.MultivariateNormal(x[:2], jnp.eye(2))
+
+
+def test_free_bits_need_a_divergence_by_dimensions():
+    message = (
+        r"`free_bits` are counted in, of `Together\.posterior`.*got MultivariateNormal and Norm"
+    )
+    with pytest.raises(ValueError, match=message):
+        SGVB("B", free_bits=0.1)(Together(), batch(), jax.random.key(0), None)
+
+
+def test_free_bits_refuse_a_gradient_that_they_would_replace():
+    message = r"beside `free_bits`: one of 'auto', 'A', 'B'; got 'stl'"
+    with pytest.raises(ValueError, match=message):
+        SGVB("stl", free_bits=0.1)
+
+
 @pytest.mark.parametrize("bound", WITHOUT_KL)
 @pytest.mark.parametrize("options", [{"kl_weight": 0.5}, {"free_bits": 0.1}])
 def test_bounds_without_a_kl_term_refuse(line, bound, options):
     (name,) = options
-    message = rf"beside `{name}`: one of 'auto', 'A', 'B', 'stl'; got '{bound}'"
+    message = rf"beside `{name}`: one of 'auto', 'A', 'B'.*; got '{bound}'"
     with pytest.raises(ValueError, match=message):
         SGVB(bound, 2, **options)
     with pytest.raises(ValueError, match=message):

@@ -11,7 +11,8 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
-from aevb import LatentVariableModel, sgvb
+import aevb
+from aevb import Frozen, LatentVariableModel, priors, sgvb
 from aevb.inference.estimators import estimator_a, estimator_b
 from aevb.inference.sgvb import SGVB, log_weight_prior
 from aevb.inference.training import Batch
@@ -284,6 +285,62 @@ def test_biases_of_convolutions_are_no_weights():
     assert conv.bias.ndim == 3
     expected = dist.Normal(0.0, 2.0).log_prob(conv.weight) - dist.Normal(0.0, 2.0).log_prob(0.0)
     np.testing.assert_allclose(log_weight_prior(conv, 2.0), jnp.sum(expected), rtol=1e-6)
+
+
+class Parts(eqx.Module):
+    latent_prior: object
+    weight: jax.Array
+
+
+def test_what_is_part_of_a_latent_prior_is_no_weight():
+    weight = jax.random.normal(jax.random.key(0), (2, 3))
+    expected = -0.5 * jnp.sum(weight**2) / 2.0**2
+    mixture = priors.Mixture(3).build(2, key=jax.random.key(1))
+    vamp = priors.Vamp(2).build(2, examples=jnp.ones((2, 5)), key=jax.random.key(1))
+    for latent_prior in (mixture, vamp):
+        value = log_weight_prior(Parts(latent_prior, weight), 2.0)
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+
+def test_a_weight_prior_without_weights_is_refused():
+    flat = Parts(priors.Mixture(3).build(2, key=jax.random.key(1)), jnp.ones(4))
+    with pytest.raises(ValueError, match=r"for `weight_prior`; got .*, weight of shape \(4,\)\."):
+        log_weight_prior(flat, 2.0)
+    with pytest.raises(
+        ValueError, match=r"trainable arrays .*; got none\. .*as a matrix, \(p, 1\)"
+    ):
+        log_weight_prior(Parts(None, Frozen(jnp.ones((2, 2)))), 2.0)
+    with pytest.raises(ValueError, match=r"Expected weights in `Square`"):
+        aevb.train(Square(jnp.array(0.0), jnp.array(1.0)), np.zeros((4, 0)), weight_prior=1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"bound": "nope"}, ValueError, "for `bound`; got 'nope'"),
+        ({"n_draws": 0}, ValueError, "`n_draws`; got 0"),
+        ({"n_draws": 1.5}, TypeError, r"`n_draws`; got 1\.5"),
+        ({"weight_prior": -1}, ValueError, "positive standard deviation or None.*; got -1"),
+        ({"weight_prior": "flat"}, TypeError, "`weight_prior`; got 'flat'"),
+        ({"kl_weight": -0.5}, ValueError, r"a schedule for `kl_weight`; got -0\.5"),
+        ({"free_bits": -3}, ValueError, "nats from 0 up for `free_bits`; got -3"),
+    ],
+)
+def test_settings_of_the_objective_that_do_not_fit(options, error, message):
+    with pytest.raises(error, match=message):
+        SGVB(**options)
+
+
+def test_settings_of_the_objective_may_be_traced():
+    def settings(scale):
+        objective = SGVB("B", 2, weight_prior=scale, kl_weight=scale, free_bits=scale)
+        return objective.weight_prior + objective.kl_weight + objective.free_bits
+
+    assert jax.jit(settings)(jnp.array(0.5)) == 1.5
+    doubled = jax.tree.map(
+        lambda leaf: 2 * leaf, SGVB("B", weight_prior=0.5, kl_weight=np.ones(()))
+    )
+    assert (doubled.weight_prior, doubled.kl_weight) == (1.0, 2.0)
 
 
 def test_weight_prior_counts_once_for_the_whole_data_set_and_spares_biases(model):

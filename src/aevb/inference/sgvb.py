@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from aevb.errors import choose, integer
+from aevb.errors import choose, integer, number
 from aevb.inference.estimators import ESTIMATORS, Estimate, Estimator
-from aevb.models.base import LatentVariableModel, trainable, with_context
+from aevb.models.base import LatentVariableModel, name_of, trainable, with_context
 from aevb.models.checks import family_of
 from aevb.probability.divergences import has_closed_form, kl_per_dimension
 
 # Estimators of equation (2) with a KL term to weigh; the others have none, or a bound of their own.
 WITH_KL = ("auto", "A", "B", "stl")
+WITH_PLAIN_KL = ("auto", "A", "B")  # whose KL another estimate of it may replace
+
+
+def _from_zero_up(value: float) -> bool:
+    return 0 <= value < math.inf
+
+
+_SETTINGS: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "weight_prior": ("a positive standard deviation or None", lambda scale: 0 < scale < math.inf),
+    "kl_weight": ("a number from 0 up, or a schedule", _from_zero_up),
+    "free_bits": ("a number of nats from 0 up", _from_zero_up),
+}
 
 
 def find_estimator(bound: str | Estimator) -> Estimator:
@@ -58,7 +73,10 @@ def sgvb(
         ``"vimco"``, for latents that cannot be reparameterised (`n_draws` ≥ 2). Or a function with
         the signature of those in `aevb.inference.estimators`.
     n_draws : int
-        Number of draws of z: the paper's L, or k of an importance-weighted bound.
+        Number of draws of z: the paper's L, or k of an importance-weighted bound. From a mixture
+        of K components as posterior it is drawn in strata, `n_draws` from each, whose share is the
+        component's weight; ``"iw"`` then averages over K `n_draws` importance weights. ``"score"``
+        and ``"vimco"`` draw from the mixture itself, ``"dreg"`` refuses mixtures.
 
     Returns
     -------
@@ -105,7 +123,9 @@ class SGVB(eqx.Module):
         Draws of z per datapoint, the paper's L.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the weights, N(0, weight_prior² I); None: flat.
-        Biases (arrays of one dimension or none, or of that name) have a flat prior.
+        Weights are arrays of two dimensions or more, tables of variational parameters among them,
+        but not those called ``bias`` and what is under ``latent_prior``: these, and vectors, have a
+        flat prior. Write coefficients of shape (p,) as (p, 1) to have them pulled.
     kl_weight : float or callable, optional
         Factor β before the KL; or a function of the number of steps taken (an Optax schedule), to
         warm up. Below 1 the objective exceeds the bound; above 1 it is a looser one
@@ -113,7 +133,14 @@ class SGVB(eqx.Module):
     free_bits : float, optional
         Nats of KL that each latent dimension has free, on average over the minibatch: the KL is
         replaced by Σ_j max(free_bits, mean_i KL_ij), which is no bound below that floor
-        (Kingma et al. 2016, https://arxiv.org/abs/1606.04934). Needs a closed form.
+        (Kingma et al. 2016, https://arxiv.org/abs/1606.04934). The KL in closed form, which must
+        be a sum over dimensions, takes the place of the estimator's own; ``"stl"`` would have no
+        part in the gradient, and is refused.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For settings that do not fit; arrays are taken as they are.
     """
 
     bound: str | Estimator = eqx.field(static=True, default="auto")
@@ -123,13 +150,21 @@ class SGVB(eqx.Module):
     free_bits: Any = None
 
     def __check_init__(self) -> None:
-        for name in ("kl_weight", "free_bits"):
+        estimator = find_estimator(self.bound)
+        integer(self.n_draws, "n_draws", minimum=1)
+        for name, (expected, fits) in _SETTINGS.items():
+            value = getattr(self, name)
+            scheduled = name == "kl_weight" and callable(value)
+            if value is None or scheduled or isinstance(value, (jax.Array, np.ndarray)):
+                continue  # an array may be traced, and have no value yet
+            number(value, name, expected, fits)
+        for name, bounds in (("kl_weight", WITH_KL), ("free_bits", WITH_PLAIN_KL)):
             if getattr(self, name) is None:
                 continue
-            if find_estimator(self.bound) not in [ESTIMATORS[known] for known in WITH_KL]:
+            if estimator not in [ESTIMATORS[known] for known in bounds]:
                 raise ValueError(
                     f"Expected a `bound` with a KL term beside `{name}`: one of "
-                    f"{', '.join(map(repr, WITH_KL))}; got {self.bound!r}."
+                    f"{', '.join(map(repr, bounds))}; got {self.bound!r}."
                 )
 
     def __call__(
@@ -166,7 +201,15 @@ class SGVB(eqx.Module):
                     "Expected a posterior and a prior with a divergence in closed form beside "
                     f"`free_bits`; got {family_of(q)} and {family_of(p)}."
                 )
-            return kl_per_dimension(q, p)
+            try:
+                return kl_per_dimension(q, p)
+            except ValueError as error:
+                raise ValueError(
+                    "Expected a divergence that is a sum over dimensions, which `free_bits` are "
+                    f"counted in, of `{name_of(model)}.posterior` and `{name_of(model)}.prior`; "
+                    f"got {family_of(q)} and {family_of(p)}. Choose a family of independent "
+                    "dimensions, or leave `free_bits` at 0."
+                ) from error
 
         mean = jnp.tensordot(weight, jax.vmap(row)(batch.x, batch.c), 1)
         return jnp.sum(jnp.maximum(mean, self.free_bits))
@@ -175,9 +218,24 @@ class SGVB(eqx.Module):
 def log_weight_prior(model: Any, scale: Any) -> Array:
     """Evaluate log N(θ; 0, scale² I) up to a constant, over the trainable weights of `model`.
 
-    Weights are arrays of two dimensions or more whose name is not "bias".
+    Weights are arrays of two dimensions or more whose name is not "bias", and which are not part
+    of a ``latent_prior``. Raises ValueError where there are none.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(model, trainable(model)))
-    weights = [leaf for path, leaf in leaves if leaf.ndim > 1 and "bias" not in str(path[-1])]
-    squares = [jnp.sum((leaf / scale) ** 2) for leaf in weights]
-    return -0.5 * jnp.sum(jnp.stack(squares)) if squares else jnp.zeros(())
+    weights = [leaf for path, leaf in leaves if leaf.ndim > 1 and _is_of_weights(path)]
+    if not weights:
+        raise ValueError(
+            f"Expected weights in `{name_of(model)}`, trainable arrays of two dimensions or more, "
+            f"for `weight_prior`; got {', '.join(map(_described, leaves)) or 'none'}. Write a "
+            "vector of coefficients, shape (p,), as a matrix, (p, 1); or leave `weight_prior` out."
+        )
+    return -0.5 * jnp.sum(jnp.stack([jnp.sum((leaf / scale) ** 2) for leaf in weights]))
+
+
+def _is_of_weights(path: tuple) -> bool:
+    return "bias" not in str(path[-1:]) and ".latent_prior" not in map(str, path)
+
+
+def _described(named: tuple[tuple, Array]) -> str:
+    path, leaf = named
+    return f"{jax.tree_util.keystr(path).lstrip('.')} of shape {leaf.shape}"

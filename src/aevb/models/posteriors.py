@@ -147,7 +147,9 @@ class LowRankNormal(Parametric):
 
 @dataclass(frozen=True)
 class Mixture(Parametric):
-    """Mixture of diagonal Gaussians; training draws from it in strata, as `sgvb` says.
+    """Mixture of diagonal Gaussians.
+
+    Training draws from it in strata, `n_draws` from each component: see `sgvb`.
 
     Parameters
     ----------
