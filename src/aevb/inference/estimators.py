@@ -80,6 +80,14 @@ class Draws(NamedTuple):
         """Evaluate log q(z|x) of each draw."""
         return over_draws(self.posterior.log_prob, self.z) if self.log_q is None else self.log_q
 
+    def kl(self) -> Array:
+        """Estimate KL(q(z|x)‖p(z))."""
+        return self.average(self.log_posterior() - self.log_prior())
+
+    def exact_kl(self) -> Array:
+        """Evaluate KL(q(z|x)‖p(z)) in closed form."""
+        return kl_divergence(self.posterior, self.prior)
+
 
 def draw(
     model: LatentVariableModel,
@@ -190,27 +198,30 @@ def _metrics(draws: Draws, kl: Array, **more: Array) -> dict[str, Array]:
     return {"elbo": reconstruction - kl, "kl": kl, "reconstruction": reconstruction, **more}
 
 
+def _elbo(draws: Draws, kl: Array) -> Estimate:
+    metrics = _metrics(draws, kl)
+    return Estimate(metrics["elbo"], metrics)
+
+
 def estimator_a(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -> Estimate:
     """Equation (6): the mean over draws of log p(x, z) - log q(z|x)."""
     draws = draw(model, x, key, c, n_draws)
-    metrics = _metrics(draws, draws.average(draws.log_posterior() - draws.log_prior()))
-    return Estimate(metrics["elbo"], metrics)
+    return _elbo(draws, draws.kl())
 
 
 def estimator_b(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -> Estimate:
     """Equation (7): -KL(q(z|x)‖p(z)) in closed form, plus the mean of log p(x|z) over draws."""
     draws = draw(model, x, key, c, n_draws)
-    metrics = _metrics(draws, kl_divergence(draws.posterior, draws.prior))
-    return Estimate(metrics["elbo"], metrics)
+    return _elbo(draws, draws.exact_kl())
 
 
 def estimator_auto(
     model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int
 ) -> Estimate:
     """Estimator B where the divergence has a closed form for the pair of families, else A."""
-    q, p = with_context(model.posterior, x, c=c), with_context(model.prior, c=c)
-    estimator = estimator_b if has_closed_form(q, p) else estimator_a
-    return estimator(model, x, key, c, n_draws)
+    draws = draw(model, x, key, c, n_draws)
+    exact = has_closed_form(draws.posterior, draws.prior)
+    return _elbo(draws, draws.exact_kl() if exact else draws.kl())
 
 
 def sticking_the_landing(
@@ -224,8 +235,7 @@ def sticking_the_landing(
     draws = draw(model, x, key, c, n_draws)
     _require_fixed_support(model, draws, "stl")
     log_q = over_draws(partial(_log_prob_through_z, draws.posterior), draws.z)
-    metrics = _metrics(draws, draws.average(log_q - draws.log_prior()))
-    return Estimate(metrics["elbo"], metrics)
+    return _elbo(draws, draws.average(log_q - draws.log_prior()))
 
 
 def importance_weighted(
