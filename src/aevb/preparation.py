@@ -156,11 +156,6 @@ def check_objective(
     ValueError, TypeError, NotImplementedError
         When the objective cannot serve the model, or does not report what is asked of it.
     """
-    if validated and hasattr(objective, "expectation"):
-        raise ValueError(
-            "Expected no `validation_data` beside an objective with an E step, whose state "
-            f"belongs to the rows trained on; got both, of {type(objective).__name__}."
-        )
     per_row = objective.objective if isinstance(objective, FullVB) else objective
     if isinstance(per_row, SGVB) and callable(per_row.bound):
         plain = model.at_mean() if isinstance(model, Bayesian) else model
@@ -171,6 +166,11 @@ def check_objective(
         raise ValueError(
             "Expected a metric 'elbo' of `objective`, or 'iw_bound', by which validation and early "
             f"stopping judge; got {', '.join(map(repr, metrics)) or 'none'}."
+        )
+    if validated and hasattr(objective, "expectation"):
+        raise ValueError(
+            "Expected no `validation_data` beside an objective with an E step, whose state "
+            f"belongs to the rows trained on; got both, of {type(objective).__name__}."
         )
 
 
