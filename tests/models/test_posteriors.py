@@ -234,12 +234,35 @@ def test_every_posterior_goes_with_every_prior_of_its_support(posterior):
         chosen.remove("vamp")  # their supports are learned
     for prior in [*chosen, *([fixed] if fixed is not None else [])]:
         n_examples = make_prior(prior).n_examples and 40
-        model = eqx.filter_eval_shape(assemble, posterior, prior, n_examples)
-        x = jax.ShapeDtypeStruct((4,), jnp.float32)
-        check_model(model, x)
-        estimate = eqx.filter_eval_shape(lambda m, x: aevb.sgvb(m, x, KEY), model, x)
+
+        def look(x, prior=prior, n_examples=n_examples):  # without computing anything
+            model = assemble(posterior, prior, n_examples)
+            check_model(model, x)
+            return model, aevb.sgvb(model, x, KEY)
+
+        model, estimate = eqx.filter_eval_shape(look, jax.ShapeDtypeStruct((4,), jnp.float32))
         assert estimate.shape == ()
         assert model.bound in ("A", "B")
+
+
+@pytest.mark.parametrize(
+    "posterior", ["full-normal", "low-rank-normal", "mixture", "coupling", "dirichlet"]
+)
+def test_every_part_of_an_auto_encoder_gets_a_gradient(posterior):
+    prior = SUPPORTED_BY.get(posterior, "normal")
+
+    @eqx.filter_jit
+    def look(x):
+        model = assemble(posterior, prior)
+        bound = eqx.filter_value_and_grad(lambda m: aevb.sgvb(m, x, KEY, n_draws=8))
+        return bound(model)
+
+    value, gradient = look(jnp.asarray(TABLE[0], jnp.float32))
+    assert np.isfinite(value)
+    for part in (gradient.encoder.body, gradient.encoder.head, gradient.decoder):
+        for leaf in jax.tree.leaves(part):
+            assert np.isfinite(leaf).all()
+            assert np.any(leaf != 0)
 
 
 def test_the_model_says_which_estimator_is_used():
