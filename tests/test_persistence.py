@@ -159,6 +159,7 @@ OWN_FAMILIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", OWN_FAMILIES)
 def test_a_prior_of_aevb_s_own_families_is_saved_with_its_numbers(posterior, file):
     prior = OWN_FAMILIES[posterior]
@@ -289,6 +290,7 @@ def test_a_header_that_makes_no_sense(change, file):
         VAE.load(file)
 
 
+@pytest.mark.slow
 def test_parameters_of_a_fixed_prior_keep_their_names_in_other_processes(file):
     # The order of a NumPyro distribution's leaves follows the hash seed of the process.
     vae = VAE(prior=dist.Normal(1.0, 3.0), **QUICK).fit(TABLE)

@@ -94,6 +94,7 @@ def test_help_lists_the_names_that_an_option_knows(option, known):
     assert sorted(listed) == sorted(known)
 
 
+@pytest.mark.slow
 def test_fit_takes_other_families_by_name(fit, folder, tmp_path):
     model = tmp_path / "x.aevb"
     options = ("--posterior", "full-normal", "--prior", "mixture", "--kl-weight", 0.5)

@@ -39,6 +39,7 @@ def test_weights_average_to_the_evidence(linear_gaussian, n_draws, chunk):
     assert abs(relative.mean() - 1) < 4 * standard_error(relative)
 
 
+@pytest.mark.slow
 def test_rises_with_the_number_of_draws_from_the_bound_to_the_evidence(linear_gaussian):
     model = linear_gaussian.random(5, 2)
     one, five, fifty = (np.asarray(estimates(model, k)) for k in (1, 5, 50))

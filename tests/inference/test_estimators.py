@@ -129,6 +129,7 @@ def importance_weighted_bounds(model, k, n_keys):
     return jax.vmap(lambda key: sgvb(model, X, key, bound="iw", n_draws=k))(keys)
 
 
+@pytest.mark.slow
 def test_importance_weighted_bound_rises_to_the_evidence(model):
     model = eqx.tree_at(lambda m: m.d, model.with_best_posterior(), replace_fn=lambda d: 2 * d)
     sizes = ((1, 8000), (4, 8000), (200, 400))
@@ -276,6 +277,7 @@ def test_every_estimator_reports_the_evidence_lower_bound(model, bound):
         assert reported["iw_bound"].mean() > model.exact_elbo(X) + 0.05
 
 
+@pytest.mark.slow
 def test_compiled_or_not_the_numbers_are_the_same(model):
     def value_and_gradient(model, key):
         return jax.value_and_grad(lambda m: sgvb(m, X, key, bound="dreg", n_draws=2))(model)

@@ -156,6 +156,7 @@ def test_one_draw_of_the_parameters_for_all_rows_of_a_minibatch(x64):
 # A regression, whose posterior has correlations that q(θ) has not.
 
 
+@pytest.mark.slow
 def test_regression_means_and_scales_are_those_of_the_exact_posterior(x64):
     rng = np.random.default_rng(2)
     c = rng.normal(size=(60, 2)) @ [[1.0, 0.4], [0.0, 0.6]]

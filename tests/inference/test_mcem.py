@@ -60,6 +60,7 @@ def test_chains_reach_the_exact_posteriors_at_the_acceptance_wanted(x64, linear_
         np.testing.assert_array_less(np.abs(np.cov(z.T) - covariance), 4 * spread)
 
 
+@pytest.mark.slow
 def test_learns_probabilistic_pca(linear_gaussian):
     rng = np.random.default_rng(3)
     W = np.array([[1.5, -1.0, 0.5, 0.0], [0.3, 0.6, 0.0, 1.0]])

@@ -115,6 +115,7 @@ def test_score_function_against_enumeration(model, n_draws):
     jax.tree.map(assert_mean, gradients, gradient)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "k"), [(Bits, 4), (Classes, 2)])
 def test_vimco_against_enumeration(model, k):
     model = model.some()

@@ -119,6 +119,7 @@ def test_dreams_are_dreamt_under_the_rows_own_context(x64):
     assert best - 10 < metrics["dream_log_posterior"] <= best
 
 
+@pytest.mark.slow
 def test_learns_probabilistic_pca(linear_gaussian):
     # With one latent, the exact posterior is of q's family.
     rng = np.random.default_rng(3)

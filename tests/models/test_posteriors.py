@@ -144,6 +144,7 @@ def fitted():
     return functools.cache(lambda name: fit(*PAIRS[name]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAIRS)
 def test_every_family_does_what_an_auto_encoder_does(name, fitted, tmp_path):
     vae = fitted(name)
@@ -245,6 +246,7 @@ def test_every_posterior_goes_with_every_prior_of_its_support(posterior):
         assert model.bound in ("A", "B")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "posterior", ["full-normal", "low-rank-normal", "mixture", "coupling", "dirichlet"]
 )
@@ -305,6 +307,7 @@ def recognised(linear_gaussian, family):
     return Recognised(Frozen(truth), family.head(4, 2, key=KEY))
 
 
+@pytest.mark.slow
 def test_full_covariance_reaches_the_evidence_where_the_diagonal_cannot(linear_gaussian):
     truth = recognised(linear_gaussian, posteriors.Normal()).truth.value
     z = jax.random.normal(KEY, (100, 2))
