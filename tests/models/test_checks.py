@@ -212,8 +212,6 @@ def mixture():
         (normal(2), gamma(2), r"Positive.*; got Normal with support Real"),
         (normal(), beta(), r"UnitInterval.*; got Normal with support Real"),
         (gamma(2), beta(2), r"UnitInterval.*; got Gamma with support Positive"),
-        (normal(3), dist.Dirichlet(jnp.ones(3)), r"Simplex.*; got Normal"),
-        (normal(), dist.Categorical(logits=jnp.zeros(3)), r"IntegerInterval.*; got Normal"),
         (dist.MultivariateNormal(jnp.zeros(2), jnp.eye(2)), gamma(2), r"Pos.*; got Multivar"),
         (mixture(), gamma(), r"Positive.*; got MixtureSameFamily with support Real"),
         (normal(2), dist.Uniform(0.0, 1.0).expand([2]).to_event(1), r"Interval.*; got Normal"),
@@ -237,7 +235,6 @@ def test_a_posterior_that_leaves_the_support_of_the_prior(posterior, prior, got)
         (gamma(2), normal(2)),
         (beta(2), gamma(2)),
         (dist.LogNormal(jnp.zeros(2)).to_event(1), gamma(2)),
-        (dist.Dirichlet(jnp.ones(3)), normal(3)),
         (dist.Dirichlet(jnp.ones(4)), dist.Dirichlet(jnp.ones(4))),
         (beta(3), dist.Uniform(jnp.zeros(3), jnp.ones(3)).to_event(1)),
         (beta(3), dist.Uniform(0.0, 1.0).expand([3]).to_event(1)),
@@ -246,6 +243,26 @@ def test_a_posterior_that_leaves_the_support_of_the_prior(posterior, prior, got)
 )
 def test_a_posterior_within_the_support_of_the_prior(posterior, prior):
     check_model(mine(posterior=lambda w, x: posterior, prior=lambda w: prior), X)
+
+
+@pytest.mark.parametrize(
+    ("posterior", "prior"),
+    [
+        (dist.Dirichlet(jnp.ones(3)), normal(3)),
+        (normal(3), dist.Dirichlet(jnp.ones(3))),
+        (dist.Bernoulli(0.3), dist.Normal()),
+        (dist.Normal(), dist.Categorical(jnp.ones(3) / 3)),
+    ],
+)
+def test_densities_of_different_kinds_have_no_ratio(posterior, prior):
+    model = mine(posterior=lambda w, x: posterior, prior=lambda w: prior)
+    with pytest.raises(ValueError, match=r"densities of one kind from `Mine\.posterior`"):
+        check_model(model, X)
+
+
+def test_a_dirichlet_posterior_wants_another_prior_than_the_default():
+    with pytest.raises(ValueError, match=r"got Dirichlet on .* and Normal on"):
+        aevb.VAE(2, hidden=(), posterior="dirichlet", epochs=1).fit(np.eye(3))
 
 
 BOUNDED = [

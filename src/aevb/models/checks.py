@@ -120,6 +120,12 @@ def _check_supports(name: str, posterior: Any, prior: Any, z: Any) -> None:
     q, p = getattr(posterior, "support", None), getattr(prior, "support", None)
     if q is None or p is None:
         return
+    if _measure(q) != _measure(p):
+        raise ValueError(
+            f"Expected densities of one kind from `{name}.posterior` and `{name}.prior`, whose "
+            f"ratio has a meaning; got {family_of(posterior)} on {_entry(q)} and "
+            f"{family_of(prior)} on {_entry(p)}. Choose two families with the same support."
+        )
     for value in _values_within(q, z):
         with jax.ensure_compile_time_eval():
             inside = jnp.all(p(jnp.asarray(value)))
@@ -131,6 +137,13 @@ def _check_supports(name: str, posterior: Any, prior: Any, z: Any) -> None:
                 f"{_entry(p)}; got {family_of(posterior)} with support {_entry(q)}. Choose two "
                 "families with the same support."
             )
+
+
+def _measure(support: Any) -> str:
+    """Say what densities on a support are relative to."""
+    if support is constraints.simplex:
+        return "the simplex"  # a surface, of one dimension less than its space
+    return "counting" if _entry(support).is_discrete else "volume"
 
 
 def _values_within(support: Any, z: Any) -> list[np.ndarray]:
