@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, ShapeDtypeStruct
 
-from aevb.errors import integer, number
 from aevb.inference.estimators import Estimate, Estimator
 from aevb.inference.full_vb import Bayesian, FullVB
 from aevb.inference.mcem import MonteCarloEM
-from aevb.inference.sgvb import SGVB, find_estimator
+from aevb.inference.sgvb import SGVB
 from aevb.inference.stopping import judged_column
 from aevb.inference.training import Batch
 from aevb.inference.wake_sleep import WakeSleep
@@ -32,21 +31,21 @@ def make_objective(
     kl_weight: float | Callable = 1.0,
     free_bits: float = 0.0,
 ) -> SGVB:
-    """Check the settings of the minibatch objective and build it."""
-    find_estimator(bound)
-    n_draws = integer(n_draws, "n_draws", minimum=1)
-    options: dict[str, Any] = {}
-    if weight_prior is not None:
-        expected = "a positive standard deviation or None"
-        number(weight_prior, "weight_prior", expected, lambda scale: 0 < scale < math.inf)
-        options["weight_prior"] = jnp.asarray(weight_prior, jnp.float32)
-    if callable(kl_weight):
-        options["kl_weight"] = kl_weight
-    elif number(kl_weight, "kl_weight", "a number from 0 up, or a schedule", _from_zero_up) != 1:
-        options["kl_weight"] = jnp.asarray(kl_weight, jnp.float32)
-    if number(free_bits, "free_bits", "a number of nats from 0 up", _from_zero_up):
-        options["free_bits"] = jnp.asarray(free_bits, jnp.float32)
-    return SGVB(bound, n_draws, **options)
+    """Build the minibatch objective, which checks its settings."""
+    plain_kl = isinstance(kl_weight, float | int) and kl_weight == 1
+    settings = {
+        "weight_prior": weight_prior,
+        "kl_weight": None if plain_kl else kl_weight,
+        "free_bits": free_bits or None,
+    }
+    SGVB(bound, n_draws, **settings)
+    # Traced, so that other numbers compile nothing.
+    traced = {
+        name: jnp.asarray(value, jnp.float32)
+        for name, value in settings.items()
+        if isinstance(value, numbers.Real)
+    }
+    return SGVB(bound, n_draws, **{**settings, **traced})
 
 
 def choose_objective(
@@ -153,7 +152,7 @@ def check_objective(
 
     Raises
     ------
-    ValueError, TypeError, NotImplementedError
+    ValueError, TypeError
         When the objective cannot serve the model, or does not report what is asked of it.
     """
     per_row = objective.objective if isinstance(objective, FullVB) else objective
@@ -215,7 +214,3 @@ def _batch_of_shapes(example: tuple, n: int, key: Array) -> Any:
     own_key = ShapeDtypeStruct((), key.dtype)
     fields: list[Any] = [x, c, rows(one), rows(own_key), one, rows(count), count]
     return Batch(*fields)
-
-
-def _from_zero_up(value: float) -> bool:
-    return 0 <= value < math.inf

@@ -62,6 +62,7 @@ def test_output_is_required(refused, command, folder, monkeypatch):
         (["--activation", "thanh"], "got 'thanh'. Did you mean 'tanh'?"),
         (["--optimizer", "adamaxx"], "got 'adamaxx'. Did you mean 'adamax'?"),
         (["--bound", "C"], "for `bound`; got 'C'"),
+        (["--bound", "B", "--posterior", "mixture"], "No closed form is known for KL("),
         (["--prior", "vam"], "for `prior`; got 'vam'. Did you mean 'vamp'?"),
         (["--posterior", "laplac"], "for `posterior`; got 'laplac'. Did you mean 'laplace'?"),
         (["--kl-weight", "-1"], "for `kl_weight`; got -1"),

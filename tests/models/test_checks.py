@@ -349,7 +349,7 @@ def test_a_model_with_context():
         (
             {"prior": lambda w: dist.Cauchy(jnp.zeros(2)).to_event(1)},
             {"bound": "B"},
-            NotImplementedError,
+            ValueError,
             r"KL\(Normal‖Cauchy\)",
         ),
         ({}, {"bound": "vimco"}, ValueError, r"`n_draws` of at least 2 for estimator 'vimco'"),

@@ -86,9 +86,8 @@ def sgvb(
     Raises
     ------
     ValueError
-        When `bound` is unknown, `n_draws` too small, or the estimator cannot serve the model.
-    NotImplementedError
-        When ``bound="B"`` and no closed form is known.
+        When `bound` is unknown, `n_draws` too small, or the estimator cannot serve the model, as
+        ``"B"`` where no closed form is known.
 
     References
     ----------

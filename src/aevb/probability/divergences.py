@@ -143,12 +143,11 @@ def kl_per_dimension(q: dist.Distribution, p: dist.Distribution) -> Array:
 
     Raises
     ------
-    NotImplementedError
-        When no closed form is known for the pair; see `has_closed_form`.
     ValueError
-        When the event shapes differ, or the dimensions of `q` or `p` are not independent of one
-        another, as those of a multivariate normal with full covariance: their divergence is no
-        sum over dimensions, and only `kl_divergence` has a value.
+        When no closed form is known for the pair (see `has_closed_form`), when the event shapes
+        differ, or the dimensions of `q` or `p` are not independent of one another, as those of a
+        multivariate normal with full covariance: their divergence is no sum over dimensions, and
+        only `kl_divergence` has a value.
 
     Examples
     --------
@@ -187,10 +186,9 @@ def kl_divergence(q: dist.Distribution, p: dist.Distribution) -> Array:
 
     Raises
     ------
-    NotImplementedError
-        When no closed form is known for the pair; see `has_closed_form`.
     ValueError
-        When the event shapes differ.
+        When no closed form is known for the pair (see `has_closed_form`), or the event shapes
+        differ.
 
     Examples
     --------
@@ -213,7 +211,7 @@ def _kl_per_component(q: dist.Distribution, p: dist.Distribution) -> Array:
         )
     rule = _rule(q, p)
     if rule is None:
-        raise NotImplementedError(
+        raise ValueError(
             f"No closed form is known for KL({_family(q)}‖{_family(p)}); use estimator 'A'."
         )
     components = q.event_shape[: q.event_dim - _core(q).event_dim]
