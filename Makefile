@@ -11,7 +11,7 @@ PIP_FLAGS := -q --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --doctest-modules src tests $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types docs constraints clean
+.PHONY: help setup demo test test-slow lint format types docs dist constraints clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu, python3-venv provides it." >&2; exit 1; }; \
 	fi
 	@echo "Installing aevb and its tools into $(VENV) (once; about a minute)"
-	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,docs]'
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,docs,release]'
 	@touch $@
 
 demo: $(INSTALLED)  ## fit the digits, print the table, save the model and pictures
@@ -54,9 +54,17 @@ types: $(INSTALLED)  ## check the type hints
 docs: $(INSTALLED)  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+dist: $(INSTALLED)  ## build sdist and wheel, check them, run the README's examples with the wheel alone
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m venv build/wheel
+	build/wheel/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt dist/*.whl pytest
+	cd build && wheel/bin/aevb --version && wheel/bin/python -m pytest -q ../tests/test_readme.py
+
 constraints:  ## renew constraints.txt from a fresh resolve
 	$(PYTHON) -m venv --clear .constraints-venv
-	.constraints-venv/bin/python -m pip install $(PIP_FLAGS) -e '.[dev,docs]'
+	.constraints-venv/bin/python -m pip install $(PIP_FLAGS) -e '.[dev,docs,release]'
 	{ grep '^#' constraints.txt; .constraints-venv/bin/python -m pip freeze --exclude-editable | LC_ALL=C sort -f; } > .constraints-venv/new
 	mv .constraints-venv/new constraints.txt
 	rm -rf .constraints-venv
