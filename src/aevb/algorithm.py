@@ -137,8 +137,9 @@ def train(
         ``(model, batch, key, state) -> (surrogate, metrics, state)``; a state of its own, several
         updates per batch: see `aevb.inference.training`.
     weight_prior : float, optional
-        Standard deviation of a Gaussian prior over the weights (not the biases), which makes the
-        fit a maximum a posteriori one; None: flat.
+        Standard deviation of a Gaussian prior over the weights, which makes the fit a maximum a
+        posteriori one; None: flat. Weights are arrays of two dimensions or more, biases and vectors
+        are not; see `SGVB`.
     kl_weight, free_bits : float or callable, float
         Factor before the KL, or a schedule of it over steps; nats of KL that each latent dimension
         has free. Other than 1 and 0, what is maximised is no bound; the history shows the plain

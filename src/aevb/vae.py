@@ -79,8 +79,8 @@ class VAE(FittedMixin, BaseEstimator):
     epochs : int or "auto", default="auto"
         Passes over the data; ``"auto"``: see `auto_epochs`.
     weight_prior : float, optional
-        Standard deviation of a Gaussian prior over the weights (not the biases), as in the paper's
-        experiments with 1.0; None: flat.
+        Standard deviation of a Gaussian prior over the weights of the networks (neither biases nor
+        a learned prior; see `SGVB`), as in the paper's experiments with 1.0; None: flat.
     kl_weight : float or callable, default=1.0
         Factor before the KL, or a schedule of it over steps (warm-up); other than 1, what is
         maximised is not the bound. Steps count on in `partial_fit`, but from 0 after `load` or a
