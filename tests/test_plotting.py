@@ -62,9 +62,9 @@ def test_manifold_is_the_grid_of_figure_4(ax, n):
 
 def test_manifold_has_its_ticks_at_round_latent_values(ax):
     plotting.manifold(lambda Z: np.zeros((len(Z), 4, 2)), (4, 2), ax=ax)
-    np.testing.assert_allclose(ax.get_xticks(), norm.cdf([-2, -1, 0, 1, 2]))
+    np.testing.assert_allclose(ax.get_xticks(), norm.cdf([-2, -1, 0, 1, 2]), atol=1e-5)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["−2", "−1", "0", "1", "2"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("latent dimension 1", "latent dimension 2")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("latent dimension 0", "latent dimension 1")
     assert ax.get_aspect() == 2  # images are upright, so are the tiles
 
 
@@ -174,9 +174,29 @@ def test_scatter_without_labels_and_with_numbers():
     assert len(figure.axes) == 3  # with the colour scale
 
 
-def test_scatter_of_more_dimensions_says_what_to_do(ax):
-    with pytest.raises(ValueError, match=r"\(n, 2\) for `Z`; got \(5, 3\).*Z\[:, :2\]"):
-        plotting.latent_scatter(np.zeros((5, 3)), ax=ax)
+def test_scatter_of_two_among_more_dimensions(ax):
+    Z = images(5, 4)
+    plotting.latent_scatter(Z, ax=ax, dimensions=(3, 1))
+    np.testing.assert_array_equal(ax.collections[0].get_offsets(), Z[:, [3, 1]])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("latent dimension 3", "latent dimension 1")
+    assert ax.get_title() == "5 cases in two of 4 latent dimensions"
+
+
+@pytest.mark.parametrize(
+    ("shape", "dimensions", "labels", "message"),
+    [
+        ((5,), (0, 1), None, r"\(n, d\), d at least 2, for `Z`; got \(5,\)"),
+        ((5, 1), (0, 1), None, r"got \(5, 1\)\. One latent dimension"),
+        ((5, 3), (0, 3), None, r"integers from 0 to 2 for `dimensions`; got \[0, 3\]"),
+        ((5, 3), (1, 1), None, r"distinct integers.*got \[1, 1\]"),
+        ((5, 3), (0, -1), None, r"at least 0 for `dimensions`; got -1"),
+        ((5, 3), (0, 1, 2), None, r"two integers for `dimensions`; got 3: \[0, 1, 2\]"),
+        ((5, 2), (0, 1), [1, 2], r"label for each of the 5 cases.*got shape \(2,\)"),
+    ],
+)
+def test_scatter_refuses_what_it_cannot_draw(ax, shape, dimensions, labels, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.latent_scatter(np.zeros(shape), labels, ax, dimensions=dimensions)
 
 
 @pytest.mark.parametrize(("n", "scale"), [(3, "linear"), (40, "log")])

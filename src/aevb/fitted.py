@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -19,6 +19,9 @@ from aevb.evaluation.rows import map_rows, row_key
 from aevb.models.flows import FlowDistribution
 from aevb.models.likelihoods import Likelihood
 from aevb.probability.distributions import Batched
+
+if TYPE_CHECKING:
+    from aevb.plotting.accessor import PlotAccessor
 
 ENCODE_BLOCK = 2048  # rows of one pass through a network
 SCORE_BLOCK = 16  # rows at a time, with many draws each
@@ -283,6 +286,19 @@ class FittedMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         from aevb.persistence import load
 
         return load(cls, path, parameters)
+
+    @property
+    def plot(self) -> PlotAccessor:
+        """Pictures of this estimator's predictions: ``vae.plot.samples()``; see `PlotAccessor`.
+
+        Raises
+        ------
+        ImportError
+            When matplotlib, of the extra ``aevb[plot]``, is not installed.
+        """
+        from aevb.plotting.accessor import PlotAccessor
+
+        return PlotAccessor(self)
 
     @property
     def _columns(self) -> Any:

@@ -1,31 +1,44 @@
-"""Pictures of the latent space."""
+"""Pictures of the latent space and its dimensions."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colors
+from matplotlib import colormaps, colors
 from numpy.typing import ArrayLike
 
-from aevb.plotting.style import COLOURS, DARK, MARKERS, new_axes, plain
+from aevb.plotting.style import COLOURS, DARK, LIGHT, MARKERS, check_dimensions, new_axes, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+DEAD = 0.01  # nats: what a latent dimension whose posterior stays at the prior keeps, by noise
+_MOST_LABELS = 40
+_MOST_COLUMNS = 60
 
-def latent_scatter(Z: ArrayLike, labels: ArrayLike | None = None, ax: Axes | None = None) -> Axes:
-    """Draw cases as points of a two-dimensional latent space, coloured by class or by a number.
+
+def latent_scatter(
+    Z: ArrayLike,
+    labels: ArrayLike | None = None,
+    ax: Axes | None = None,
+    *,
+    dimensions: Sequence[int] = (0, 1),
+) -> Axes:
+    """Draw cases as points in two latent dimensions, coloured by class or by a number.
 
     Parameters
     ----------
-    Z : array-like of shape (n, 2)
+    Z : array-like of shape (n, d)
         Latent points, such as ``vae.transform(X)``.
     labels : array-like of shape (n,), optional
         Classes, each named among its points; floating-point labels get a colour scale.
     ax : Axes, optional
         Where to draw; None: a new figure.
+    dimensions : sequence of two int, default=(0, 1)
+        The columns of Z to draw.
 
     Returns
     -------
@@ -41,16 +54,25 @@ def latent_scatter(Z: ArrayLike, labels: ArrayLike | None = None, ax: Axes | Non
     ['cat', 'dog']
     """
     Z = np.asarray(Z)
-    if Z.ndim != 2 or Z.shape[1] != 2:
+    if Z.ndim != 2 or Z.shape[1] < 2:
         raise ValueError(
-            f"Expected latent points of shape (n, 2) for `Z`; got {Z.shape}. "
-            "Choose two dimensions, for instance Z[:, :2]."
+            "Expected latent points of shape (n, d), d at least 2, for `Z`; got "
+            f"{Z.shape}. One latent dimension is better seen in a histogram."
         )
+    shown = check_dimensions(dimensions, Z.shape[1])
+    if len(shown) != 2:
+        raise ValueError(f"Expected two integers for `dimensions`; got {len(shown)}: {shown}.")
+    n_dimensions, Z = Z.shape[1], Z[:, shown]
     ax = new_axes(ax, (7, 6.4))
     style: dict[str, Any] = {"s": 18, "alpha": 0.8, "linewidths": 0}
     if labels is None:
         ax.scatter(Z[:, 0], Z[:, 1], color=COLOURS[0], **style)
-    elif (labels := np.asarray(labels)).dtype.kind == "f":
+    elif (labels := np.asarray(labels)).shape != (len(Z),):
+        raise ValueError(
+            f"Expected a label for each of the {len(Z)} cases, of shape ({len(Z)},), for "
+            f"`labels`; got shape {labels.shape}."
+        )
+    elif labels.dtype.kind == "f":
         scale = ax.scatter(Z[:, 0], Z[:, 1], c=labels, cmap="viridis", **style)
         ax.figure.colorbar(scale, ax=ax)
     else:
@@ -72,11 +94,156 @@ def latent_scatter(Z: ArrayLike, labels: ArrayLike | None = None, ax: Axes | Non
                 bbox={"boxstyle": "round,pad=0.25", "facecolor": colour, "edgecolor": "white"},
             )
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, markerscale=1.8)
-    ax.set_xlabel("latent dimension 1")
-    ax.set_ylabel("latent dimension 2")
-    ax.set_title(f"{len(Z)} cases in the latent space")
+    ax.set_xlabel(f"latent dimension {shown[0]}")
+    ax.set_ylabel(f"latent dimension {shown[1]}")
+    where = "the latent space" if n_dimensions == 2 else f"two of {n_dimensions} latent dimensions"
+    ax.set_title(f"{len(Z)} cases in {where}")
     ax.set_aspect("equal", adjustable="datalim")
     plain(ax)
+    return ax
+
+
+def kl_per_dimension(kl: ArrayLike, ax: Axes | None = None) -> Axes:
+    """Draw how many nats each latent dimension holds, the most first, and which are dead.
+
+    A dimension is called dead where its KL is below 0.01 nats: its posterior is the prior for every
+    case, and the decoder does without it.
+
+    Parameters
+    ----------
+    kl : array-like of shape (d,)
+        KL of each dimension in nats, averaged over cases, such as ``vae.explained_nats_``.
+    ax : Axes, optional
+        Where to draw; None: a new figure.
+
+    Returns
+    -------
+    Axes
+        The axes, a bar for each dimension.
+
+    Raises
+    ------
+    ValueError
+        When the numbers are not finite, as under a flow, where the KL of one dimension by itself is
+        not known.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from aevb.plotting import kl_per_dimension
+    >>> ax = kl_per_dimension([0.5, 2.0, 0.001], ax=Figure().subplots())
+    >>> [label.get_text() for label in ax.get_xticklabels()]
+    ['1', '0', '2']
+    """
+    kl = np.asarray(kl, np.float64)
+    if kl.ndim != 1 or not len(kl) or not np.isfinite(kl).all():
+        raise ValueError(
+            "Expected a finite number of nats for each latent dimension for `kl`; got "
+            f"{np.array2string(kl, threshold=6)}. Under a flow the KL of a single dimension is "
+            "not known."
+        )
+    order = np.argsort(-kl, kind="stable")
+    n_used = int((kl >= DEAD).sum())
+    ax = new_axes(ax, (6.4, 4.2))
+    bars = ax.bar(np.arange(len(kl)), kl[order], color=COLOURS[0], width=0.8)
+    if n_used < len(kl):
+        for bar in bars[n_used:]:
+            bar.set_color(COLOURS[2])
+        ax.axvspan(n_used - 0.5, len(kl) - 0.5, color=LIGHT, linewidth=0, zorder=0, alpha=0.6)
+        ax.plot([], "s", color=LIGHT, markersize=9, label=f"dead: below {DEAD:g} nats")
+        ax.legend(loc="upper right", frameon=False)
+    ax.set_xlim(-0.6, len(kl) - 0.4)
+    if len(kl) <= _MOST_LABELS:
+        ax.set_xticks(np.arange(len(kl)), [str(j) for j in order])
+        ax.set_xlabel("latent dimension")
+    else:
+        ax.set_xlabel("latent dimensions in the order of their KL")
+    ax.tick_params(axis="x", length=0, labelsize=10 if len(kl) <= 20 else 7)
+    ax.set_ylabel("KL of q(z|x) from p(z) (nats per case)")
+    ax.set_title(f"{n_used} of {len(kl)} latent dimensions in use")
+    ax.grid(axis="y", color=LIGHT, linewidth=0.8)
+    ax.set_axisbelow(True)
+    plain(ax)
+    return ax
+
+
+def column_effects(
+    effects: ArrayLike,
+    columns: Sequence[Any] | None = None,
+    dimensions: Sequence[int] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw which columns of a table each latent dimension moves, as a heat map.
+
+    Parameters
+    ----------
+    effects : array-like of shape (n_dimensions, n_columns)
+        How much E[x|z] of the column changes when the dimension goes from -1 to +1, in standard
+        deviations of the column; NaN leaves a cell empty. See `PlotAccessor.column_effects`.
+    columns : sequence of str, optional
+        Names of the columns; None: 0, 1, 2, ...
+    dimensions : sequence of int, optional
+        The latent dimension of each row of `effects`; None: 0, 1, 2, ...
+    ax : Axes, optional
+        Where to draw; None: a new figure.
+
+    Returns
+    -------
+    Axes
+        The axes: a line for each column (beyond 60, for those that move most, as the title says), a
+        place along it for each latent dimension, numbers where they fit.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from aevb.plotting import column_effects
+    >>> ax = column_effects([[1.5, -0.2]], ["age", "height"], ax=Figure().subplots())
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['age', 'height']
+    """
+    effects = np.asarray(effects, np.float64)
+    if effects.ndim != 2 or 0 in effects.shape:
+        raise ValueError(
+            "Expected numbers of shape (n_dimensions, n_columns) for `effects`; got "
+            f"{effects.shape}."
+        )
+    n_dimensions, n_columns = effects.shape
+    names = [str(name) for name in (range(n_columns) if columns is None else columns)]
+    shown = [int(j) for j in (range(n_dimensions) if dimensions is None else dimensions)]
+    if (len(shown), len(names)) != effects.shape:
+        raise ValueError(
+            f"Expected {n_dimensions} `dimensions` and {n_columns} `columns`, as `effects` has; "
+            f"got {len(shown)} and {len(names)}."
+        )
+    title = "Columns that each latent dimension moves"
+    size = np.nan_to_num(np.abs(effects))
+    if n_columns > _MOST_COLUMNS:
+        kept = np.sort(np.argsort(-size.max(axis=0), kind="stable")[:_MOST_COLUMNS])
+        effects, names = effects[:, kept], [names[k] for k in kept]
+        title = f"The {_MOST_COLUMNS} of {n_columns} columns that latent dimensions move most"
+    n_lines = len(names)
+    longest = max(map(len, names))
+    ax = new_axes(ax, (2.6 + 0.08 * longest + 0.55 * n_dimensions, 1.4 + max(0.22 * n_lines, 1)))
+    limit = size.max() or 1.0
+    cmap = colormaps["RdBu_r"].with_extremes(bad=LIGHT)
+    picture = ax.imshow(effects.T, cmap=cmap, vmin=-limit, vmax=limit, aspect="auto")
+    whole = ax.get_window_extent()
+    points = 72 / ax.figure.dpi  # of a pixel
+    width, height = points * whole.width / n_dimensions, points * whole.height / n_lines
+    if width >= 24 and height >= 9:
+        for (k, j), value in np.ndenumerate(effects.T):
+            if np.isfinite(value):
+                colour = _contrast(cmap((value / limit + 1) / 2))
+                ax.text(j, k, _signed(value), ha="center", va="center", color=colour, fontsize=8)
+    ax.set_xticks(np.arange(n_dimensions), [str(j) for j in shown])
+    ax.set_yticks(np.arange(n_lines), names, fontsize=9 if height >= 9 else 6)
+    ax.set_xlabel("latent dimension")
+    ax.set_title(title)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    bar = ax.figure.colorbar(picture, ax=ax)
+    bar.set_label("change of E[x|z] from z = \N{MINUS SIGN}1 to +1\n(standard deviations)")
+    bar.outline.set_visible(False)
     return ax
 
 
@@ -87,6 +254,11 @@ def _centre(points: np.ndarray) -> np.ndarray:
     return some[np.quantile(distances, 1 / 3, axis=1).argmin()]
 
 
-def _contrast(colour: str) -> str:
+def _contrast(colour: Any) -> str:
     brightness = np.dot(colors.to_rgb(colour), (0.299, 0.587, 0.114))
     return DARK if brightness > 0.5 else "white"
+
+
+def _signed(value: float) -> str:
+    rounded = round(value, 1)
+    return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}") if rounded else "0"

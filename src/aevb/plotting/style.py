@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from aevb.errors import integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,3 +32,13 @@ def plain(ax: Axes) -> None:
     """Leave the two axes only, of the frame."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(DARK)
+
+
+def check_dimensions(dimensions: Sequence[int], n: int) -> list[int]:
+    """Return the latent dimensions that a user names, or say what is wrong with them."""
+    named = [integer(j, "dimensions", minimum=0) for j in dimensions]
+    if not named or max(named) >= n or len(set(named)) < len(named):
+        raise ValueError(
+            f"Expected distinct integers from 0 to {n - 1} for `dimensions`; got {named}."
+        )
+    return named

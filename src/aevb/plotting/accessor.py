@@ -1,0 +1,391 @@
+"""`vae.plot`: the pictures, of a fitted estimator's own predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import ndtr
+from sklearn.utils.validation import check_is_fitted
+
+from aevb.errors import integer
+from aevb.plotting import cases, decoded, images, latent, training
+from aevb.plotting.quantiles import is_independent, quantiles
+from aevb.plotting.style import check_dimensions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_DIMENSIONS = 10  # that are drawn unless more are asked for
+
+
+class PlotAccessor:
+    """Pictures of a fitted estimator: ``vae.plot.samples()``, ``vae.plot.latent_scatter(X)``, ...
+
+    Each method draws into the axes ``ax``, or into those of a new figure, and returns them.
+
+    Pictures of images need cases of shape (n, h, w[, c]). Where images were fitted as flat rows,
+    their shape is given as ``image_shape=(h, w)`` or ``(h, w, c)``. ``cmap`` is the colour map of
+    gray images: ``"gray_r"`` is ink on paper.
+
+    Parameters
+    ----------
+    vae : VAE
+        The estimator.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from aevb import VAE, datasets
+    >>> X = datasets.load_digits().train.images[:200]
+    >>> vae = VAE(latent_dim=2, hidden=(8,), epochs=1, random_state=0).fit(X)
+    >>> left, right = Figure(figsize=(12, 6)).subplots(1, 2)
+    >>> vae.plot.samples(9, ax=left).get_title()
+    'E[x|z] of 9 draws from p(z)'
+    >>> vae.plot.latent_scatter(X, ax=right).get_title()
+    '200 cases in the latent space'
+    """
+
+    def __init__(self, vae: Any):
+        self._vae = vae
+
+    def manifold(
+        self,
+        n: int = 20,
+        ax: Axes | None = None,
+        *,
+        cmap: str = "gray",
+        image_shape: Sequence[int] | None = None,
+    ) -> Axes:
+        """Draw what a two-dimensional latent space decodes to, as in figure 4 of the paper.
+
+        Parameters
+        ----------
+        n : int, default=20
+            Images along each axis, at quantiles of the estimator's prior.
+        ax, cmap, image_shape
+            See `PlotAccessor`.
+
+        Returns
+        -------
+        Axes
+            The axes; see `aevb.plotting.manifold`.
+
+        Raises
+        ------
+        ValueError
+            When there are not two latent dimensions, or they depend on each other under the prior.
+        """
+        vae = self._fitted()
+        if vae.latent_dim != 2:
+            raise ValueError(
+                f"Expected two latent dimensions for a manifold; got latent_dim={vae.latent_dim}. "
+                "See plot.traversal() and plot.samples() for other numbers."
+            )
+        prior = vae.model_.prior()
+        if not is_independent(prior):
+            raise ValueError(
+                "Expected a prior with independent dimensions for a manifold, whose grid follows "
+                f"the quantiles of each; got prior={vae.prior!r}. See plot.samples() and "
+                "plot.traversal(), or give aevb.plotting.manifold a `quantile` of your own."
+            )
+        shape = self._shape(image_shape)
+        return decoded.manifold(
+            vae.inverse_transform,
+            shape,
+            integer(n, "n", minimum=2),
+            ax,
+            cmap=cmap,
+            quantile=lambda levels: quantiles(prior, levels),
+        )
+
+    def samples(
+        self,
+        n_samples: int = 64,
+        ax: Axes | None = None,
+        *,
+        mean: bool = True,
+        random_state: Any = None,
+        cmap: str = "gray",
+        image_shape: Sequence[int] | None = None,
+    ) -> Axes:
+        """Draw new cases, as in figure 5 of the paper.
+
+        Parameters
+        ----------
+        n_samples : int, default=64
+            Number of cases.
+        mean : bool, default=True
+            Draw E[x|z] of each z ~ p(z); False: a draw from p(x|z), with its noise.
+        random_state : int, RandomState or None
+            Seed; None: the estimator's own.
+        ax, cmap, image_shape
+            See `PlotAccessor`.
+
+        Returns
+        -------
+        Axes
+            The axes; see `aevb.plotting.samples`.
+        """
+        vae, shape = self._fitted(), self._shape(image_shape)
+        drawn = np.asarray(vae.sample(n_samples, random_state, mean=mean))
+        ax = images.samples(drawn.reshape(-1, *shape), ax, cmap=cmap)
+        if mean:
+            ax.set_title(f"E[x|z] of {n_samples} draws from p(z)")
+        return ax
+
+    def reconstructions(
+        self,
+        X: Any,
+        ax: Axes | None = None,
+        *,
+        cmap: str = "gray",
+        image_shape: Sequence[int] | None = None,
+    ) -> Axes:
+        """Draw cases with their reconstructions beneath, ten pairs to a line.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases: a few, all are drawn.
+        ax, cmap, image_shape
+            See `PlotAccessor`.
+
+        Returns
+        -------
+        Axes
+            The axes; see `aevb.plotting.reconstructions`.
+        """
+        vae, shape = self._fitted(), self._shape(image_shape)
+        made = np.asarray(vae.reconstruct(X)).reshape(-1, *shape)
+        return images.reconstructions(np.reshape(X, made.shape), made, ax, cmap=cmap)
+
+    def latent_scatter(
+        self,
+        X: Any,
+        labels: Any = None,
+        ax: Axes | None = None,
+        *,
+        dimensions: Sequence[int] = (0, 1),
+    ) -> Axes:
+        """Draw cases as points in two latent dimensions, coloured by class or by a number.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+        labels : array-like of shape (n,), optional
+            Classes, each named among its points; floating-point labels get a colour scale.
+        ax : Axes, optional
+            Where to draw; None: a new figure.
+        dimensions : sequence of two int, default=(0, 1)
+            The latent dimensions to draw.
+
+        Returns
+        -------
+        Axes
+            The axes; see `aevb.plotting.latent_scatter`.
+        """
+        Z = self._fitted().transform(X)
+        return latent.latent_scatter(Z, labels, ax, dimensions=dimensions)
+
+    def interpolation(
+        self,
+        start: Any,
+        end: Any,
+        n: int = 10,
+        ax: Axes | None = None,
+        *,
+        cmap: str = "gray",
+        image_shape: Sequence[int] | None = None,
+    ) -> Axes:
+        """Draw the way from one case to another, on the straight line between their latent points.
+
+        Parameters
+        ----------
+        start, end : array-like
+            Two cases, or as many pairs of cases as both have rows: a line of images for each.
+        n : int, default=10
+            Latent points on each line, both ends among them.
+        ax, cmap, image_shape
+            See `PlotAccessor`.
+
+        Returns
+        -------
+        Axes
+            The axes, the cases themselves at both sides; see `aevb.plotting.interpolation`.
+        """
+        vae, shape = self._fitted(), self._shape(image_shape)
+        n = integer(n, "n", minimum=2)
+        start, end = (cases.as_cases(X, vae.feature_shape_) for X in (start, end))
+        if len(start) != len(end):
+            raise ValueError(
+                "Expected as many cases for `start` as for `end`, a pair for each line; got "
+                f"{len(start)} and {len(end)}."
+            )
+        t = np.linspace(0, 1, n)[:, None]
+        Z = (1 - t) * vae.transform(start)[:, None] + t * vae.transform(end)[:, None]
+        ends = np.stack([np.reshape(X, (-1, *shape)) for X in (start, end)], axis=1)
+        return decoded.interpolation(self._decode(Z, shape), ax, ends=ends, cmap=cmap)
+
+    def traversal(
+        self,
+        x: Any = None,
+        n: int = 11,
+        dimensions: Sequence[int] | None = None,
+        ax: Axes | None = None,
+        *,
+        cmap: str = "gray",
+        image_shape: Sequence[int] | None = None,
+    ) -> Axes:
+        """Draw what each latent dimension does, through the quantiles of the prior.
+
+        Parameters
+        ----------
+        x : array-like, optional
+            The case where the other dimensions stay; None: the middle (median) of the prior, 0 for
+            N(0, I).
+        n : int, default=11
+            Steps along each dimension, each for the same share of p(z_j).
+        dimensions : sequence of int, optional
+            The latent dimensions to draw. None: those with most KL first, at most ten, without
+            dead ones (below 0.01 nats).
+        ax, cmap, image_shape
+            See `PlotAccessor`.
+
+        Returns
+        -------
+        Axes
+            The axes; see `aevb.plotting.traversal`.
+        """
+        vae, shape = self._fitted(), self._shape(image_shape)
+        n = integer(n, "n", minimum=2)
+        shown = self._dimensions(dimensions)
+        levels = (np.arange(n) + 0.5) / n
+        steps = quantiles(vae.model_.prior(), levels)
+        Z = np.tile(self._latent_point(x), (len(shown), n, 1))
+        for line, j in zip(Z, shown, strict=True):
+            line[:, j] = steps[:, j]
+        kl = np.asarray(vae.explained_nats_)[shown]
+        return decoded.traversal(
+            self._decode(Z, shape),
+            shown,
+            ax,
+            levels=levels,
+            kl=kl if np.isfinite(kl).all() else None,
+            cmap=cmap,
+        )
+
+    def learning_curve(self, ax: Axes | None = None) -> Axes:
+        """Draw the bound against the epochs, of training and of held-out cases.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where to draw; None: a new figure.
+
+        Returns
+        -------
+        Axes
+            The axes; see `aevb.plotting.learning_curve`.
+        """
+        return training.learning_curve(self._fitted().history_, ax)
+
+    def kl_per_dimension(self, ax: Axes | None = None) -> Axes:
+        """Draw how many nats each latent dimension holds, the most first, and which are dead.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where to draw; None: a new figure.
+
+        Returns
+        -------
+        Axes
+            The axes, with ``explained_nats_``; see `aevb.plotting.kl_per_dimension`.
+        """
+        return latent.kl_per_dimension(self._fitted().explained_nats_, ax)
+
+    def column_effects(
+        self,
+        X: Any,
+        dimensions: Sequence[int] | None = None,
+        ax: Axes | None = None,
+        *,
+        x: Any = None,
+    ) -> Axes:
+        """Draw which columns of a table each latent dimension moves, as a heat map.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Cases, for the standard deviation of each column.
+        dimensions : sequence of int, optional
+            The latent dimensions to draw. None: those with most KL first, at most ten, without
+            dead ones (below 0.01 nats).
+        ax : Axes, optional
+            Where to draw; None: a new figure.
+        x : array-like, optional
+            The case where the other dimensions stay; None: the middle (median) of the prior, 0 for
+            N(0, I).
+
+        Returns
+        -------
+        Axes
+            The axes: change of E[x|z] as one dimension goes from -1 to +1 (under another prior than
+            N(0, I): from its quantile at 16 % to that at 84 %), in standard deviations of the
+            column; see `aevb.plotting.column_effects`.
+        """
+        vae = self._fitted()
+        if len(vae.feature_shape_) != 1:
+            raise ValueError(
+                "Expected a table, cases of shape (n, d), for column effects; got cases of shape "
+                f"{vae.feature_shape_}. See plot.traversal() for images."
+            )
+        shown = self._dimensions(dimensions)
+        spread = np.asarray(vae._rows(X), np.float64).std(axis=0)
+        both = quantiles(vae.model_.prior(), ndtr([-1, 1]))
+        Z = np.tile(self._latent_point(x), (len(shown), 2, 1))
+        for line, j in zip(Z, shown, strict=True):
+            line[:, j] = both[:, j]
+        low, high = np.moveaxis(self._decode(Z, vae.feature_shape_).astype(np.float64), 1, 0)
+        effects = (high - low) / np.where(spread > 0, spread, np.nan)
+        columns = getattr(vae, "feature_names_in_", None)
+        return latent.column_effects(effects, columns, shown, ax)
+
+    def _fitted(self) -> Any:
+        check_is_fitted(self._vae)
+        return self._vae
+
+    def _decode(self, Z: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """Decode latent points (n, m, latent_dim) to cases (n, m, *shape)."""
+        cases = self._vae.inverse_transform(Z.reshape(-1, Z.shape[-1]))
+        return np.asarray(cases).reshape(*Z.shape[:2], *shape)
+
+    def _shape(self, given: Sequence[int] | None) -> tuple[int, ...]:
+        return cases.image_shape(self._fitted().feature_shape_, given)
+
+    def _latent_point(self, x: Any) -> np.ndarray:
+        """Return the latent point (latent_dim,) of one case, or the middle of the prior."""
+        if x is None:
+            return quantiles(self._vae.model_.prior(), [0.5])[0]
+        Z = self._vae.transform(cases.as_cases(x, self._vae.feature_shape_))
+        if len(Z) != 1:
+            raise ValueError(f"Expected one case for `x`; got {len(Z)}.")
+        return Z[0]
+
+    def _dimensions(self, given: Sequence[int] | None) -> list[int]:
+        kl = np.asarray(self._vae.explained_nats_)
+        if given is not None:
+            return check_dimensions(given, len(kl))
+        if not np.isfinite(kl).all():  # not known, under a flow
+            return list(range(min(len(kl), MOST_DIMENSIONS)))
+        used = [int(j) for j in np.argsort(-kl, kind="stable") if kl[j] >= latent.DEAD]
+        if not used:
+            raise ValueError(
+                f"Expected a latent dimension in use; got KL below {latent.DEAD:g} nats in all "
+                f"{len(kl)}: the posterior has collapsed to the prior. Name some, for instance "
+                "dimensions=[0], to draw them nevertheless."
+            )
+        return used[:MOST_DIMENSIONS]
