@@ -5,7 +5,7 @@
     python experiments/figure2.py --draw                 # the picture, from the results
 
 Each run trains with the Adagrad step, out of the paper's 0.01, 0.02 and 0.1, whose training bound
-after 1e6 samples is best. Bounds are in nats per datapoint: ELBO of all test rows and of the first
+is best after 1e5 samples: the paper chose it in "the first few iterations". `--step` sets another. Bounds are in nats per datapoint: ELBO of all test rows and of the first
 10,000 training rows, one draw of z each, estimator B. MNIST is gray; Frey faces are densities of
 values in [0, 1].
 """
@@ -25,7 +25,7 @@ import aevb
 
 RESULTS = Path(__file__).parent / "results"
 STEPS = (0.01, 0.02, 0.1)
-TRIAL = 1_000_000
+TRIAL = 100_000
 N_Z = {"mnist": (3, 5, 10, 20, 200), "frey": (2, 5, 10, 20)}
 # Test bounds read off the paper's curves at 1e6, 1e7 and 1e8 samples (reading error 0.1 on MNIST, 1
 # on Frey); None: not read.
@@ -105,7 +105,7 @@ def run(data: Data, method: str, n_z: int, samples: float, step: float, seed: in
 
 
 def choose_step(data: Data, method: str, n_z: int, seed: int) -> float:
-    """Return the step with the best training bound after a million samples."""
+    """Return the step with the best training bound after the trial's samples."""
 
     def trial(step: float) -> float:
         try:
@@ -184,6 +184,7 @@ def main() -> None:
     parser.add_argument("--n-z", nargs="+", type=int)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--samples", type=float, default=1e7)
+    parser.add_argument("--step", type=float, help="Adagrad's, instead of a trial of the paper's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--draw", action="store_true", help="only draw, and print the table")
     parser.add_argument("--results", type=Path, default=RESULTS / "figure2.json")
@@ -203,7 +204,7 @@ def main() -> None:
                 per_epoch = len(data.train)
                 if any(row["samples"] + per_epoch > arguments.samples for row in done):
                     continue
-                step = choose_step(data, method, n_z, arguments.seed)
+                step = arguments.step or choose_step(data, method, n_z, arguments.seed)
                 settings = {"adagrad_step": step, "batch": BATCH, "hidden": data.hidden}
                 rows = run(data, method, n_z, arguments.samples, step, arguments.seed)
                 document["rows"] = [row for row in document["rows"] if row not in done]
