@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = [path for path in sorted(DOCS.glob("*.md")) if "```python" in path.read_text("utf-8")]
+PAGES = [
+    path
+    for path in sorted(DOCS.rglob("*.md"))
+    if "```python\n" in path.read_text("utf-8") and "notebooks" not in path.parts
+]
 
 
 def test_there_are_pages_with_examples():
@@ -20,3 +24,11 @@ def test_page(page, tmp_path, monkeypatch):
     names: dict = {"__name__": page.stem}
     for code in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
         exec(compile(code, page.name, "exec"), names)
+
+
+def test_pages_fetch_nothing_from_elsewhere():
+    """Scripts, styles and pictures come with the pages."""
+    elsewhere = re.compile(r"<(?:script|link|img)[^>]*https?:|!\[[^\]]*\]\(https?:")
+    assert not [
+        page.name for page in DOCS.rglob("*.md") if elsewhere.search(page.read_text("utf-8"))
+    ]

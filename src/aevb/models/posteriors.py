@@ -23,6 +23,17 @@ from aevb.models.flows import Bijection, FlowDistribution, check_options
 from aevb.models.networks import Linear
 from aevb.probability.reparameterise import FAMILIES
 
+__all__ = [
+    "Family",
+    "Flow",
+    "FullNormal",
+    "LowRankNormal",
+    "Mixture",
+    "Normal",
+    "Parametric",
+    "Posterior",
+]
+
 
 @dataclass(frozen=True)
 class Posterior:

@@ -28,6 +28,8 @@ from aevb.models.base import Frozen
 from aevb.models.checks import family_of
 from aevb.models.flows import Bijection, FlowDistribution, check_options
 
+__all__ = ["Fixed", "Flow", "LearnedNormal", "Mixture", "Normal", "Prior", "Vamp"]
+
 
 @dataclass(frozen=True)
 class Prior:
