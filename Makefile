@@ -11,7 +11,7 @@ PIP_FLAGS := -q --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --doctest-modules src tests $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types docs dist constraints clean
+.PHONY: help setup demo test test-slow lint format types docs dist notebooks constraints clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,9 +62,13 @@ dist: $(INSTALLED)  ## build sdist and wheel, check them, run the README's examp
 	build/wheel/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt dist/*.whl pytest
 	cd build && wheel/bin/aevb --version && wheel/bin/python -m pytest -q ../tests/test_readme.py
 
+notebooks: $(INSTALLED)  ## execute the notebooks and write docs/notebooks, a quarter of an hour (NOTEBOOKS=mnist: one)
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[notebooks]'
+	$(BIN)/python examples/notebooks/render.py $(NOTEBOOKS)
+
 constraints:  ## renew constraints.txt from a fresh resolve
 	$(PYTHON) -m venv --clear .constraints-venv
-	.constraints-venv/bin/python -m pip install $(PIP_FLAGS) -e '.[dev,docs,release]'
+	.constraints-venv/bin/python -m pip install $(PIP_FLAGS) -e '.[dev,docs,release,notebooks]'
 	{ grep '^#' constraints.txt; .constraints-venv/bin/python -m pip freeze --exclude-editable | LC_ALL=C sort -f; } > .constraints-venv/new
 	mv .constraints-venv/new constraints.txt
 	rm -rf .constraints-venv

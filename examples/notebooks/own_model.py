@@ -1,0 +1,262 @@
+# %% [markdown]
+# # A model of one's own: factor analysis for a table with wrong entries
+#
+# Tables have errors: a decimal point slips, and a value is ten times too large. Factor analysis,
+# whose noise is Gaussian, bends all of its parameters to explain a few such cells. With Student's t
+# as the noise it need not; but then neither the likelihood of a case nor its posterior has a closed
+# form. Auto-encoding variational Bayes needs none: write the three distributions, and train.
+#
+# The data are scikit-learn's: 569 biopsies, 30 measurements of cell nuclei each, all of them
+# positive numbers.
+
+# %%
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
+from sklearn.datasets import load_breast_cancer
+from sklearn.decomposition import FactorAnalysis
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import RobustScaler
+
+import aevb
+from aevb import plotting
+
+# %% tags=["parameters"]
+epochs = 2000
+n_draws = 5000  # importance samples for log p(x)
+n_repeats = 200  # gradients, to measure their noise
+
+# %% [markdown]
+# ## The table, and the same table with slips
+#
+# In one training cell of a hundred the decimal point slips by one place, to either side. The test
+# rows stay as they are: a model is good if it finds right entries likely. Columns are scaled by
+# median and interquartile range, which hardly feel the slips; every log-likelihood below is in nats
+# per case, for the 30 columns on this one scale.
+
+# %%
+table = load_breast_cancer()
+train, test, _, diagnosis = train_test_split(
+    table.data, table.target_names[table.target], test_size=0.3, random_state=0
+)
+random = np.random.default_rng(0)
+slips = (random.random(train.shape) < 0.01) & (train > 0)  # ten times nothing is nothing
+slipped = np.where(slips, train * random.choice([0.1, 10], train.shape), train)
+
+scaler = RobustScaler().fit(slipped)
+clean, slipped, test = (scaler.transform(X).astype(np.float32) for X in (train, slipped, test))
+n_columns = clean.shape[1]
+print(f"{len(clean)} training rows with {slips.sum()} slips in all, {len(test)} test rows")
+
+# %% [markdown]
+# ## Three distributions
+#
+# - The prior p(z) of the factors: standard normal.
+# - The likelihood p(x|z): each column a linear function of the factors, plus noise with a scale and
+#   degrees of freedom of its own, all learned. Without degrees of freedom the noise is Gaussian,
+#   and this is factor analysis.
+# - The posterior q(z|x): a Gaussian with full covariance, from a small network. Its input passes
+#   arcsinh, which leaves usual values nearly as they are and keeps a slip from drowning them.
+
+
+# %%
+class Factors(aevb.LatentVariableModel):
+    weights: jax.Array
+    mean: jax.Array
+    log_scale: jax.Array
+    log_df: jax.Array | None  # None: Gaussian noise
+    body: aevb.MLP
+    head: eqx.Module
+
+    def __init__(self, n_factors, robust, key):
+        weights_key, body_key, head_key = jax.random.split(key, 3)
+        self.weights = 0.1 * jax.random.normal(weights_key, (n_factors, n_columns))
+        self.mean = jnp.zeros(n_columns)
+        self.log_scale = jnp.zeros(n_columns)
+        self.log_df = jnp.ones(n_columns) if robust else None
+        self.body = aevb.MLP(n_columns, (100,), "tanh", key=body_key)
+        self.head = aevb.posteriors.FullNormal().head(100, n_factors, key=head_key)
+
+    def prior(self):
+        return dist.Normal(jnp.zeros(len(self.weights)), 1.0).to_event(1)
+
+    def likelihood(self, z):
+        loc, scale = z @ self.weights + self.mean, jnp.exp(self.log_scale)
+        if self.log_df is None:
+            return dist.Normal(loc, scale).to_event(1)
+        return dist.StudentT(1 + jnp.exp(self.log_df), loc, scale).to_event(1)
+
+    def posterior(self, x):
+        return self.head(self.body(jnp.arcsinh(x)))
+
+
+# %% [markdown]
+# ## Which estimator?
+#
+# Several estimators have the bound's gradient for their expectation; they differ in noise. Here
+# that is measured in the middle of training, where it matters, after a tenth of the epochs. `A` is
+# the paper's equation (6); `B`, equation (7), has the KL divergence in closed form; `stl` is A
+# without the score of q.
+
+# %%
+start = Factors(10, robust=True, key=jax.random.key(0))
+begun = aevb.train(start, slipped, epochs=max(epochs // 10, 1)).model
+report = aevb.gradient_variance(
+    begun,
+    slipped[:100],
+    estimators=[("A", 1), ("B", 1), ("stl", 1), ("stl", 5)],
+    n_repeats=n_repeats,
+    where=lambda name: "q(z|x)" if name.startswith(("body", "head")) else "p(x|z)",
+)
+report
+
+# %% [markdown]
+# Of those with one draw, which take about the same time, the least noisy one is used from here on.
+
+# %%
+noise = pd.DataFrame(report.rows).query("group == 'all' and n_draws == 1")
+noise = noise.set_index("estimator")["variance"]
+bound = noise.idxmin()
+print(f"{bound}: {noise[bound] / noise['A']:.2f} times the variance of A")
+
+# %% [markdown]
+# ## Fit
+#
+# Twice the robust model with ten factors, to the clean table and to the one with slips. And once
+# Gaussian noise with three, to the clean table, as a check: of that model scikit-learn's
+# `FactorAnalysis` knows the optimum.
+
+# %%
+gaussian = Factors(3, robust=False, key=jax.random.key(0))
+fits = {
+    name: aevb.train(model, X, bound=bound, epochs=epochs, validation_data=test)
+    for name, model, X in [
+        ("gaussian", gaussian, clean),
+        ("robust", start, clean),
+        ("robust, slips", start, slipped),
+    ]
+}
+models = {name: fit.model for name, fit in fits.items()}
+ax = plotting.learning_curve(fits["robust, slips"].history)
+
+# %% [markdown]
+# The bound of the held-out rows comes out above that of the training rows, as only the latter have
+# slips.
+#
+# ## Evidence
+#
+# The ELBO is below log p(x). Importance sampling from q(z|x) closes the gap: an estimate with k
+# draws is, on average, a lower bound that rises to log p(x) with k. When more draws change nothing,
+# it has arrived.
+
+
+# %%
+@eqx.filter_jit
+def log_evidence(model, n_draws):
+    keys = jax.random.split(jax.random.key(1), len(test))
+    estimate = jax.vmap(lambda x, key: aevb.log_likelihood(model, x, key, n_draws=n_draws))
+    return estimate(test, keys)
+
+
+draws = [k for k in (1, 10, 100, 1000) if k < n_draws] + [n_draws]
+estimates = {
+    name: np.array([log_evidence(model, k) for k in draws]) for name, model in models.items()
+}
+evidence = {name: estimate[-1] for name, estimate in estimates.items()}
+rising = pd.DataFrame(
+    {name: estimate.mean(axis=1) for name, estimate in estimates.items()},
+    index=pd.Index(draws, name="draws"),
+)
+rising.round(3)
+
+# %% [markdown]
+# The same scale for `FactorAnalysis`, whose likelihood has a closed form:
+
+# %%
+baselines = {
+    (n_factors, name): FactorAnalysis(n_factors).fit(X)
+    for n_factors in (3, 10)
+    for name, X in [("clean", clean), ("slips", slipped)]
+}
+by_fa = {fit: model.score_samples(test) for fit, model in baselines.items()}
+rows = {
+    "3 factors: FactorAnalysis": (by_fa[3, "clean"], by_fa[3, "slips"]),
+    "3 factors: Gaussian noise by AEVB": (evidence["gaussian"], np.nan),
+    "10 factors: FactorAnalysis": (by_fa[10, "clean"], by_fa[10, "slips"]),
+    "10 factors: Student's t by AEVB": (evidence["robust"], evidence["robust, slips"]),
+}
+comparison = pd.DataFrame(
+    {name: [np.mean(scores) for scores in pair] for name, pair in rows.items()},
+    index=["fitted to the clean table", "fitted to the table with slips"],
+).T
+comparison.rename_axis("log p(x) of test rows, nats per case").round(2)
+
+# %%
+gain = evidence["robust"] - by_fa[10, "clean"]
+error = gain.std(ddof=1) / len(gain) ** 0.5
+print(f"Student's t against Gaussian noise, clean table: {gain.mean():+.2f} ± {error:.2f} nats")
+
+# %% [markdown]
+# With Gaussian noise and three factors, the same model, AEVB comes within a fraction of a nat of
+# the optimum that `FactorAnalysis` knows. With ten factors the test rows decide for Student's t
+# already on the clean table. Slips in one cell of a hundred take many nats from factor analysis,
+# and few from Student's t.
+#
+# ## What was learned
+#
+# Few degrees of freedom mean heavy tails, and many mean nearly Gaussian noise.
+
+# %%
+df = pd.Series(1 + np.exp(models["robust"].log_df), table.feature_names).sort_values()
+figure, ax = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
+ax.plot(df, df.index, "o")
+ax.set_xscale("log")
+ax.set_xlabel("degrees of freedom, fitted to the clean table")
+ax.tick_params(axis="y", labelsize=8)
+ax.grid(axis="x", color="0.9")
+ax.spines[["top", "right"]].set_visible(False)
+
+# %% [markdown]
+# The factors of the test rows, by diagnosis, which the model never saw:
+
+# %%
+encode = jax.vmap(lambda x: models["robust, slips"].posterior(x).mean)
+ax = plotting.latent_scatter(np.asarray(encode(test))[:, :2], diagnosis)
+
+# %% [markdown]
+# ## Finding the slips, and mending them
+#
+# A cell is suspicious if its row's factors make it unlikely: −log p(x_j|z) at the mean of q(z|x).
+# How well that ranks slips above right entries is the area under the ROC curve, which is 1/2 for a
+# coin. What the factors say should stand there, E[x_j|z], mends the cell. The same by factor
+# analysis, for comparison.
+
+# %%
+robust, fa = models["robust, slips"], baselines[10, "slips"]
+by_cell = jax.vmap(lambda x, z: robust.likelihood(z).base_dist.log_prob(x))
+Z = np.asarray(encode(slipped))
+mean = fa.transform(slipped) @ fa.components_ + fa.mean_
+said = {
+    "Student's t by AEVB": (-by_cell(slipped, Z), Z @ robust.weights + robust.mean),
+    "FactorAnalysis": (np.abs(slipped - mean) / fa.noise_variance_**0.5, mean),
+}
+found = pd.DataFrame(
+    {
+        name: {
+            "AUC of finding slips": roc_auc_score(slips.ravel(), np.ravel(suspicion)),
+            "median error of a mended cell": np.median(np.abs(mended - clean)[slips]),
+        }
+        for name, (suspicion, mended) in said.items()
+    }
+).T
+found["median error as it stands"] = np.median(np.abs(slipped - clean)[slips])
+found.round(3)
+
+# %% [markdown]
+# Errors are in interquartile ranges of the column. Nothing here was derived for Student's t: other
+# noise, another prior or another posterior is a change of one method.
