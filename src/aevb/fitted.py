@@ -296,7 +296,7 @@ class FittedMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         ImportError
             When matplotlib, of the extra ``aevb[plot]``, is not installed.
         """
-        from aevb.plotting.accessor import PlotAccessor
+        from aevb.plotting import PlotAccessor
 
         return PlotAccessor(self)
 

@@ -52,34 +52,31 @@ def run(folder: Path, epochs: int | None) -> None:
 
 def _draw(folder: Path, vae: VAE, test: Any) -> None:
     try:
-        from aevb import plotting
+        plot = vae.plot
     except ImportError as error:
         typer.echo(f"No pictures: {error}")
         return
 
-    shown = test.images[:20]
     pictures: dict[str, tuple[str, tuple[float, float], Callable[[Any], Any]]] = {
         "reconstructions.png": (
             "test digits and what the model makes of them",
             (8, 4.2),
-            lambda ax: plotting.reconstructions(shown, vae.reconstruct(shown), ax, cmap="gray_r"),
+            lambda ax: plot.reconstructions(test.images[:20], ax, cmap="gray_r"),
         ),
         "manifold.png": (
             "the digits that the latent space decodes to",
             (7, 7),
-            lambda ax: plotting.manifold(
-                vae.inverse_transform, vae.feature_shape_, ax=ax, cmap="gray_r"
-            ),
+            lambda ax: plot.manifold(ax=ax, cmap="gray_r"),
         ),
         "latent.png": (
             "the test digits in the latent space, by class",
             (7, 6.4),
-            lambda ax: plotting.latent_scatter(vae.transform(test.images), test.labels, ax),
+            lambda ax: plot.latent_scatter(test.images, test.labels, ax),
         ),
         "learning_curve.png": (
             "the ELBO while learning",
             (6.4, 4.2),
-            lambda ax: plotting.learning_curve(vae.history_, ax),
+            plot.learning_curve,
         ),
     }
 

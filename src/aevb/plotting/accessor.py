@@ -292,20 +292,22 @@ class PlotAccessor:
         """
         return training.learning_curve(self._fitted().history_, ax)
 
-    def kl_per_dimension(self, ax: Axes | None = None) -> Axes:
+    def kl_per_dimension(self, ax: Axes | None = None, *, dead_below: float = latent.DEAD) -> Axes:
         """Draw how many nats each latent dimension holds, the most first, and which are dead.
 
         Parameters
         ----------
         ax : Axes, optional
             Where to draw; None: a new figure.
+        dead_below : float, default=0.01
+            Nats below which a dimension is called dead.
 
         Returns
         -------
         Axes
             The axes, with ``explained_nats_``; see `aevb.plotting.kl_per_dimension`.
         """
-        return latent.kl_per_dimension(self._fitted().explained_nats_, ax)
+        return latent.kl_per_dimension(self._fitted().explained_nats_, ax, dead_below=dead_below)
 
     def column_effects(
         self,
@@ -352,7 +354,10 @@ class PlotAccessor:
         low, high = np.moveaxis(self._decode(Z, vae.feature_shape_).astype(np.float64), 1, 0)
         effects = (high - low) / np.where(spread > 0, spread, np.nan)
         columns = getattr(vae, "feature_names_in_", None)
-        return latent.column_effects(effects, columns, shown, ax)
+        if np.allclose(both[:, shown].T, [-1, 1], atol=1e-4):
+            return latent.column_effects(effects, columns, shown, ax)
+        step = "from the 16 % to the 84 % quantile of p(z)"
+        return latent.column_effects(effects, columns, shown, ax, step=step)
 
     def _fitted(self) -> Any:
         check_is_fitted(self._vae)

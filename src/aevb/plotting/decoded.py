@@ -64,20 +64,21 @@ def manifold(
     >>> ax.get_xlabel()
     'latent dimension 0'
     """
-    ax = new_axes(ax, (6.4, 6.6))
     z = _two_columns(quantile((np.arange(n) + 0.5) / n))
     first, second = np.meshgrid(z[:, 0], z[::-1, 1])  # images go down the page, the second goes up
     Z = np.column_stack([first.ravel(), second.ravel()]).astype(np.float32)
     images = scaled(np.asarray(decode(Z)).reshape(n * n, *image_shape))
-    show(ax, mosaic(images, n, gap=1), cmap, extent=(0, 1, 0, 1))
+    whole = mosaic(images, n, gap=1)
+    ax = new_axes(ax, size_for(whole, 5.8, (0.6, 0.8)))
+    show(ax, whole, cmap, extent=(0, 1, 0, 1))
     ax.set_aspect(images.shape[1] / images.shape[2])
     levels = np.linspace(0.001, 0.999, 999)
     curves = _two_columns(quantile(levels))
     for axis, curve in ((ax.xaxis, curves[:, 0]), (ax.yaxis, curves[:, 1])):
-        low, high = curve[9], curve[-10]  # where 1 % and 99 % lie
-        ticks = ticker.MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
-        ticks = ticks[(low <= ticks) & (ticks <= high)]
-        axis.set_ticks(np.interp(ticks, curve, levels), [_plain_number(tick) for tick in ticks])
+        ticks = _round_values(curve[9], curve[-10])  # from the quantile at 1 % to that at 99 %
+        at = np.interp(ticks, curve, levels)
+        apart = np.diff(at, prepend=-1) > 0.03  # labels that would touch are left out
+        axis.set_ticks(at[apart], [_plain_number(tick) for tick in ticks[apart]])
     ax.set_xlabel("latent dimension 0")
     ax.set_ylabel("latent dimension 1")
     ax.set_title("Learned manifold: E[x|z] over the quantiles of p(z)")
@@ -145,7 +146,7 @@ def interpolation(
         ticks = np.array([outer, *(ticks + width + aside), whole.shape[1] - 1 - outer])
         labels = ["start", *labels, "end"]
     n_images = n_steps + (0 if ends is None else 2)
-    ax = new_axes(ax, size_for(whole, min(0.8 * n_images, 10), 0.8))
+    ax = new_axes(ax, size_for(whole, min(0.8 * n_images, 10), (0.1, 0.6)))
     show(ax, whole, cmap)
     ax.set_xticks(ticks, labels)
     ax.set_yticks([])
@@ -198,7 +199,7 @@ def traversal(
     n_lines, n_steps, height, width = images.shape[:4]
     apart = max(height // 6, 2)
     whole = _scaled_lines(images, (images.min(), images.max()), apart)
-    ax = new_axes(ax, size_for(whole, min(0.7 * n_steps, 10), 1))
+    ax = new_axes(ax, size_for(whole, min(0.7 * n_steps, 10), (0.9, 0.85)))
     show(ax, whole, cmap)
     names = [str(j) for j in (range(n_lines) if dimensions is None else dimensions)]
     if kl is not None:
@@ -234,6 +235,11 @@ def _scaled_lines(images: np.ndarray, limits: tuple[float, float], apart: int) -
 def _two_columns(values: ArrayLike) -> np.ndarray:
     values = np.asarray(values, np.float64)
     return np.column_stack([values, values]) if values.ndim == 1 else values
+
+
+def _round_values(low: float, high: float) -> np.ndarray:
+    values = np.asarray(ticker.MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(low, high))
+    return values[(low <= values) & (values <= high)]
 
 
 def _plain_number(value: float) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aevb.plotting.mosaic import mosaic, scaled, show
+from aevb.plotting.mosaic import mosaic, scaled, show, size_for
 from aevb.plotting.style import new_axes
 
 if TYPE_CHECKING:
@@ -63,10 +63,9 @@ def reconstructions(
             for images in (originals, reconstructed)
         ]
         bands.append(mosaic(np.stack(pair), 1, gap=1))
-    height, width = originals.shape[1:3]
-    apart = max(height // 3, 2)
-    ax = new_axes(ax, (8, 0.6 + 1.6 * len(bands) * height / width))
-    show(ax, mosaic(np.stack(bands), 1, gap=apart), cmap)
+    whole = mosaic(np.stack(bands), 1, gap=max(originals.shape[1] // 3, 2))
+    ax = new_axes(ax, size_for(whole, 0.8 * n_columns, (0.1, 0.4)))
+    show(ax, whole, cmap)
     ax.set_title("Originals (above) and their reconstructions (below)")
     ax.set_axis_off()
     return ax
@@ -103,8 +102,9 @@ def samples(images: ArrayLike, ax: Axes | None = None, *, cmap: str = "gray") ->
     '4 samples from the model'
     """
     images = scaled(np.asarray(images))
-    ax = new_axes(ax, (5, 5.3))
-    show(ax, mosaic(images, math.ceil(math.sqrt(len(images))), gap=1), cmap)
+    whole = mosaic(images, math.ceil(math.sqrt(len(images))), gap=1)
+    ax = new_axes(ax, size_for(whole, 5, (0.1, 0.4)))
+    show(ax, whole, cmap)
     ax.set_title(f"{len(images)} samples from the model")
     ax.set_axis_off()
     return ax

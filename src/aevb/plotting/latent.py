@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps, colors
+from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from aevb.plotting.style import COLOURS, DARK, LIGHT, MARKERS, check_dimensions, new_axes, plain
@@ -15,7 +16,7 @@ from aevb.plotting.style import COLOURS, DARK, LIGHT, MARKERS, check_dimensions,
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DEAD = 0.01  # nats: what a latent dimension whose posterior stays at the prior keeps, by noise
+DEAD = 0.01  # nats, about a share of 0.02 of the latent's variance that tells of the case
 _MOST_LABELS = 40
 _MOST_COLUMNS = 60
 
@@ -103,11 +104,10 @@ def latent_scatter(
     return ax
 
 
-def kl_per_dimension(kl: ArrayLike, ax: Axes | None = None) -> Axes:
+def kl_per_dimension(kl: ArrayLike, ax: Axes | None = None, *, dead_below: float = DEAD) -> Axes:
     """Draw how many nats each latent dimension holds, the most first, and which are dead.
 
-    A dimension is called dead where its KL is below 0.01 nats: its posterior is the prior for every
-    case, and the decoder does without it.
+    A dead dimension's posterior is the prior for every case, and the decoder does without it.
 
     Parameters
     ----------
@@ -115,6 +115,9 @@ def kl_per_dimension(kl: ArrayLike, ax: Axes | None = None) -> Axes:
         KL of each dimension in nats, averaged over cases, such as ``vae.explained_nats_``.
     ax : Axes, optional
         Where to draw; None: a new figure.
+    dead_below : float, default=0.01
+        Nats below which a dimension is called dead. Of a model trained for a short time some more
+        may be dead in effect.
 
     Returns
     -------
@@ -143,22 +146,26 @@ def kl_per_dimension(kl: ArrayLike, ax: Axes | None = None) -> Axes:
             "not known."
         )
     order = np.argsort(-kl, kind="stable")
-    n_used = int((kl >= DEAD).sum())
+    n_used = int((kl >= dead_below).sum())
     ax = new_axes(ax, (6.4, 4.2))
     bars = ax.bar(np.arange(len(kl)), kl[order], color=COLOURS[0], width=0.8)
     if n_used < len(kl):
         for bar in bars[n_used:]:
             bar.set_color(COLOURS[2])
         ax.axvspan(n_used - 0.5, len(kl) - 0.5, color=LIGHT, linewidth=0, zorder=0, alpha=0.6)
-        ax.plot([], "s", color=LIGHT, markersize=9, label=f"dead: below {DEAD:g} nats")
-        ax.legend(loc="upper right", frameon=False)
-    ax.set_xlim(-0.6, len(kl) - 0.4)
+        dead = Patch(
+            facecolor=LIGHT, edgecolor=COLOURS[2], label=f"dead: below {dead_below:g} nats"
+        )
+        ax.legend(handles=[dead], loc="upper right", frameon=False)
+        ax.margins(y=0.15)  # room for the legend above equal bars
+    aside = max(0.6, (6 - len(kl)) / 2)  # a few bars stay slim
+    ax.set_xlim(-aside, len(kl) - 1 + aside)
     if len(kl) <= _MOST_LABELS:
         ax.set_xticks(np.arange(len(kl)), [str(j) for j in order])
         ax.set_xlabel("latent dimension")
     else:
         ax.set_xlabel("latent dimensions in the order of their KL")
-    ax.tick_params(axis="x", length=0, labelsize=10 if len(kl) <= 20 else 7)
+    ax.tick_params(axis="x", length=0, labelsize=7 if 20 < len(kl) <= _MOST_LABELS else 10)
     ax.set_ylabel("KL of q(z|x) from p(z) (nats per case)")
     ax.set_title(f"{n_used} of {len(kl)} latent dimensions in use")
     ax.grid(axis="y", color=LIGHT, linewidth=0.8)
@@ -172,13 +179,15 @@ def column_effects(
     columns: Sequence[Any] | None = None,
     dimensions: Sequence[int] | None = None,
     ax: Axes | None = None,
+    *,
+    step: str = "from z = \N{MINUS SIGN}1 to +1",
 ) -> Axes:
     """Draw which columns of a table each latent dimension moves, as a heat map.
 
     Parameters
     ----------
     effects : array-like of shape (n_dimensions, n_columns)
-        How much E[x|z] of the column changes when the dimension goes from -1 to +1, in standard
+        How much E[x|z] of the column changes when the dimension makes the `step`, in standard
         deviations of the column; NaN leaves a cell empty. See `PlotAccessor.column_effects`.
     columns : sequence of str, optional
         Names of the columns; None: 0, 1, 2, ...
@@ -186,6 +195,8 @@ def column_effects(
         The latent dimension of each row of `effects`; None: 0, 1, 2, ...
     ax : Axes, optional
         Where to draw; None: a new figure.
+    step : str, optional
+        What the dimension does, in words.
 
     Returns
     -------
@@ -223,7 +234,8 @@ def column_effects(
         title = f"The {_MOST_COLUMNS} of {n_columns} columns that latent dimensions move most"
     n_lines = len(names)
     longest = max(map(len, names))
-    ax = new_axes(ax, (2.6 + 0.08 * longest + 0.55 * n_dimensions, 1.4 + max(0.22 * n_lines, 1)))
+    width = 1.8 + 0.08 * longest + 0.55 * n_dimensions
+    ax = new_axes(ax, (max(width, 4.8), 0.8 + max(0.24 * n_lines, 2.2)))
     limit = size.max() or 1.0
     cmap = colormaps["RdBu_r"].with_extremes(bad=LIGHT)
     picture = ax.imshow(effects.T, cmap=cmap, vmin=-limit, vmax=limit, aspect="auto")
@@ -242,7 +254,7 @@ def column_effects(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     bar = ax.figure.colorbar(picture, ax=ax)
-    bar.set_label("change of E[x|z] from z = \N{MINUS SIGN}1 to +1\n(standard deviations)")
+    bar.set_label(f"change of E[x|z] in standard deviations,\n{step}", fontsize=9)
     bar.outline.set_visible(False)
     return ax
 

@@ -48,11 +48,14 @@ def centres(n: int, size: int, gap: int) -> np.ndarray:
     return np.arange(n) * (size + gap) + (size - 1) / 2
 
 
-def size_for(whole: np.ndarray, width: float, margin: float) -> tuple[float, float]:
-    """Return a figure's size, inches: a picture of that width, `margin` above and below it."""
+def size_for(whole: np.ndarray, width: float, margins: tuple[float, float]) -> tuple[float, float]:
+    """Return the size of a figure, inches, for a picture of that width with margins for text.
+
+    `margins` are those beside the picture, and above and below it. A title fits in any case.
+    """
     height = width * whole.shape[0] / whole.shape[1]
     shrunk = min(1, 11 / height)
-    return width * shrunk, height * shrunk + margin
+    return max(width * shrunk + margins[0], 4.8), height * shrunk + margins[1]
 
 
 def show(ax: Axes, whole: np.ndarray, cmap: str, **options: Any) -> None:

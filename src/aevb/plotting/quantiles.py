@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-N_DRAWS = 2**16
+N_DRAWS = 2**14
 
 
 def is_independent(d: Any) -> bool:
@@ -20,7 +20,7 @@ def is_independent(d: Any) -> bool:
 def quantiles(d: Any, levels: ArrayLike) -> np.ndarray:
     """Return the quantiles of each entry: shape (n, d) for n levels in (0, 1).
 
-    By the inverse CDF where NumPyro has one for independent entries, else of 65536 draws.
+    By the inverse CDF where NumPyro has one for independent entries, else of 16384 draws.
     """
     import jax
 

@@ -74,6 +74,8 @@ def learning_curve(history: Mapping[str, Sequence[float]], ax: Axes | None = Non
                 ax.plot(epochs, history[column], line, color=colour, linewidth=2, label=label)
     if len(epochs) >= 10:
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_locator(ticker.NullLocator())
         ax.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     ax.set_xlabel("epoch")
     ax.set_ylabel(f"{' and '.join(shown.values())} (nats per case)")
