@@ -88,7 +88,7 @@ def manifolds(models: dict[str, PaperVAE], path: Path) -> None:
     widths = [7 * width / height for height, width in shapes]
     figure, axes = plt.subplots(
         *(1, len(names)),
-        figsize=(sum(widths) + 0.5 * len(names), 7.4),
+        figsize=(sum(widths) + 0.5 * len(names), 7.9),
         width_ratios=widths,
         layout="constrained",
         squeeze=False,
