@@ -14,7 +14,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "algorithm": ["Epoch", "TrainResult", "train"],
         "data": ["datasets"],
         "errors": ["DivergenceError", "ModelFileError"],
-        "evaluation": ["GradientVariance", "elbo", "gradient_variance", "log_likelihood"],
+        "evaluation": [
+            *("GradientVariance", "elbo", "gradient_variance", "log_likelihood"),
+            "reciprocal_importance_sampling",
+        ],
         "inference": [
             *("Bayesian", "FullVB", "MonteCarloEM", "SGVB", "WakeSleep"),
             *("Estimate", "posterior_predictive", "sgvb"),

@@ -2,5 +2,12 @@
 
 from aevb.evaluation.diagnostics import GradientVariance, gradient_variance
 from aevb.evaluation.marginal import elbo, log_likelihood
+from aevb.evaluation.reciprocal import reciprocal_importance_sampling
 
-__all__ = ["GradientVariance", "elbo", "gradient_variance", "log_likelihood"]
+__all__ = [
+    "GradientVariance",
+    "elbo",
+    "gradient_variance",
+    "log_likelihood",
+    "reciprocal_importance_sampling",
+]

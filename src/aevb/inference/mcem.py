@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -110,13 +110,13 @@ class MonteCarloEM(eqx.Module):
 
     def init(self, model: LatentVariableModel, x: Any, c: Any, key: Array) -> Chains:
         """Return chains that start from the prior, one for each row of the data's buffer."""
-        _blackjax()  # say now that it is missing
+        _hmc()  # say now that it is missing
         keys = jax.random.split(key, len(jax.tree.leaves(x)[0]))
 
         def row(c: Any, key: Array) -> Any:
             prior = with_context(model.prior, c=c)
             z = prior.sample(key)
-            _require_unbounded(model, prior, z)
+            require_unbounded(model, prior, z, "MonteCarloEM")
             return z
 
         return Chains(jax.vmap(row)(c, keys), jnp.array(self.step_size), jnp.zeros(()))
@@ -125,22 +125,19 @@ class MonteCarloEM(eqx.Module):
         self, model: LatentVariableModel, batch: Any, key: Array, state: Chains
     ) -> Chains:
         """Move the chains of the batch's rows, and adapt the step size."""
-        hmc = _blackjax().hmc
-        kernel = hmc.build_kernel()
 
         def row(z: Any, x: Any, c: Any, key: Array) -> tuple[Any, Array]:
-            def log_joint(z: Any) -> Array:
-                return _log_joint(model, x, z, c)
+            def log_density(z: Any) -> Array:
+                return log_joint(model, x, z, c)
 
-            unit_mass = jnp.ones(sum(leaf.size for leaf in jax.tree.leaves(z)))
-            start = hmc.init(z, log_joint)
-            end, info = kernel(key, start, log_joint, state.step_size, unit_mass, self.n_leapfrog)
-            return end.position, info.acceptance_rate
+            start = start_chain(log_density, z)
+            end, acceptance = move(log_density, start, key, state.step_size, self.n_leapfrog)
+            return end.position, acceptance
 
         keys = jax.random.split(key, len(batch.rows))
         z, accepted = jax.vmap(row)(_at(state.z, batch.rows), batch.x, batch.c, keys)
         acceptance = jnp.sum(batch.weight * accepted) / jnp.sum(batch.weight)
-        factor = jnp.exp(_RATE * (acceptance - self.target_acceptance))
+        step_size = adapt(state.step_size, acceptance, self.target_acceptance)
 
         def moved(chains: Array, z: Array) -> Array:
             # Padding points to rows that others may own: send it out of bounds, where it is lost.
@@ -149,7 +146,7 @@ class MonteCarloEM(eqx.Module):
 
         return Chains(
             jax.tree.map(moved, state.z, z),
-            (state.step_size * factor).astype(state.step_size.dtype),
+            step_size.astype(state.step_size.dtype),
             acceptance.astype(state.acceptance.dtype),
         )
 
@@ -159,22 +156,43 @@ class MonteCarloEM(eqx.Module):
         """Return the objective to maximise, the metrics (means over the rows), and the state."""
 
         def row(x: Any, z: Any, c: Any) -> Array:
-            return _log_joint(model, x, z, c)
+            return log_joint(model, x, z, c)
 
         rows = jax.vmap(row)(batch.x, _at(state.z, batch.rows), batch.c)
-        log_joint = jnp.sum(batch.weight * rows) / jnp.sum(batch.weight)
-        surrogate = log_joint
+        mean = jnp.sum(batch.weight * rows) / jnp.sum(batch.weight)
+        surrogate = mean
         if self.weight_prior is not None:
             surrogate += log_weight_prior(model, self.weight_prior) / batch.n_total
         metrics = {
-            "log_joint": log_joint,
+            "log_joint": mean,
             "acceptance": state.acceptance,
             "step_size": state.step_size,
         }
         return surrogate, metrics, state
 
 
-def _log_joint(model: LatentVariableModel, x: Any, z: Any, c: Any) -> Array:
+def start_chain(log_density: Callable, z: Any) -> Any:
+    """Return BlackJAX's state of a Hamiltonian chain at z: ``position`` and ``logdensity``."""
+    return _hmc().init(z, log_density)
+
+
+def move(
+    log_density: Callable, state: Any, key: Array, step_size: Array, n_leapfrog: int
+) -> tuple[Any, Array]:
+    """Make one transition of Hamiltonian Monte Carlo; return the state and the acceptance."""
+    unit_mass = jnp.ones(sum(leaf.size for leaf in jax.tree.leaves(state.position)))
+    kernel = _hmc().build_kernel()
+    state, info = kernel(key, state, log_density, step_size, unit_mass, n_leapfrog)
+    return state, info.acceptance_rate
+
+
+def adapt(step_size: Array, acceptance: Array, target: float) -> Array:
+    """Return the step size that follows an acceptance above or below the target."""
+    return step_size * jnp.exp(_RATE * (acceptance - target))
+
+
+def log_joint(model: LatentVariableModel, x: Any, z: Any, c: Any) -> Array:
+    """Evaluate log p(x, z)."""
     likelihood = with_context(model.likelihood, z, c=c)
     return with_context(model.prior, c=c).log_prob(z) + likelihood.log_prob(x)
 
@@ -183,28 +201,29 @@ def _at(chains: Any, rows: Array) -> Any:
     return jax.tree.map(lambda leaf: leaf[rows], chains)
 
 
-def _require_unbounded(model: LatentVariableModel, prior: Any, z: Any) -> None:
+def require_unbounded(model: LatentVariableModel, prior: Any, z: Any, purpose: str) -> None:
     """Raise ValueError for latents that are not known to be free to move anywhere."""
     if isinstance(prior, Joint):
         for name, part in prior.factors(z).items():
-            _require_unbounded(model, part, z[name])
+            require_unbounded(model, part, z[name], purpose)
         return
     support = getattr(prior, "support", None)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     if support is not constraints.real:
         raise ValueError(
-            f"Expected real latents without bounds from `{name_of(model)}.prior` for MonteCarloEM; "
+            f"Expected real latents without bounds from `{name_of(model)}.prior` for {purpose}; "
             f"got {type(prior).__name__} of support {support}. Let a normal latent "
             "take its place, transformed in the likelihood: jnp.exp(z) for a positive one."
         )
 
 
-def _blackjax() -> ModuleType:
+def _hmc() -> Any:
     try:
-        import blackjax  # type: ignore[import-untyped]
+        from blackjax import hmc  # type: ignore[import-untyped]
     except ImportError as error:
         raise ImportError(
-            'Monte Carlo EM needs BlackJAX, which is not installed: pip install "aevb[mcmc]"'
+            "Hamiltonian Monte Carlo needs BlackJAX, which is not installed: "
+            'pip install "aevb[mcmc]"'
         ) from error
-    return blackjax
+    return hmc
