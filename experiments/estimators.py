@@ -168,20 +168,20 @@ def draw(results: Results) -> None:
         width = 0.8 / len(CANDIDATES)
         for i, (name, n_draws) in enumerate(CANDIDATES):
             own = [r for r in rows if (r["estimator"], r["n_draws"]) == (name, n_draws)]
-            heights = [np.mean([r["variance"] for r in own if r["mark"] == m]) for m in marks]
-            at = np.arange(len(marks)) + (i + 0.5) * width - 0.4
-            below.bar(
-                *(at, heights, width),
+            below.plot(
+                [marks.index(r["mark"]) + (i + 0.5) * width - 0.4 for r in own],
+                [r["variance"] for r in own],
+                "o" if n_draws == 1 else "s",
                 color=colours[name],
-                alpha=1 if n_draws == 1 else 0.45,
+                fillstyle="full" if n_draws == 1 else "none",
                 label=f"{name}, L = {n_draws}",
             )
         below.set_xticks(range(len(marks)), [f"{mark:.0e}" if mark else "start" for mark in marks])
         below.set(yscale="log", xlabel="training samples evaluated")
         below.set_ylabel("variance of the gradient")
-        below.set_title("noise of the draws, minibatch of 100, all parameters", fontsize=10)
-        below.legend(frameon=False, ncols=3, fontsize=8)
-        below.margins(y=0.25)
+        below.set_title("noise of the draws, minibatch of 100: a point for each seed", fontsize=10)
+        below.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        below.grid(axis="y", color="0.9")
     figure.savefig(results.path.with_suffix(".png"), dpi=110)
 
 

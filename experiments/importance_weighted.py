@@ -92,10 +92,10 @@ def passes(stage: int) -> int:
     return (3**stage - 1) // 2
 
 
-def adam(steps_per_pass: int) -> optax.GradientTransformation:
-    """Return Adam with the published schedule."""
+def schedule(steps_per_pass: int) -> optax.Schedule:
+    """Return the published step, by number of minibatches seen."""
     ends = {steps_per_pass * passes(stage): 10 ** (-1 / 7) for stage in range(1, STAGES)}
-    return optax.adam(optax.piecewise_constant_schedule(1e-3, ends), eps=1e-4)
+    return optax.piecewise_constant_schedule(1e-3, ends)
 
 
 def log_likelihood(model: aevb.AutoEncoder, X: np.ndarray, n_draws: int) -> np.ndarray:
@@ -151,7 +151,7 @@ def run(
         start(train, seed),
         train,
         objective=Binarised(aevb.SGVB(estimator, n_draws=k)),
-        optimizer=adam(-(-len(train) // BATCH)),
+        optimizer=optax.adam(schedule(-(-len(train) // BATCH)), eps=1e-4),
         batch_size=BATCH,
         epochs=passes(stages),
         key=seed,
