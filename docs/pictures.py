@@ -1,5 +1,6 @@
-"""Make the pictures of the documentation: `python docs/pictures.py`."""
+"""Make the pictures of the documentation: `python docs/pictures.py`, or some of them by name."""
 
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -7,6 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from sklearn.datasets import load_wine
 
 from aevb import VAE, datasets, plotting
 
@@ -26,5 +28,35 @@ def mnist() -> None:
     figure.savefig(IMAGES / "mnist.png", dpi=80)
 
 
+def digits() -> None:
+    """What `vae.plot` draws of the digits: a model of two dimensions, and one of ten."""
+    train, test = datasets.load_digits()
+    two = VAE(latent_dim=2, validation_fraction=0.2, random_state=0).fit(train.images)
+    save("manifold", two.plot.manifold(n=16))
+    save("latent_scatter", two.plot.latent_scatter(test.images, test.labels))
+    save("learning_curve", two.plot.learning_curve())
+    ten = VAE(latent_dim=10, random_state=0).fit(train.images)
+    save("kl_per_dimension", ten.plot.kl_per_dimension())
+    save("reconstructions", ten.plot.reconstructions(test.images[:10]))
+    save("samples", ten.plot.samples(64))
+    save("interpolation", ten.plot.interpolation(test.images[0], test.images[1]))
+    save("traversal", ten.plot.traversal(test.images[0]))
+
+
+def wine() -> None:
+    """Which columns of a table each latent dimension moves."""
+    table = load_wine(as_frame=True).data
+    vae = VAE(latent_dim=2, random_state=0).fit(table)
+    save("column_effects", vae.plot.column_effects(table))
+
+
+def save(name: str, ax: plt.Axes) -> None:
+    """Write the picture that some axes are in."""
+    ax.figure.savefig(IMAGES / f"plot_{name}.png", dpi=110)
+    plt.close(ax.figure)
+
+
 if __name__ == "__main__":
-    mnist()
+    makers = {maker.__name__: maker for maker in (mnist, digits, wine)}
+    for name in sys.argv[1:] or makers:
+        makers[name]()

@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+import matplotlib
 import pytest
+from matplotlib import pyplot as plt
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
@@ -13,17 +15,29 @@ PAGES = [
 ]
 
 
+def examples(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+
+
 def test_there_are_pages_with_examples():
     assert {"index.md", "own_models.md"} <= {page.name for page in PAGES}
+
+
+def test_every_example_is_python():
+    for page in PAGES:
+        for code in examples(page):
+            compile(code, page.name, "exec")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    matplotlib.use("agg")
     names: dict = {"__name__": page.stem}
-    for code in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+    for code in examples(page):
         exec(compile(code, page.name, "exec"), names)
+    plt.close("all")
 
 
 def test_pages_fetch_nothing_from_elsewhere():

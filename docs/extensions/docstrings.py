@@ -24,6 +24,7 @@ OTHER_ROLE = re.compile(r":\w+:(`[^`]+`)")
 LITERAL_BLOCK = re.compile(r" ?::$", re.MULTILINE)
 # "name : type", before its description; of the type, what Griffe would take for a tuple or a set.
 TYPE = re.compile(r"^( *)([*\w, ]+) : (.+?)((?:, default=.+)?)$(?=\n\1 +\S)", re.MULTILINE)
+ERRORS = re.compile(r"^( *)(\w+Error), (\w+Error)$", re.MULTILINE)
 CHOICES = re.compile(r"{(.+)}")
 NAME = re.compile(r"(?<![`\[])`([A-Za-z_][\w.]*)`(?!`)")
 
@@ -55,6 +56,7 @@ def to_markdown(text: str, resolve=lambda name: None) -> str:
     prose = MATH_ROLE.sub(r"$\1$", prose)
     prose = OTHER_ROLE.sub(r"\1", prose)
     prose = TYPE.sub(type_line, prose)
+    prose = ERRORS.sub(r"\1\2 or \3", prose)
     prose = LITERAL_BLOCK.sub(":", prose)
     return NAME.sub(link, prose) + examples
 
