@@ -136,4 +136,4 @@ def at_equal_length(
             "PSNR, PCA": -10 * np.log10(other),
             "bits of PCA for the VAE's error": baseline.loc[baseline["mse"] <= least, "bits"].min(),
         }
-    return pd.DataFrame(rows).T.rename_axis("bits per image")
+    return pd.DataFrame(rows).T.rename_axis(columns="bits per image")

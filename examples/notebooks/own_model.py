@@ -151,8 +151,8 @@ ax = plotting.learning_curve(fits["robust, slips"].history)
 # ## Evidence
 #
 # The ELBO is below log p(x). Importance sampling from q(z|x) closes the gap: an estimate with k
-# draws is, on average, a lower bound that rises to log p(x) with k. When more draws change nothing,
-# it has arrived.
+# draws is, on average, a lower bound that rises to log p(x) with k. Where it still rises from one
+# line to the next, the last one is a little too low.
 
 
 # %%
@@ -165,14 +165,12 @@ def log_evidence(model, n_draws):
 
 draws = [k for k in (1, 10, 100, 1000) if k < n_draws] + [n_draws]
 estimates = {
-    name: np.array([log_evidence(model, k) for k in draws]) for name, model in models.items()
+    name: np.array([log_evidence(model, k) for k in draws], dtype=float)
+    for name, model in models.items()
 }
 evidence = {name: estimate[-1] for name, estimate in estimates.items()}
-rising = pd.DataFrame(
-    {name: estimate.mean(axis=1) for name, estimate in estimates.items()},
-    index=pd.Index(draws, name="draws"),
-)
-rising.round(3)
+rising = pd.DataFrame({name: est.mean(axis=1) for name, est in estimates.items()}, index=draws)
+rising.rename_axis(columns="draws").round(3)
 
 # %% [markdown]
 # The same scale for `FactorAnalysis`, whose likelihood has a closed form:
@@ -194,7 +192,7 @@ comparison = pd.DataFrame(
     {name: [np.mean(scores) for scores in pair] for name, pair in rows.items()},
     index=["fitted to the clean table", "fitted to the table with slips"],
 ).T
-comparison.rename_axis("log p(x) of test rows, nats per case").round(2)
+comparison.rename_axis(columns="log p(x) of test rows, nats per case").round(2)
 
 # %%
 gain = evidence["robust"] - by_fa[10, "clean"]
@@ -209,7 +207,8 @@ print(f"Student's t against Gaussian noise, clean table: {gain.mean():+.2f} ± {
 #
 # ## What was learned
 #
-# Few degrees of freedom mean heavy tails, and many mean nearly Gaussian noise.
+# Few degrees of freedom mean heavy tails (the model allows no fewer than 1), and many mean nearly
+# Gaussian noise.
 
 # %%
 df = pd.Series(1 + np.exp(models["robust"].log_df), table.feature_names).sort_values()
@@ -222,7 +221,7 @@ ax.grid(axis="x", color="0.9")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
-# The factors of the test rows, by diagnosis, which the model never saw:
+# Two of the ten factors of the test rows, by diagnosis, which the model never saw:
 
 # %%
 encode = jax.vmap(lambda x: models["robust, slips"].posterior(x).mean)
