@@ -5,25 +5,23 @@
     python experiments/figure2.py --draw                 # the picture, from the results
 
 Each run trains with the Adagrad step, out of the paper's 0.01, 0.02 and 0.1, whose training bound
-is best after 1e5 samples: the paper chose it in "the first few iterations". `--step` sets another. Bounds are in nats per datapoint: ELBO of all test rows and of the first
-10,000 training rows, one draw of z each, estimator B. MNIST is gray; Frey faces are densities of
-values in [0, 1].
+is best after 1e5 samples: the paper chose it in "the first few iterations". `--step` sets another.
+Bounds are in nats per datapoint: ELBO of all test rows and of the first 10,000 training rows, one
+draw of z each, estimator B. MNIST is gray; Frey faces are densities of values in [0, 1].
 """
 
-import argparse
-import json
-import platform
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from paper import BATCH, Data, PaperVAE, adagrad, load
+from results import Results, arguments_of, markdown
 
 import aevb
 
-RESULTS = Path(__file__).parent / "results"
 STEPS = (0.01, 0.02, 0.1)
 TRIAL = 100_000
 N_Z = {"mnist": (3, 5, 10, 20, 200), "frey": (2, 5, 10, 20)}
@@ -118,10 +116,8 @@ def choose_step(data: Data, method: str, n_z: int, seed: int) -> float:
 
 def table(rows: list[dict]) -> str:
     """Lay the test bounds at 1e6, 1e7 and 1e8 samples beside the paper's, as Markdown."""
-    lines = [
-        "| data | N_z | method | samples | test, here | test, paper | difference | train, here |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = "data, N_z, method, samples, test here, test in the paper, difference, train here"
+    lines = []
     for (dataset, method), by_n_z in PAPER.items():
         for n_z, paper in by_n_z.items():
             found = {"dataset": dataset, "method": method, "n_z": n_z}
@@ -131,12 +127,10 @@ def table(rows: list[dict]) -> str:
                 if not near:
                     continue
                 row = near[0]
-                beside = "– | –" if theirs is None else f"{theirs} | {row['test'] - theirs:+.1f}"
-                lines.append(
-                    f"| {dataset} | {n_z} | {method} | {samples:.0e} | {row['test']:.1f} | "
-                    f"{beside} | {row['train']:.1f} |"
-                )
-    return "\n".join(lines)
+                beside = ["–", "–"] if theirs is None else [theirs, f"{row['test'] - theirs:+.1f}"]
+                own = [f"{row[part]:.1f}" for part in ("test", "train")]
+                lines.append([dataset, n_z, method, f"{samples:.0e}", own[0], *beside, own[1]])
+    return markdown(head.split(", "), lines)
 
 
 def draw(rows: list[dict], path: Path) -> None:
@@ -175,46 +169,30 @@ def draw(rows: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run what is missing, and keep each run as soon as it is done."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__, "figure2", samples=1e7)
     parser.add_argument("--only", nargs="+", choices=list(N_Z), default=list(N_Z))
     parser.add_argument("--n-z", nargs="+", type=int)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--samples", type=float, default=1e7)
     parser.add_argument("--step", type=float, help="Adagrad's, instead of a trial of the paper's")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--draw", action="store_true", help="only draw, and print the table")
-    parser.add_argument("--results", type=Path, default=RESULTS / "figure2.json")
-    arguments = parser.parse_args()
-    path = arguments.results
-    document = json.loads(path.read_text()) if path.exists() else {"rows": []}
-    if arguments.draw:
-        draw(document["rows"], path.with_suffix(".png"))
-        print(table(document["rows"]))
-        return
-    for name in arguments.only:
+    arguments = parser.parse_args(argv)
+    results = Results(arguments.results)
+    for name in () if arguments.draw else arguments.only:
         data = load(name)
-        for n_z in arguments.n_z or N_Z[name]:
-            for method in arguments.methods:
-                key = {"dataset": name, "method": method, "n_z": n_z, "seed": arguments.seed}
-                done = [row for row in document["rows"] if key.items() <= row.items()]
-                per_epoch = len(data.train)
-                if any(row["samples"] + per_epoch > arguments.samples for row in done):
-                    continue
-                step = arguments.step or choose_step(data, method, n_z, arguments.seed)
-                settings = {"adagrad_step": step, "batch": BATCH, "hidden": data.hidden}
-                rows = run(data, method, n_z, arguments.samples, step, arguments.seed)
-                document["rows"] = [row for row in document["rows"] if row not in done]
-                document["rows"] += [{**key, **row, "settings": settings} for row in rows]
-                document["machine"] = (
-                    f"{platform.system()} {platform.machine()}, JAX {jax.__version__}"
-                )
-                path.parent.mkdir(exist_ok=True)
-                path.write_text(json.dumps(document, indent=1) + "\n")
-                print({**key, "step": step, **rows[-1]}, flush=True)
+        for n_z, method in product(arguments.n_z or N_Z[name], arguments.methods):
+            key = {"dataset": name, "method": method, "n_z": n_z, "seed": arguments.seed}
+            seen = max((row["samples"] for row in results.where(**key)), default=0)
+            if seen + len(data.train) > arguments.samples:
+                continue
+            step = arguments.step or choose_step(data, method, n_z, arguments.seed)
+            settings = {"adagrad_step": step, "batch": BATCH, "hidden": data.hidden}
+            rows = run(data, method, n_z, arguments.samples, step, arguments.seed)
+            results.put(key, [{**row, "settings": settings} for row in rows])
+            print({**key, "step": step, **rows[-1]}, flush=True)
+    if results.rows:
+        draw(results.rows, results.path.with_suffix(".png"))
+        print(table(results.rows))
 
 
 if __name__ == "__main__":

@@ -184,3 +184,29 @@ def test_estimators_run(few, tmp_path, monkeypatch, capsys):
     assert len(noise) == 2 * len(estimators.CANDIDATES) * 3
     assert path.with_suffix(".png").exists()
     assert len(tables_of(capsys)) == 3 + 4
+
+
+@pytest.mark.slow
+def test_figure_2_runs_with_the_step_that_its_trial_chooses(few, tmp_path, monkeypatch):
+    figure2 = few("figure2")
+    monkeypatch.setattr(figure2, "TRIAL", 10_000)
+    monkeypatch.setattr(figure2, "STEPS", (1e-6, 0.05))
+    path = tmp_path / "figure2.json"
+    arguments = ["--samples", "15000", "--results", str(path)]
+    figure2.main(["--only", "frey", "--n-z", "2", *arguments])
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["samples"] for row in rows] == [10_050, 15_000] * 2
+    assert {row["settings"]["adagrad_step"] for row in rows} == {0.05}
+    assert all(np.isfinite([row["train"], row["test"]]).all() for row in rows)
+    assert path.with_suffix(".png").exists()
+    monkeypatch.setattr(figure2, "run", None)  # nothing is left to run
+    figure2.main(["--only", "frey", "--n-z", "2", *arguments])
+
+
+def test_figure_2_table_lies_beside_the_paper(script):
+    figure2 = script("figure2")
+    row = {"dataset": "mnist", "method": "AEVB", "n_z": 20, "train": -104.0, "test": -104.3}
+    *_, line = figure2.table([{**row, "samples": s} for s in (5e6, 1e7)]).splitlines()
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == [
+        *("mnist", "20", "AEVB", "1e+07", "-104.3", "-104.8", "+0.5", "-104.0")
+    ]
