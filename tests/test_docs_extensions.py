@@ -164,3 +164,25 @@ def test_formulas_become_mathml(extension):
     assert "<mi>p</mi>" in inline and "<mo>&#x0003C;</mo>" in inline  # x < 1, not a tag
     assert "arithmatex" not in inline
     assert 'display="block"' in to_mathml('<div class="arithmatex">\\[\n\\log x\n\\]</div>')
+
+
+def test_a_page_brings_along_what_it_links_to(extension, tmp_path, monkeypatch):
+    from mkdocs.structure.files import Files
+
+    included = extension("included")
+    (tmp_path / "runs" / "results").mkdir(parents=True)
+    (tmp_path / "runs" / "results" / "curve.png").write_bytes(b"a picture")
+    readme = "# Runs\n\n![Curve](results/curve.png) [guide](../docs/guide.md) [all](results)\n"
+    (tmp_path / "runs" / "README.md").write_text(readme, encoding="utf-8")
+    monkeypatch.setattr(included, "ROOT", tmp_path)
+    monkeypatch.setattr(included, "PAGES", {"runs/index.md": "runs/README.md"})
+
+    plugins = SimpleNamespace(_current_plugin="included")
+    config = SimpleNamespace(site_dir="site", use_directory_urls=True, plugins=plugins)
+    files = included.on_files(Files([]), config)
+    assert [file.src_uri for file in files] == ["runs/index.md", "runs/results/curve.png"]
+    page, picture = files
+    assert page.content_string.startswith(
+        "# Runs\n\n![Curve](results/curve.png) [guide](../guide.md)"
+    )
+    assert picture.content_bytes == b"a picture"

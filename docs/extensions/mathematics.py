@@ -14,6 +14,8 @@ FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>',
 # Functions stand off what they are applied to; browsers set them like any other name.
 FUNCTION = re.compile(r"(<mi>(?:exp|log)</mi>)(?=<m(?!o))")
 
+SIM = "<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>"  # a relation, where the converter has a letter
+
 
 def to_mathml(content: str) -> str:
     """Return the HTML of a page with its formulas as MathML."""
@@ -21,7 +23,8 @@ def to_mathml(content: str) -> str:
     def mathml(match: re.Match) -> str:
         tag, latex = match[1], html.unescape(match[2]).strip()
         display = "block" if tag == "div" else "inline"
-        formula = FUNCTION.sub(r'\1<mspace width="0.17em"/>', convert(latex, display=display))
+        formula = convert(latex, display=display).replace(*SIM)
+        formula = FUNCTION.sub(r'\1<mspace width="0.17em"/>', formula)
         return f'<{tag} class="formula">{formula}</{tag}>'
 
     return FORMULA.sub(mathml, content)
