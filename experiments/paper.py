@@ -87,10 +87,10 @@ class PaperVAE(aevb.LatentVariableModel):
         return dist.Normal(jax.nn.sigmoid(mean), scale, validate_args=False).to_event(1)
 
 
-def adagrad(rate: float) -> optax.GradientTransformation:
-    """Adagrad on summed gradients, as in the first author's code."""
+def adagrad(rate: float, batch: int = BATCH) -> optax.GradientTransformation:
+    """Adagrad on gradients summed over a batch, as in the first author's code."""
     return optax.chain(
-        optax.scale(BATCH),
+        optax.scale(batch),
         optax.scale_by_rss(initial_accumulator_value=0.0, eps=1e-8),
         optax.scale_by_schedule(lambda step: jnp.where(step < WAITS, 0.0, -rate)),
     )

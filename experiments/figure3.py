@@ -1,0 +1,252 @@
+"""Figure 3 of the paper: AEVB, wake-sleep and Monte Carlo EM, by the marginal likelihood.
+
+    python experiments/figure3.py                       # what is not in results/figure3.json yet
+    python experiments/figure3.py --methods AEVB --n-train 1000 --samples 1e6
+    python experiments/figure3.py --draw                # picture and table, from the results
+
+Gray MNIST, its first 1000 or 50,000 training images; 3 latent dimensions, 100 hidden units.
+`train` and `test` are means of log p(x), nats per image, over the first 1000 images of each set, by
+appendix D's estimator with 4 leapfrog steps and a Gaussian density (on gray levels they are no
+log-likelihoods of binary images). The paper took 50 draws of each posterior; here it is 200, which
+cost little more and leave a bias of hundredths of a nat instead of about a tenth. Where a run ends,
+`train_importance` and `test_importance` hold the same means by importance sampling, whose bias
+is downwards: 1000 draws, half from a Student-t around the chain's draws, a quarter each from q(z|x)
+and p(z).
+
+Training samples evaluated: each row of a minibatch counts once per update in AEVB and wake-sleep
+(for the latter with the dream beside it). Monte Carlo EM is full batch, as in the first author's
+code: an iteration moves the chains of all N images by 10 leapfrog steps, at 90 % acceptance,
+updates the weights five times on all N, and counts as N samples. A million of them cost it 11
+million gradients in z and 5 million in the weights, but are only 5000 updates at N = 1000, and 100
+at N = 50,000, in which Adagrad still waits; in AEVB they are 10,000 updates.
+
+The Adagrad step, out of the paper's 0.01, 0.02 and 0.1, is the one that is best on the first 200
+training images after 1e5 samples ("the first few iterations"); that of Monte Carlo EM is tried on
+1000 images for either N, since at N = 50,000 that many are two iterations. `--step` sets
+that of new runs. A run that was stopped is trained again to where it was, with its step; nothing is
+evaluated twice.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from paper import BATCH, Data, PaperVAE, adagrad, load
+from results import Results, arguments_of, markdown
+
+import aevb
+from aevb.evaluation.reciprocal import posterior_draws
+from aevb.evaluation.rows import map_rows, row_key
+
+N_Z, HIDDEN = 3, 100
+N_EVALUATED = 1000
+CHAIN = {"n_draws": 200, "n_burn_in": 100, "n_leapfrog": 4}
+BLOCK = 50  # rows at a time
+MARKS = (1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 6e7)
+STEPS = (0.01, 0.02, 0.1)
+TRIAL, N_TRIAL = 1e5, 200
+# Train and test, read off the paper's curves at 1e7 and 6e7 samples; None: off its scale.
+PAPER: dict[tuple[int, str], dict[float, tuple[float, float] | None]] = {
+    (1000, "AEVB"): {1e7: (-114.4, -142.9), 6e7: (-109.1, -143.2)},
+    (1000, "wake-sleep"): {1e7: (-128.3, -146.6), 6e7: (-125.5, -144.8)},
+    (1000, "MCEM"): {1e7: (-118.3, -142.4), 6e7: (-109.2, -141.6)},
+    (50_000, "AEVB"): {1e7: (-135.5, -142.3), 6e7: (-131.1, -138.1)},
+    (50_000, "wake-sleep"): {1e7: (-140.7, -143.2), 6e7: (-137.1, -140.8)},
+    (50_000, "MCEM"): {1e7: None, 6e7: (-148.8, -150.4)},
+}
+METHODS: dict[str, Any] = {
+    "AEVB": aevb.SGVB("B", weight_prior=1.0),
+    "wake-sleep": aevb.WakeSleep(weight_prior=1.0),
+    "MCEM": aevb.MonteCarloEM(n_leapfrog=10, target_acceptance=0.9, n_updates=5, weight_prior=1.0),
+}
+
+
+def log_p(model: PaperVAE, X: np.ndarray) -> float:
+    """Average log p(x) over rows, by appendix D's estimator."""
+    return round(float(map_rows(_reciprocal, model, X, BLOCK).mean()), 3)
+
+
+def _reciprocal(model: PaperVAE, x: jax.Array) -> jax.Array:
+    return aevb.reciprocal_importance_sampling(model, x, row_key(jax.random.key(1), x), **CHAIN)
+
+
+class Wide(aevb.LatentVariableModel):
+    """The model with a posterior that covers what its chain saw, q(z|x) and p(z)."""
+
+    model: PaperVAE
+
+    def prior(self):
+        return self.model.prior()
+
+    def likelihood(self, z):
+        return self.model.likelihood(z)
+
+    def posterior(self, x, c):
+        seen = dist.MultivariateStudentT(5.0, *c, validate_args=False)
+        shares = dist.CategoricalProbs(jnp.array([0.5, 0.25, 0.25]), validate_args=False)
+        parts = [seen, self.model.posterior(x), self.model.prior()]
+        support = dist.constraints.real_vector
+        return dist.MixtureGeneral(shares, parts, support=support, validate_args=False)
+
+
+def log_p_importance(model: PaperVAE, X: np.ndarray) -> float:
+    """Average log p(x) over rows, by importance sampling."""
+    return round(float(map_rows(_importance, model, X, BLOCK).mean()), 3)
+
+
+def _importance(model: PaperVAE, x: jax.Array) -> jax.Array:
+    key = row_key(jax.random.key(2), x)
+    z = posterior_draws(model, x, key, **CHAIN).z
+    seen = z.mean(axis=0), jnp.linalg.cholesky(jnp.cov(z, rowvar=False))
+    return aevb.log_likelihood(Wide(model), x, key, c=seen, n_draws=1000)
+
+
+def run(data: Data, method: str, samples: float, step: float, seed: int, evaluate: Any) -> PaperVAE:
+    """Train, and call `evaluate` after each epoch."""
+    batch = batch_of(data, method)
+    return aevb.train(
+        PaperVAE.start(data, N_Z, seed),
+        data.train,
+        objective=METHODS[method],
+        optimizer=adagrad(step, batch),
+        batch_size=batch,
+        epochs=-(-int(samples) // len(data.train)),
+        key=seed,
+        callbacks=[evaluate],
+        verbose=False,
+    ).model
+
+
+def batch_of(data: Data, method: str) -> int:
+    """Return the rows of a batch."""
+    return len(data.train) if method == "MCEM" else BATCH
+
+
+def choose_step(data: Data, method: str, seed: int) -> float:
+    """Return the step that is best on training images after the trial's samples."""
+    if method == "MCEM":
+        data = data._replace(train=data.train[:1000])
+
+    def trial(step: float) -> float:
+        try:
+            model = run(data, method, TRIAL, step, seed, lambda epoch: None)
+        except aevb.DivergenceError:
+            return -np.inf
+        return log_p(model, data.train[:N_TRIAL])
+
+    scores = {step: trial(step) for step in STEPS}
+    print(f"{method}, {len(data.train)} images: after {TRIAL:g} samples, by step: {scores}")
+    return max(STEPS, key=lambda step: scores[step])
+
+
+def measure(
+    results: Results, data: Data, method: str, samples: float, step: Any, seed: int
+) -> None:
+    """Train, and put a row into the results at each mark that is not there yet."""
+    n_train = len(data.train)
+    key = {"method": method, "dataset": "mnist", "n_z": N_Z, "n_train": n_train, "seed": seed}
+    done = results.where(**key)
+    marks = [*(mark for mark in MARKS if mark < samples), samples]
+    missing = {n_train * -(-int(mark) // n_train) for mark in marks}
+    missing -= {row["samples"] for row in done}
+    if not missing:
+        return
+    step = done[0]["settings"]["step"] if done else step or choose_step(data, method, seed)
+    settings = {"step": step, "batch": batch_of(data, method), "hidden": HIDDEN, **CHAIN}
+
+    def evaluate(epoch: aevb.Epoch) -> None:
+        seen = epoch.number * n_train
+        if seen not in missing:
+            return
+        sets = {"train": data.train[:N_EVALUATED], "test": data.test[:N_EVALUATED]}
+        row: dict[str, Any] = {name: log_p(epoch.model, X) for name, X in sets.items()}
+        row |= {"settings": settings, "seconds": round(sum(epoch.history["seconds"]), 1)}
+        results.put({**key, "samples": seen}, [row])
+        if seen == max(missing):
+            for name, X in sets.items():
+                row[f"{name}_importance"] = log_p_importance(epoch.model, X)
+            results.put({**key, "samples": seen}, [row])
+        print({**key, "samples": seen, **row}, flush=True)
+
+    try:
+        run(data, method, max(missing), step, seed, evaluate)
+    except aevb.DivergenceError as error:
+        print(method, n_train, error, flush=True)
+
+
+def table(results: Results) -> str:
+    """Lay out what is beside the paper's numbers at 1e7 and 6e7 samples, as Markdown."""
+    lines = []
+    for (n_train, method), paper in PAPER.items():
+        for samples, theirs in paper.items():
+            for row in results.where(n_train=n_train, method=method, samples=int(samples)):
+                line = [n_train, method, f"{samples:.0e}", row["settings"]["step"], row["seed"]]
+                for i, name in enumerate(("train", "test")):
+                    beside = ["off the scale", "–"]
+                    if theirs:
+                        beside = [theirs[i], f"{row[name] - theirs[i]:+.1f}"]
+                    check = row.get(f"{name}_importance")
+                    line += [f"{row[name]:.1f}", *beside, "–" if check is None else f"{check:.1f}"]
+                lines.append([*line, f"{row['seconds']:.0f}"])
+    columns = [
+        f"{name}{of}"
+        for name in ("train", "test")
+        for of in (", here", ", paper", ", difference", " by importance sampling")
+    ]
+    return markdown(["N", "method", "samples", "step", "seed", *columns, "seconds"], lines)
+
+
+def draw(results: Results) -> None:
+    """Draw the curves as the paper does, a panel for each N."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    colours = {"AEVB": "tab:red", "wake-sleep": "tab:green", "MCEM": "tab:blue"}
+    sizes = dict.fromkeys(n_train for n_train, _ in PAPER)
+    for ax, n_train in zip(axes, sizes, strict=True):
+        for method, colour in colours.items():
+            rows = results.where(n_train=n_train, method=method)
+            theirs = {x: pair for x, pair in PAPER[n_train, method].items() if pair}
+            for i, (name, line, mark) in enumerate((("train", "--", "+"), ("test", "-", "x"))):
+                for seed in sorted({row["seed"] for row in rows}):
+                    curve = sorted(
+                        (row["samples"], row[name]) for row in rows if row["seed"] == seed
+                    )
+                    label = f"{method}, {name}" if seed == rows[0]["seed"] else None
+                    ax.plot(*zip(*curve, strict=True), line, color=colour, marker=".", label=label)
+                values = [pair[i] for pair in theirs.values()]
+                ax.plot(list(theirs), values, mark, color=colour, markersize=8)
+        ax.plot([], [], "+k", label="the paper, train")
+        ax.plot([], [], "xk", label="the paper, test")
+        low = -170 if n_train == 1000 else -180
+        ax.set(xscale="log", xlim=(8e4, 8e7), ylim=(low, -105 if n_train == 1000 else -125))
+        ax.set(title=f"$N_{{train}}$ = {n_train:,}", xlabel="training samples evaluated")
+    axes[0].set_ylabel("log p(x) of gray MNIST, nats per image")
+    axes[1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(results.path.with_suffix(".png"), dpi=110)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run what is missing, and keep each mark as soon as it is measured."""
+    parser = arguments_of(__doc__, "figure3", samples=1e7)
+    sizes = list(dict.fromkeys(n_train for n_train, _ in PAPER))
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--n-train", nargs="+", type=int, choices=sizes, default=sizes)
+    parser.add_argument("--step", type=float, help="Adagrad's, instead of a trial of the paper's")
+    arguments = parser.parse_args(argv)
+    results = Results(arguments.results)
+    if not arguments.draw:
+        data = load("mnist")._replace(hidden=HIDDEN)
+        for n_train in arguments.n_train:
+            subset = data._replace(train=data.train[:n_train])
+            for method in arguments.methods:
+                measure(results, subset, method, arguments.samples, arguments.step, arguments.seed)
+    if results.rows:
+        draw(results)
+        print(table(results))
+
+
+if __name__ == "__main__":
+    main()
