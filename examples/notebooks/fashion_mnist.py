@@ -217,11 +217,13 @@ ax = plotting.reconstructions(strangers, made, cmap="gray_r")
 pd.DataFrame(novel_auc).rename_axis(columns="AUC; unknown:").round(3)
 
 # %% [markdown]
-# Below 1/2, −ELBO calls the novel images more familiar than the familiar ones. It does so for
-# digits and for all that is small and dark on the outside: few gray pixels cost few nats, whatever
-# they show. That models can give foreign images a higher likelihood than those they were trained on
-# is known ([Nalisnick et al. 2019](https://arxiv.org/abs/1810.09136)). The share that the
-# reconstruction loses does not reward emptiness, and is the better alarm where the ELBO fails.
+# Below 1/2, an alarm calls the novel images more familiar than the familiar ones. −ELBO does so for
+# all that covers few pixels, digits, trousers, sandals, sneakers: black pixels cost few nats,
+# whatever the image shows. That models can give foreign images a higher likelihood than those they
+# were trained on is known ([Nalisnick et al. 2019](https://arxiv.org/abs/1810.09136)). The share
+# that the reconstruction loses does not reward emptiness. It is the better alarm for these, and the
+# worse one for coats and pullovers, which differ little from the shirts that the model knows.
+# Neither is safe alone.
 
 # %% [markdown]
 # ## A code: lossy compression
