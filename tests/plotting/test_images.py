@@ -46,7 +46,9 @@ def test_samples_fill_a_square(ax, tiles, n, columns):
     low, high = pictures.min(), pictures.max()
     np.testing.assert_allclose(tiles(ax, 5, 4), (pictures - low) / (high - low))
     assert ax.images[0].get_array().shape[1] == columns * 5 - 1
-    assert ax.get_title() == f"{n} samples from the model"
+    assert ax.get_title() == (
+        "1 sample from the model" if n == 1 else f"{n} samples from the model"
+    )
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 4, 1), (6, 5, 4, 3)])

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from aevb.errors import integer
 from aevb.plotting import cases, decoded, images, latent, training
 from aevb.plotting.quantiles import is_independent, quantiles
-from aevb.plotting.style import check_dimensions
+from aevb.plotting.style import check_dimensions, counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,7 +132,7 @@ class PlotAccessor:
         drawn = np.asarray(vae.sample(n_samples, random_state, mean=mean))
         ax = images.samples(drawn.reshape(-1, *shape), ax, cmap=cmap)
         if mean:
-            ax.set_title(f"E[x|z] of {n_samples} draws from p(z)")
+            ax.set_title(f"E[x|z] of {counted(n_samples, 'draw')} from p(z)")
         return ax
 
     def reconstructions(

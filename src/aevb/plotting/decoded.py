@@ -150,7 +150,7 @@ def interpolation(
     show(ax, whole, cmap)
     ax.set_xticks(ticks, labels)
     ax.set_yticks([])
-    ax.set_title("Interpolation: E[x|z] on the straight line between two cases")
+    ax.set_title("E[x|z] on the straight line between two cases")
     _frameless(ax)
     return ax
 
@@ -205,14 +205,14 @@ def traversal(
     if kl is not None:
         names = [f"{j}\n{nats:.2f} nats" for j, nats in zip(names, np.asarray(kl), strict=True)]
     ax.set_yticks(centres(n_lines, height, apart), names)
-    ax.set_ylabel("latent dimension")
+    ax.set_ylabel("dimension")
     if levels is None:
         ax.set_xticks([])
     else:
-        percent = [f"{100 * level:.2g} %" for level in np.asarray(levels)]
-        ax.set_xticks(centres(n_steps, width, gap=1), percent)
+        percent = [f"{level:.0%}".replace("%", " %") for level in np.asarray(levels)]
+        ax.set_xticks(centres(n_steps, width, gap=1), percent, fontsize=8)
         ax.set_xlabel("quantile of the prior along that dimension")
-    ax.set_title("Traversal: E[x|z] while one latent dimension moves")
+    ax.set_title("E[x|z] while one latent dimension moves")
     _frameless(ax)
     return ax
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from aevb.plotting.mosaic import mosaic, scaled, show, size_for
-from aevb.plotting.style import new_axes
+from aevb.plotting.style import counted, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,9 +102,10 @@ def samples(images: ArrayLike, ax: Axes | None = None, *, cmap: str = "gray") ->
     '4 samples from the model'
     """
     images = scaled(np.asarray(images))
-    whole = mosaic(images, math.ceil(math.sqrt(len(images))), gap=1)
-    ax = new_axes(ax, size_for(whole, 5, (0.1, 0.4)))
+    n_columns = math.ceil(math.sqrt(len(images)))
+    whole = mosaic(images, n_columns, gap=1)
+    ax = new_axes(ax, size_for(whole, min(1.5 * n_columns, 5), (0.1, 0.4)))
     show(ax, whole, cmap)
-    ax.set_title(f"{len(images)} samples from the model")
+    ax.set_title(f"{counted(len(images), 'sample')} from the model")
     ax.set_axis_off()
     return ax

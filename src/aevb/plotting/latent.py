@@ -11,7 +11,16 @@ from matplotlib import colormaps, colors
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
-from aevb.plotting.style import COLOURS, DARK, LIGHT, MARKERS, check_dimensions, new_axes, plain
+from aevb.plotting.style import (
+    COLOURS,
+    DARK,
+    LIGHT,
+    MARKERS,
+    check_dimensions,
+    counted,
+    new_axes,
+    plain,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +107,7 @@ def latent_scatter(
     ax.set_xlabel(f"latent dimension {shown[0]}")
     ax.set_ylabel(f"latent dimension {shown[1]}")
     where = "the latent space" if n_dimensions == 2 else f"two of {n_dimensions} latent dimensions"
-    ax.set_title(f"{len(Z)} cases in {where}")
+    ax.set_title(f"{counted(len(Z), 'case')} in {where}")
     ax.set_aspect("equal", adjustable="datalim")
     plain(ax)
     return ax

@@ -28,6 +28,11 @@ def new_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
+def counted(n: int, thing: str) -> str:
+    """Return ``1 case``, ``2 cases``, ..."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
 def plain(ax: Axes) -> None:
     """Leave the two axes only, of the frame."""
     ax.spines[["top", "right"]].set_visible(False)
