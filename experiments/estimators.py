@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from optimizers import mean_elbo
 from paper import BATCH, Data, PaperVAE, adagrad, load
-from results import Results, Row, arguments_of, markdown
+from results import Results, Row, arguments_of, markdown, show
 
 import aevb
 
@@ -208,7 +208,7 @@ def main(argv: list[str] | None = None) -> None:
                 print(key, found[0][-1], f"{time.perf_counter() - began:.0f} s", flush=True)
     if results.rows:
         draw(results)
-        print(curve_table(results), noise_table(results), sep="\n\n")
+        show(results, curve_table(results), noise_table(results))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 from paper import BATCH, Data, PaperVAE, adagrad, load
-from results import Results, arguments_of, markdown
+from results import Results, arguments_of, markdown, show
 
 import aevb
 
@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> None:
             print({**key, "step": step, **rows[-1]}, flush=True)
     if results.rows:
         draw(results.rows, results.path.with_suffix(".png"))
-        print(table(results.rows))
+        show(results, table(results.rows))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from paper import BATCH, Data, PaperVAE, adagrad, load
-from results import Results, arguments_of, markdown
+from results import Results, arguments_of, markdown, show
 
 import aevb
 from aevb.evaluation.reciprocal import posterior_draws
@@ -245,7 +245,7 @@ def main(argv: list[str] | None = None) -> None:
                 measure(results, subset, method, arguments.samples, arguments.step, arguments.seed)
     if results.rows:
         draw(results)
-        print(table(results))
+        show(results, table(results))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from optimizers import mean_elbo
 from paper import BATCH, Data, PaperVAE, load
-from results import Results, Row, arguments_of, markdown
+from results import Results, Row, arguments_of, markdown, show
 
 import aevb
 from aevb.evaluation.rows import map_rows
@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     stem = results.path.with_suffix("")
     manifolds(models, stem.with_name(f"{stem.name}-manifolds.png"))
     samples(models, stem.with_name(f"{stem.name}-samples.png"), seed)
-    print(table(results))
+    show(results, table(results))
 
 
 if __name__ == "__main__":

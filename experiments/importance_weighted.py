@@ -27,7 +27,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import optax
-from results import Results, arguments_of, markdown
+from results import Results, arguments_of, markdown, show
 
 import aevb
 from aevb.evaluation.rows import map_rows, row_key
@@ -231,7 +231,7 @@ def main(argv: list[str] | None = None) -> None:
         results.put(key, rows)
     if results.rows:
         draw(results)
-        print(table(results))
+        show(results, table(results))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from paper import BATCH, Data, PaperVAE, adagrad, load
-from results import Results, arguments_of, markdown
+from results import Results, arguments_of, markdown, show
 
 import aevb
 from aevb.evaluation.rows import map_rows, row_key
@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> None:
         print(run, rows[-1], flush=True)
     if results.rows:
         draw(results)
-        print(table(results))
+        show(results, table(results))
 
 
 if __name__ == "__main__":

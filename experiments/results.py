@@ -82,6 +82,18 @@ def arguments_of(doc: str, name: str, samples: float | None = None) -> argparse.
     return parser
 
 
+def show(results: Results, *tables: str) -> None:
+    """Print the tables; put them into README.md too, if these are the results kept beside it."""
+    text = "\n\n".join(tables)
+    print(text)
+    if results.path.parent != FOLDER:
+        return
+    readme = FOLDER.parent / "README.md"
+    begin, end = (f"<!-- {results.path.stem}:{edge} -->" for edge in ("begin", "end"))
+    before, rest = readme.read_text().split(begin)
+    readme.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
+
+
 def markdown(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     """Lay a table out as Markdown."""
     rule = ["---"] * len(head)

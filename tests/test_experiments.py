@@ -52,6 +52,29 @@ def test_results_of_two_machines_are_not_mixed(script, tmp_path, monkeypatch):
     assert len(results.Results(kept.path).rows) == 1
 
 
+def test_tables_of_the_results_kept_go_into_the_readme(script, tmp_path, monkeypatch, capsys):
+    results = script("results")
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- one:begin -->old<!-- one:end -->\nb\n")
+    results.show(results.Results(tmp_path / "results" / "one.json"), "| x |", "| y |")
+    assert readme.read_text() == (
+        "a\n<!-- one:begin -->\n\n| x |\n\n| y |\n\n<!-- one:end -->\nb\n"
+    )
+    results.show(results.Results(tmp_path / "elsewhere" / "one.json"), "| z |")
+    assert "z" not in readme.read_text()
+    assert capsys.readouterr().out == "| x |\n\n| y |\n| z |\n"
+
+
+def test_every_experiment_has_its_place_in_the_readme():
+    readme = (EXPERIMENTS / "README.md").read_text(encoding="utf-8")
+    for path in EXPERIMENTS.glob("*.py"):
+        if "def main(" in path.read_text(encoding="utf-8"):
+            assert f"`{path.name}`" in readme
+            assert readme.count(f"<!-- {path.stem}:begin -->") == 1
+            assert readme.count(f"<!-- {path.stem}:end -->") == 1
+
+
 def test_optimizers_table_shows_when_the_mark_was_reached(script, tmp_path):
     optimizers, results = script("optimizers"), script("results").Results(tmp_path / "o.json")
     tests = [-120.0, -99.9, -98.0, -99.0]
