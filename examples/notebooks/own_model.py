@@ -116,7 +116,7 @@ report = aevb.gradient_variance(
 report
 
 # %% [markdown]
-# Of those with one draw, which take about the same time, the least noisy one is used from here on.
+# Of those with one draw, the least noisy one is used from here on.
 
 # %%
 noise = pd.DataFrame(report.rows).query("group == 'all' and n_draws == 1")
@@ -192,7 +192,9 @@ comparison = pd.DataFrame(
     {name: [np.mean(scores) for scores in pair] for name, pair in rows.items()},
     index=["fitted to the clean table", "fitted to the table with slips"],
 ).T
-comparison.rename_axis(columns="log p(x) of test rows, nats per case").round(2)
+comparison.rename_axis(columns="log p(x) of test rows, nats per case").round(2).astype(
+    object
+).fillna("not fitted")
 
 # %%
 gain = evidence["robust"] - by_fa[10, "clean"]
