@@ -77,7 +77,8 @@ class VAE(FittedMixin, BaseEstimator):
     batch_size : int, default=100
         Cases per step.
     epochs : int or "auto", default="auto"
-        Passes over the data; ``"auto"``: see `auto_epochs`.
+        Passes over the data; ``"auto"``: as many as fit into 10,000 steps, but at least 10 and at
+        most 500.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the weights of the networks (neither biases nor
         a learned prior; see `SGVB`), as in the paper's experiments with 1.0; None: flat.

@@ -1,4 +1,4 @@
-"""Ready-made data sets, each a :class:`Dataset` of a train and a test :class:`Split`.
+"""Ready-made data sets, each a `Dataset` of a train and a test `Split`.
 
 The digits come with scikit-learn. The files of the others are looked for, in this order, in the
 folder named by the environment variable ``AEVB_DATA``, laid out as ::
@@ -12,7 +12,7 @@ then in pooch's cache, and are downloaded into that cache from public mirrors if
 neither (``pip install "aevb[data]"``). Wherever a file comes from, the md5 of its *uncompressed*
 content is compared with that of the published file.
 
-The IDX format of the MNIST files is read and written by :func:`read_idx` and :func:`write_idx`.
+The IDX format of the MNIST files is read and written by `read_idx` and `write_idx`.
 """
 
 import hashlib

@@ -119,7 +119,7 @@ def write_rows(
 
     Examples
     --------
-    See :func:`read_rows`.
+    See `read_rows`.
     """
     path = Path(path)
     check_rows_target(path, overwrite=overwrite)

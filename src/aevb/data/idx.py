@@ -75,7 +75,7 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
 
     Examples
     --------
-    See :func:`read_idx`.
+    See `read_idx`.
     """
     array = np.asarray(array)
     codes = {name: code for code, name in _TYPES.items()}

@@ -29,7 +29,7 @@ def spread(q: Any) -> Array:
 
 
 def marginal_kl(q: Any, p: Any, key: Array) -> Array:
-    r"""KL of each latent's own distribution, :math:`KL(q(z_j|x) \| p(z_j))`; nats.
+    r"""KL of each latent's own distribution, :math:`\mathrm{KL}(q(z_j|x) \| p(z_j))`; nats.
 
     Where latents are independent under q and p these sum to the KL of the bound. Their sum is less
     where they are dependent under q alone, and no part of the bound where they are under p.

@@ -194,7 +194,7 @@ class FullVB(eqx.Module):
     r"""Minibatch objective of full variational Bayes, equation (24) divided by N.
 
     .. math:: \frac{1}{\sum_i w_i} \sum_i w_i \tilde{\mathcal{L}}_\theta(x_i)
-        - \frac{1}{N} KL(q(\theta)‖p(\theta)), \quad \theta \sim q(\theta)
+        - \frac{1}{N} \mathrm{KL}(q(\theta) \| p(\theta)), \quad \theta \sim q(\theta)
 
     with θ drawn once per minibatch, by reparameterisation. The metrics are those of the inner
     objective at that θ, without the divergence, and ``kl_parameters``, the divergence divided by N:
