@@ -12,8 +12,7 @@ from jax import Array
 from numpyro.distributions import constraints
 
 from aevb.errors import integer, number
-from aevb.inference.sgvb import log_weight_prior
-from aevb.inference.wake_sleep import check_weight_prior
+from aevb.inference.sgvb import check_setting, log_weight_prior
 from aevb.models.base import LatentVariableModel, name_of, with_context
 from aevb.probability.joint import Joint
 
@@ -106,7 +105,7 @@ class MonteCarloEM(eqx.Module):
         number(self.target_acceptance, "target_acceptance", expected, lambda rate: 0 < rate < 1)
         expected = "a positive number"
         number(self.step_size, "step_size", expected, lambda size: 0 < size < float("inf"))
-        check_weight_prior(self.weight_prior)
+        check_setting("weight_prior", self.weight_prior)
 
     def init(self, model: LatentVariableModel, x: Any, c: Any, key: Array) -> Chains:
         """Return chains that start from the prior, one for each row of the data's buffer."""
@@ -220,7 +219,7 @@ def require_unbounded(model: LatentVariableModel, prior: Any, z: Any, purpose: s
 
 def _hmc() -> Any:
     try:
-        from blackjax import hmc  # type: ignore[import-untyped]
+        from blackjax import hmc
     except ImportError as error:
         raise ImportError(
             "Hamiltonian Monte Carlo needs BlackJAX, which is not installed: "

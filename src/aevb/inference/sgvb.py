@@ -34,6 +34,12 @@ _SETTINGS: dict[str, tuple[str, Callable[[float], bool]]] = {
 }
 
 
+def check_setting(name: str, value: Any) -> None:
+    """Raise ValueError or TypeError for a value that does not fit; None leaves the setting out."""
+    if value is not None and not isinstance(value, (jax.Array, np.ndarray)):  # maybe traced
+        number(value, name, *_SETTINGS[name])
+
+
 def find_estimator(bound: str | Estimator) -> Estimator:
     """Return the estimator that a name stands for, or the function itself."""
     if callable(bound):
@@ -151,12 +157,9 @@ class SGVB(eqx.Module):
     def __check_init__(self) -> None:
         estimator = find_estimator(self.bound)
         integer(self.n_draws, "n_draws", minimum=1)
-        for name, (expected, fits) in _SETTINGS.items():
-            value = getattr(self, name)
-            scheduled = name == "kl_weight" and callable(value)
-            if value is None or scheduled or isinstance(value, (jax.Array, np.ndarray)):
-                continue  # an array may be traced, and have no value yet
-            number(value, name, expected, fits)
+        for name in _SETTINGS:
+            if not (name == "kl_weight" and callable(self.kl_weight)):
+                check_setting(name, getattr(self, name))
         for name, bounds in (("kl_weight", WITH_KL), ("free_bits", WITH_PLAIN_KL)):
             if getattr(self, name) is None:
                 continue

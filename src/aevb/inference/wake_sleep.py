@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import equinox as eqx
@@ -10,9 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from aevb.errors import number
 from aevb.inference.estimators import draw
-from aevb.inference.sgvb import log_weight_prior
+from aevb.inference.sgvb import check_setting, log_weight_prior
 from aevb.models.base import LatentVariableModel, name_of, with_context
 
 
@@ -64,7 +62,7 @@ class WakeSleep(eqx.Module):
     weight_prior: float | None = None
 
     def __check_init__(self) -> None:
-        check_weight_prior(self.weight_prior)
+        check_setting("weight_prior", self.weight_prior)
 
     def __call__(
         self, model: LatentVariableModel, batch: Any, key: Array, state: Any
@@ -107,10 +105,3 @@ def _sleep(model: LatentVariableModel, c: Any, key: Array) -> Array:
         )
     z, x = lax.stop_gradient((z, likelihood.sample(key)))
     return with_context(model.posterior, x, c=c).log_prob(z)
-
-
-def check_weight_prior(scale: Any) -> None:
-    """Raise ValueError or TypeError for what is no standard deviation and not None."""
-    if scale is not None:
-        expected = "a positive standard deviation or None"
-        number(scale, "weight_prior", expected, lambda scale: 0 < scale < math.inf)
