@@ -212,19 +212,21 @@ def draw(results: Results) -> None:
             rows = results.where(n_train=n_train, method=method)
             theirs = {x: pair for x, pair in PAPER[n_train, method].items() if pair}
             for i, (name, line, mark) in enumerate((("train", "--", "+"), ("test", "-", "x"))):
-                for seed in sorted({row["seed"] for row in rows}):
-                    curve = sorted(
-                        (row["samples"], row[name]) for row in rows if row["seed"] == seed
-                    )
-                    label = f"{method}, {name}" if seed == rows[0]["seed"] else None
-                    ax.plot(*zip(*curve, strict=True), line, color=colour, marker=".", label=label)
+                for seed in {row["seed"] for row in rows}:
+                    own = [row for row in rows if row["seed"] == seed]
+                    curve = sorted((row["samples"], row[name]) for row in own)
+                    ax.plot(*zip(*curve, strict=True), line, color=colour, marker=".")
                 values = [pair[i] for pair in theirs.values()]
                 ax.plot(list(theirs), values, mark, color=colour, markersize=8)
-        ax.plot([], [], "+k", label="the paper, train")
-        ax.plot([], [], "xk", label="the paper, test")
-        low = -170 if n_train == 1000 else -180
-        ax.set(xscale="log", xlim=(8e4, 8e7), ylim=(low, -105 if n_train == 1000 else -125))
+        ax.set(xscale="log", xlim=(8e4, 8e7))
+        ax.set_ylim(bottom=-170 if n_train == 1000 else -180)
         ax.set(title=f"$N_{{train}}$ = {n_train:,}", xlabel="training samples evaluated")
+    for method, colour in colours.items():
+        axes[1].plot([], [], color=colour, label=method)
+    for line, label in {"--": "train", "-": "test"}.items():
+        axes[1].plot([], [], line, marker=".", color="black", label=label)
+    for mark, label in {"+": "the paper, train", "x": "the paper, test"}.items():
+        axes[1].plot([], [], mark, color="black", label=label)
     axes[0].set_ylabel("log p(x) of gray MNIST, nats per image")
     axes[1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(results.path.with_suffix(".png"), dpi=110)
