@@ -132,6 +132,7 @@ class TwoSided(LatentVariableModel):
         return dist.Normal(x, 0.1)
 
 
+@pytest.mark.slow
 def test_a_chain_that_sees_half_of_the_posterior_misses_log_two():
     # The other half of the starting points, draws from the prior, lets it see either half.
     half = dist.Normal(0.0, 1.01**0.5).log_prob(1.5)  # each side's share of p(x); x far from 0
