@@ -5,11 +5,48 @@ rounded to multiples of a step. An arithmetic coder then writes the integers wit
 that the training cases had; both sides know the model and these frequencies, which are not counted.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from measures import flat
 from sklearn.decomposition import PCA
+
+from aevb import VAE
+
+
+class Code(NamedTuple):
+    """Images as a few numbers each, and the way back."""
+
+    train: np.ndarray  # (n, k): codes of the images that the frequencies are learned from
+    test: np.ndarray  # (m, k): of those to compress
+    unit: np.ndarray  # (k,): the width that a step has by column, but for a factor
+    decode: Callable[[np.ndarray], np.ndarray]  # codes to rows of pixels in [0, 1]
+
+
+def latent_code(model: VAE, train: np.ndarray, test: np.ndarray) -> Code:
+    """Encode images by a model's latent means, in units of its posterior standard deviation."""
+    unit = np.sqrt(model.encode(train[:5000]).variance.mean(axis=0))
+
+    def decode(means: np.ndarray) -> np.ndarray:
+        return flat(model.inverse_transform(means)).clip(0, 1)
+
+    return Code(model.transform(train), model.transform(test), unit, decode)
+
+
+def component_code(pca: PCA, n_components: int, train: np.ndarray, test: np.ndarray) -> Code:
+    """Encode images by their first scores on principal components, in units of a pixel."""
+    components = pca.components_[:n_components]
+
+    def decode(scores: np.ndarray) -> np.ndarray:
+        # The pixels are known to be in [0, 1], also to the receiver.
+        return (scores @ components + pca.mean_).clip(0, 1)
+
+    scores = ((flat(images) - pca.mean_) @ components.T for images in (train, test))
+    return Code(*scores, np.ones(n_components), decode)
 
 
 def encode(train: np.ndarray, cases: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, float]:
@@ -39,71 +76,82 @@ def encode(train: np.ndarray, cases: np.ndarray, steps: np.ndarray) -> tuple[np.
     return integers * steps, bits
 
 
-def rate_distortion(
-    codec: tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], np.ndarray]],
-    images: np.ndarray,
-    unit: np.ndarray,
-    multiples: Iterable[float],
-) -> pd.DataFrame:
+def rate_distortion(code: Code, test: np.ndarray, multiples: Iterable[float]) -> pd.DataFrame:
     """Compress images with finer and coarser steps.
 
     Parameters
     ----------
-    codec : tuple
-        Codes of the training images, codes of `images`, and the function from codes to images.
-    images : ndarray
-        Test images, pixels in [0, 1].
-    unit : ndarray of shape (k,)
-        Step of each column, but for a factor.
+    code : Code
+        The code of `test`.
+    test : ndarray
+        The images to compress.
     multiples : iterable of float
-        These factors.
+        Steps, as multiples of the code's unit.
 
     Returns
     -------
     DataFrame
-        A row for each factor: bits per image and mean squared error per pixel.
+        A row for each step: bits per image and mean squared error per pixel.
     """
-    train, codes, decode = codec
+    pixels = flat(test)
     rows = []
     for multiple in multiples:
-        received, bits = encode(train, codes, multiple * unit)
-        error = np.mean((decode(received).reshape(images.shape) - images) ** 2)
-        rows.append({"dimensions": len(unit), "step": multiple, "bits": bits, "mse": error})
+        received, bits = encode(code.train, code.test, multiple * code.unit)
+        error = np.mean((code.decode(received) - pixels) ** 2)
+        rows.append({"dimensions": len(code.unit), "step": multiple, "bits": bits, "mse": error})
     return pd.DataFrame(rows)
 
 
-def principal_components(train: np.ndarray, images: np.ndarray) -> pd.DataFrame:
-    """Compress images by their scores on principal components.
+def principal_components(train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
+    """Compress images by 2 to 400 principal components, with fifteen steps each.
 
     Parameters
     ----------
-    train : ndarray of shape (n, d)
-        Training images as rows, pixels in [0, 1].
-    images : ndarray of shape (n, h, w)
-        Test images.
+    train, test : ndarray of shape (n, h, w)
+        Images to learn the components and the frequencies from, and images to compress.
 
     Returns
     -------
     DataFrame
-        As of `rate_distortion`, for numbers of components from 2 to 400 and one step for all
-        scores, in pixels' units.
+        As of `rate_distortion`. All scores of a line have the same step.
     """
-    sizes = [k for k in (2, 5, 10, 20, 35, 60, 100, 170, 280, 400) if k <= min(train.shape)]
-    pca = PCA(sizes[-1], random_state=0).fit(train)
-    known, scores = pca.transform(train), pca.transform(images.reshape(len(images), -1))
+    sizes = [2, 5, 10, 20, 35, 60, 100, 170, 280, 400]
+    pca = PCA(sizes[-1], random_state=0).fit(flat(train))
+    curves = [
+        rate_distortion(component_code(pca, k, train, test), test, np.geomspace(0.2, 8, 15))
+        for k in sizes
+    ]
+    return pd.concat(curves, ignore_index=True)
 
-    def decode(scores: np.ndarray) -> np.ndarray:
-        return scores @ pca.components_[: scores.shape[1]] + pca.mean_
 
-    return pd.concat(
-        [
-            rate_distortion(
-                (known[:, :k], scores[:, :k], decode), images, np.ones(k), np.geomspace(0.2, 8, 15)
-            )
-            for k in sizes
-        ],
-        ignore_index=True,
-    )
+def envelope(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the corners of the lower convex hull of bits and error.
+
+    Between two corners, some images coded by the one and some by the other have, on average, every
+    number of bits and every error on the line from one to the other.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As of `rate_distortion`, of one code or of several.
+
+    Returns
+    -------
+    DataFrame
+        Some of its rows: more bits and less error from each to the next, by a slope that falls.
+    """
+
+    def slope(a: pd.Series, b: pd.Series) -> float:
+        return (b["mse"] - a["mse"]) / (b["bits"] - a["bits"])
+
+    corners: list[pd.Series] = []
+    for _, point in table.sort_values(["bits", "mse"]).iterrows():
+        if corners and point["mse"] >= corners[-1]["mse"]:
+            continue
+        while len(corners) > 1 and slope(corners[-1], point) <= slope(corners[-2], corners[-1]):
+            corners.pop()
+        corners.append(point)
+    return pd.DataFrame(corners)
 
 
 def at_equal_length(
@@ -121,19 +169,41 @@ def at_equal_length(
     Returns
     -------
     DataFrame
-        For each budget the least error within it, by both; and how many bits the baseline needs to
-        reach our error (NaN: it cannot).
+        For each budget the least error within it on the `envelope` of both; and how many bits the
+        baseline needs for our error (NaN: it cannot).
     """
-    rows = {}
-    for budget in budgets:
-        least, other = (
-            table.loc[table["bits"] <= budget, "mse"].min() for table in (ours, baseline)
-        )
-        rows[budget] = {
-            "error, VAE": least,
+    budgets = list(budgets)
+    ours, baseline = envelope(ours), envelope(baseline)
+    error, other = (
+        np.interp(budgets, corners["bits"], corners["mse"], left=np.nan)
+        for corners in (ours, baseline)
+    )
+    falling = baseline[::-1]
+    return pd.DataFrame(
+        {
+            "error, VAE": error,
             "error, PCA": other,
-            "PSNR, VAE": -10 * np.log10(least),
+            "PSNR, VAE": -10 * np.log10(error),
             "PSNR, PCA": -10 * np.log10(other),
-            "bits of PCA for the VAE's error": baseline.loc[baseline["mse"] <= least, "bits"].min(),
-        }
-    return pd.DataFrame(rows).T.rename_axis(columns="bits per image")
+            "bits of PCA for the VAE's error": np.interp(
+                error, falling["mse"], falling["bits"], left=np.nan
+            ),
+        },
+        index=pd.Index(budgets),
+    ).rename_axis(columns="bits per image")
+
+
+def draw(curves: Mapping[str, pd.DataFrame], pca_curves: pd.DataFrame) -> Axes:
+    """Draw the error of each code over its bits, and the envelope of all numbers of components."""
+    _, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
+    for name, curve in curves.items():
+        ax.plot(curve["bits"], curve["mse"], "o-", label=f"VAE, {name}")
+    for _, curve in pca_curves.groupby("dimensions"):
+        ax.plot(curve["bits"], curve["mse"], color="0.75", linewidth=0.8, zorder=0)
+    best = envelope(pca_curves)
+    ax.plot(best["bits"], best["mse"], "k--", label="PCA, the best of all (gray)")
+    ax.set(xscale="log", yscale="log")
+    ax.set(xlabel="bits per test image", ylabel="mean squared error per pixel")
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -3,17 +3,17 @@
 #
 # Fashion-MNIST has the size and form of MNIST, 70,000 images of 28 × 28 pixels in ten classes, and
 # is harder: pieces of clothing in shades of gray, textures, prints. The same steps as in the
-# notebook on MNIST, on data where more is to be lost.
+# notebook on MNIST, on data where more is to be lost, and again beside principal components (PCA).
+#
+# Conclusions that depend on the run are printed from its tables; the text says how to read them.
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from compression import at_equal_length, principal_components, rate_distortion
+from compression import at_equal_length, draw, latent_code, principal_components, rate_distortion
+from measures import flat, neighbours, novelty, through
 from sklearn.decomposition import PCA
-from sklearn.manifold import trustworthiness
-from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import KNeighborsClassifier
 
 from aevb import VAE, datasets, plotting
 
@@ -120,12 +120,7 @@ pd.concat(
 # pixels: the share of test images whose class is the majority's among the 15 nearest training
 # images; and trustworthiness, 1 if all neighbours in the latent space are neighbours in pixels.
 
-
 # %%
-def flat(images):
-    return images.reshape(len(images), -1) / np.float32(255)
-
-
 pca = PCA(20, random_state=0).fit(flat(train))
 spaces = {
     "pixels, 784": (flat(train), flat(test)),
@@ -134,17 +129,7 @@ spaces = {
     "PCA, 20": (pca.transform(flat(train)), pca.transform(flat(test))),
     "VAE, 20": (vae.transform(train), vae.transform(test)),
 }
-distances = pd.DataFrame(
-    {
-        name: {
-            "15-nearest-neighbour accuracy": KNeighborsClassifier(15, algorithm="brute")
-            .fit(space, train_labels)
-            .score(others, test_labels),
-            "trustworthiness": trustworthiness(flat(rows), others[: len(rows)], n_neighbors=15),
-        }
-        for name, (space, others) in spaces.items()
-    }
-).T
+distances = neighbours(spaces, train_labels, test_labels, flat(rows))
 distances.round(3)
 
 # %% [markdown]
@@ -162,45 +147,48 @@ ax = vae.plot.traversal(test[first[0]], cmap="gray_r")
 # %% [markdown]
 # ## The nearest representation
 #
-# What twenty numbers keep of an image: shape and shade, but neither print nor texture. Then the
-# same images with their lower half cut off. The model completes what it knows.
+# What twenty numbers keep of an image; look for its shape and shade, print and texture. Then the
+# same images with their lower half cut off, which the model was not told: what comes back is near
+# to what it was trained on.
 
 # %%
 ax = vae.plot.reconstructions(test[:10], cmap="gray_r")
 
 # %%
-cut = test[:10].copy()
+cut = rows.copy()
 cut[:, 14:] = 0
-ax = vae.plot.reconstructions(cut, cmap="gray_r")
+ax = vae.plot.reconstructions(cut[:10], cmap="gray_r")
+
+# %% [markdown]
+# The error against the whole images, beside that of twenty principal components, whose pixels are
+# clipped to their range:
+
+# %%
+completed = {
+    "cut": flat(cut),
+    "completed by PCA": through(pca, cut),
+    "completed by the VAE": flat(vae.reconstruct(cut)),
+}
+errors = pd.Series({name: np.mean((made - flat(rows)) ** 2) for name, made in completed.items()})
+errors.to_frame("mean squared error per pixel").round(4)
 
 # %% [markdown]
 # ## An alarm: what is new?
 #
 # Two scores of novelty: −ELBO; and the share of the image that its reconstruction loses, squared
-# error over the sum of squared pixels. Each is judged by the area under the ROC curve (AUC), the
-# probability that a novel image scores higher than a familiar one. First, handwritten digits:
+# error over the sum of squared pixels. PCA has the latter too. Each is judged by the area under the
+# ROC curve (AUC), the probability that a novel image scores higher than a familiar one. First,
+# handwritten digits:
 
 # %%
 digits = datasets.load_mnist().test.images[:n_rows]
 
-
-def novelty_auc(model, familiar, novel):
-    images = np.concatenate([familiar, novel])
-    pixels, made = flat(images), flat(model.reconstruct(images))
-    scores = {
-        "−ELBO": -model.elbo(images),
-        "share lost": ((made - pixels) ** 2).sum(axis=1) / (pixels**2).sum(axis=1),
-    }
-    is_novel = np.repeat([0, 1], [len(familiar), len(novel)])
-    return {name: roc_auc_score(is_novel, score) for name, score in scores.items()}
-
-
-novel_auc = {"digits": novelty_auc(vae, rows, digits)}
+found_new = {"digits": novelty(vae, pca, rows, digits)}
 ax = vae.plot.reconstructions(digits[:10], cmap="gray_r")
 
 # %% [markdown]
-# Then each class in turn, to a model that was trained without it; above, an image of the class,
-# below, the nearest representation that this model has.
+# Then each class in turn, to models that were trained without it; above, an image of the class,
+# below, the nearest representation that this VAE has.
 
 # %%
 strangers, made = [], []
@@ -208,69 +196,72 @@ for name in CLASSES:
     known = train[train_labels != name][:n_novel]
     blind = VAE(latent_dim=20, epochs=novel_epochs, random_state=0).fit(known)
     novel, familiar = test[test_labels == name], test[test_labels != name]
-    novel_auc[name] = novelty_auc(blind, familiar[:n_rows], novel[:n_rows])
+    blind_pca = PCA(20, random_state=0).fit(flat(known))
+    found_new[name] = novelty(blind, blind_pca, familiar[:n_rows], novel[:n_rows])
     strangers.append(novel[0])
     made.append(blind.reconstruct(novel[:1])[0])
 ax = plotting.reconstructions(strangers, made, cmap="gray_r")
 
+# %% [markdown]
+# The area under the curve of each score; and the novel images' ink, their mean gray over that of
+# the familiar ones:
+
 # %%
-pd.DataFrame(novel_auc).rename_axis(columns="AUC; unknown:").round(3)
+novel_auc = pd.DataFrame(found_new).T
+novel_auc.rename_axis("unknown:").round(3)
+
+# %%
+scores_of_novelty = novel_auc.drop(columns="ink")
+for name, auc in scores_of_novelty.items():
+    print(f"{name}, below 1/2 for:", *auc.index[auc < 0.5])
+print()
+for name in scores_of_novelty:
+    print(f"{name}, the best for:", *novel_auc.index[scores_of_novelty.idxmax(axis=1) == name])
 
 # %% [markdown]
-# Below 1/2, an alarm calls the novel images more familiar than the familiar ones. −ELBO does so for
-# all that covers few pixels, digits, trousers, sandals, sneakers: black pixels cost few nats,
-# whatever the image shows. That models can give foreign images a higher likelihood than those they
-# were trained on is known ([Nalisnick et al. 2019](https://arxiv.org/abs/1810.09136)). The share
-# that the reconstruction loses does not reward emptiness. It is the better alarm for these, and the
-# worse one for coats and pullovers, which differ little from the shirts that the model knows.
-# Neither is safe alone.
+# Below 1/2, an alarm calls the novel images more familiar than the familiar ones. For −ELBO the ink
+# says why: black pixels cost few nats, whatever the image shows, so images that cover few pixels
+# pass for familiar. That models can give foreign images a higher likelihood than those they were
+# trained on is known ([Nalisnick et al. 2019](https://arxiv.org/abs/1810.09136)). The share that
+# the reconstruction loses does not reward emptiness. But it is small for a class that the model can
+# draw from its neighbours, such as one kind of top from the others. The lines above say which score
+# is the best for which class; one that is below 1/2 for any is not safe alone.
 
 # %% [markdown]
 # ## A code: lossy compression
 #
 # The latent means, rounded. Bits per image are those of an arithmetic coder that knows how often
-# each integer occurs, by dimension, among the training images; they are counted on test images, so
-# this length can be had. An uncompressed image has 6272 bits. Error is mean squared error per pixel
-# of test images, on a scale of 0 to 1. Step sizes are multiples of each dimension's posterior
-# standard deviation; for PCA, the same step for all scores, which is both its equivalent in
-# probabilistic PCA and the best choice. What sender and receiver share already is not counted: the
-# model, the components, the frequencies.
+# each integer occurs, by dimension, among the training images; they are counted on test images.
+# Many images in one stream have this length; written one by one, each takes up to about 2 bits
+# more. An uncompressed image has 6272 bits. Error is mean squared error per pixel of test images,
+# on a scale of 0 to 1, to which what PCA decodes is clipped. Step sizes are multiples of each
+# dimension's posterior standard deviation; for PCA, the same step for all scores, which is both its
+# equivalent in probabilistic PCA and the best choice. What sender and receiver share already is not
+# counted: the model, the components, the frequencies.
 #
 # One more model takes part, with fifty dimensions and `kl_weight=0.25`: it pays less for each nat
 # of its code, and uses more of them.
 
 # %%
 fine = VAE(latent_dim=50, kl_weight=0.25, epochs=epochs // 2, random_state=0).fit(train)
-pixels = flat(test).reshape(test.shape)
-curves = {}
-for name, model in [("2 dimensions", look), ("20 dimensions", vae), ("50, KL weight 0.25", fine)]:
-    unit = np.sqrt(model.encode(train[:5000]).variance.mean(axis=0))
-    codec = (
-        model.transform(train),
-        model.transform(test),
-        lambda z, m=model: m.inverse_transform(z) / 255,
-    )
-    curves[name] = rate_distortion(codec, pixels, unit, [0.5, 1, 1.5, 2, 3, 4, 6])
-pca_curves = principal_components(flat(train), pixels)
+curves = {
+    name: rate_distortion(latent_code(model, train, test), test, [0.5, 1, 1.5, 2, 3, 4, 6])
+    for name, model in [
+        ("2 dimensions", look),
+        ("20 dimensions", vae),
+        ("50 dimensions, KL weight 0.25", fine),
+    ]
+}
+pca_curves = principal_components(train, test)
 curves["20 dimensions"].round(4)
 
 # %%
-figure, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
-for name, curve in curves.items():
-    ax.plot(curve["bits"], curve["mse"], "o-", label=f"VAE, {name}")
-for _, curve in pca_curves.groupby("dimensions"):
-    ax.plot(curve["bits"], curve["mse"], color="0.75", linewidth=0.8, zorder=0)
-pca_curves = pca_curves.sort_values("bits")
-best = pca_curves[pca_curves["mse"] <= pca_curves["mse"].cummin()]
-ax.plot(best["bits"], best["mse"], "k--", label="PCA, the best of all (gray)")
-ax.set(
-    xscale="log", yscale="log", xlabel="bits per test image", ylabel="mean squared error per pixel"
-)
-ax.legend(frameon=False)
-ax.spines[["top", "right"]].set_visible(False)
+ax = draw(curves, pca_curves)
 
 # %% [markdown]
-# At equal code length, the best of each:
+# At equal code length, the best of each. Between two points of its curves either may code some of
+# the images by the one and some by the other, so each is read from the lower convex hull of its
+# points. The last column is the number of bits at which PCA reaches the error of the VAE.
 
 # %%
 budgets = [10, 20, 40, 60, 80, 120, 160, 240, 320, 480, 640, 960]
@@ -281,9 +272,13 @@ comparison.round(4)
 vae_loses_less = comparison["error, VAE"] < comparison["error, PCA"]
 print(f"Less error by the VAE within {comparison.index[vae_loses_less].tolist()} bits,")
 print(f"by PCA within {comparison.index[~vae_loses_less].tolist()} bits.")
+least = curves["20 dimensions"].set_index("step")
+for name in ("bits", "mse"):
+    print(f"20 dimensions, half the step: {least[name][0.5] / least[name][1] - 1:+.1%} {name}")
 
 # %% [markdown]
-# Where bits abound PCA wins: each further component lowers its error, down to none. The error of a
-# VAE ends where its decoder does; a finer step than a posterior standard deviation buys almost
-# nothing. (Both were free to choose model and step by the test images' error; PCA had many more to
-# choose from.)
+# How to read this: each further component lowers PCA's error, down to none with all of them. The
+# error of a VAE ends where its decoder does: a finer step costs bits, and mends nothing that the
+# decoder cannot draw. So where bits abound PCA must lose less in the end; the lines above say from
+# where on, and what half the step costs and mends. (Both were free to choose model and step by the
+# test images' error; PCA had many more to choose from.)

@@ -2,17 +2,18 @@
 # # MNIST: from fit to compression
 #
 # The data of the paper: 70,000 handwritten digits, 28 × 28 pixels, 0 to 255. This is what a
-# variational auto-encoder does for them, and how well, each time against something simple.
+# variational auto-encoder does for them; and how well, against principal components (PCA), where
+# these can do the same: distances, mending, telling what is new, compression.
+#
+# Conclusions that depend on the run are printed from its tables; the text says how to read them.
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from compression import at_equal_length, principal_components, rate_distortion
+from compression import at_equal_length, draw, latent_code, principal_components, rate_distortion
+from measures import flat, neighbours, novelty, through
 from sklearn.decomposition import PCA
-from sklearn.manifold import trustworthiness
-from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import KNeighborsClassifier
 
 from aevb import VAE, datasets, plotting
 
@@ -78,17 +79,11 @@ scores.rename_axis(columns="test images, nats per image").round(2)
 #
 # ## Distances: is similar near?
 #
-# For distances the two dimensions are too few. Three measures, against principal components of the
-# same number, and against the pixels themselves: the share of test images whose digit is that of
-# the majority of the 15 nearest training images, and how far neighbours in the latent space are
-# neighbours in pixels too (trustworthiness, 1 at best).
-
+# Two measures, for principal components of the same number and for the pixels themselves too: the
+# share of test images whose digit is that of the majority of the 15 nearest training images, and
+# how far neighbours in the space are neighbours in pixels too (trustworthiness, 1 at best).
 
 # %%
-def flat(images):
-    return images.reshape(len(images), -1) / np.float32(255)
-
-
 pca = PCA(20, random_state=0).fit(flat(train))
 spaces = {
     "pixels, 784": (flat(train), flat(test)),
@@ -97,17 +92,7 @@ spaces = {
     "PCA, 20": (pca.transform(flat(train)), pca.transform(flat(test))),
     "VAE, 20": (vae.transform(train), vae.transform(test)),
 }
-distances = pd.DataFrame(
-    {
-        name: {
-            "15-nearest-neighbour accuracy": KNeighborsClassifier(15, algorithm="brute")
-            .fit(space, train_labels)
-            .score(others, test_labels),
-            "trustworthiness": trustworthiness(flat(rows), others[: len(rows)], n_neighbors=15),
-        }
-        for name, (space, others) in spaces.items()
-    }
-).T
+distances = neighbours(spaces, train_labels, test_labels, flat(rows))
 distances.round(3)
 
 # %% [markdown]
@@ -148,54 +133,48 @@ ax = vae.plot.samples(64, cmap="gray_r")
 # ## The nearest representation of a case
 #
 # `reconstruct` sends a case through the code and back. Test images, and then the same with a third
-# of their pixels lost: what comes back is what the model holds for likely, a digit without holes.
+# of their pixels lost: what comes back is near to what the model was trained on, digits without
+# holes.
 
 # %%
 ax = vae.plot.reconstructions(test[:10], cmap="gray_r")
 
 # %%
-lost = np.random.default_rng(0).random(test[:10].shape) < 1 / 3
-damaged = np.where(lost, 0, test[:10]).astype(np.uint8)
-ax = vae.plot.reconstructions(damaged, cmap="gray_r")
+lost = np.random.default_rng(0).random(rows.shape) < 1 / 3
+damaged = np.where(lost, 0, rows).astype(np.uint8)
+ax = vae.plot.reconstructions(damaged[:10], cmap="gray_r")
 
+# %% [markdown]
+# The error that is left, beside that of twenty principal components, whose pixels are clipped to
+# their range. Neither was told which pixels are lost.
 
 # %%
-def error(images):
-    return np.mean((images / 255 - test[:10] / 255) ** 2)
-
-
-mended = vae.reconstruct(damaged)
-print(f"mean squared error per pixel: damaged {error(damaged):.4f}, mended {error(mended):.4f}")
+mended = {
+    "damaged": flat(damaged),
+    "mended by PCA": through(pca, damaged),
+    "mended by the VAE": flat(vae.reconstruct(damaged)),
+}
+errors = pd.Series({name: np.mean((made - flat(rows)) ** 2) for name, made in mended.items()})
+errors.to_frame("mean squared error per pixel").round(4)
 
 # %% [markdown]
 # ## What the model has never seen
 #
 # A case unlike the training images should have a low ELBO. But the ELBO counts nats, and an image
-# with little ink costs few of them, known or not. So two scores of novelty are compared: −ELBO, and
-# the share of the image that its reconstruction loses, squared error over the sum of squared
-# pixels. Each is judged by the area under the ROC curve (AUC), the probability that a novel image
-# scores higher than a familiar one. First something else altogether, clothes from Fashion-MNIST:
+# with little ink costs few of them, known or not. So it is compared with another score of novelty,
+# the share of the image that its reconstruction loses: squared error over the sum of squared
+# pixels. PCA has that score too. Each is judged by the area under the ROC curve (AUC), the
+# probability that a novel image scores higher than a familiar one. First something else altogether,
+# clothes from Fashion-MNIST:
 
 # %%
 clothes = datasets.load_fashion_mnist().test.images[:n_rows]
 
-
-def novelty_auc(model, familiar, novel):
-    images = np.concatenate([familiar, novel])
-    pixels, made = flat(images), flat(model.reconstruct(images))
-    scores = {
-        "−ELBO": -model.elbo(images),
-        "share lost": ((made - pixels) ** 2).sum(axis=1) / (pixels**2).sum(axis=1),
-    }
-    is_novel = np.repeat([0, 1], [len(familiar), len(novel)])
-    return {name: roc_auc_score(is_novel, score) for name, score in scores.items()}
-
-
-novel_auc = {"clothes": novelty_auc(vae, rows, clothes)}
+found_new = {"clothes": novelty(vae, pca, rows, clothes)}
 ax = vae.plot.reconstructions(clothes[:10], cmap="gray_r")
 
 # %% [markdown]
-# Now the hard case: for each digit a model is trained that never sees it. Above, a digit; below,
+# Now the hard case: for each digit models are trained that never see it. Above, a digit; below,
 # the nearest representation that a model without this digit has for it.
 
 # %%
@@ -204,16 +183,31 @@ for digit in range(10):
     known = train[train_labels != digit][:n_novel]
     blind = VAE(latent_dim=20, epochs=novel_epochs, random_state=0).fit(known)
     novel, familiar = test[test_labels == digit], test[test_labels != digit]
-    novel_auc[digit] = novelty_auc(blind, familiar[:n_rows], novel[:n_rows])
+    blind_pca = PCA(20, random_state=0).fit(flat(known))
+    found_new[digit] = novelty(blind, blind_pca, familiar[:n_rows], novel[:n_rows])
     strangers.append(novel[0])
     made.append(blind.reconstruct(novel[:1])[0])
 ax = plotting.reconstructions(strangers, made, cmap="gray_r")
 
+# %% [markdown]
+# The area under the curve of each score; and the novel images' ink, their mean gray over that of
+# the familiar ones:
+
 # %%
-pd.DataFrame(novel_auc).rename_axis(columns="AUC; unknown:").round(3)
+novel_auc = pd.DataFrame(found_new).T
+novel_auc.rename_axis("unknown:").round(3)
+
+# %%
+scores_of_novelty = novel_auc.drop(columns="ink")
+for name, auc in scores_of_novelty.items():
+    print(f"{name}, below 1/2 for:", *auc.index[auc < 0.5])
+print()
+for name in scores_of_novelty:
+    print(f"{name}, the best for:", *novel_auc.index[scores_of_novelty.idxmax(axis=1) == name])
 
 # %% [markdown]
-# −ELBO is no safe alarm: look at the 1, which has the least ink of all digits.
+# Below 1/2, an alarm calls the novel images more familiar than the familiar ones. Where that is so
+# for −ELBO, look at the ink.
 #
 # ## What the dimensions hold
 #
@@ -239,11 +233,13 @@ ax = vae.plot.interpolation(test[:4], test[4:8], cmap="gray_r")
 # What is counted:
 #
 # - **Bits per image**: what an arithmetic coder writes. It codes the integers of each dimension
-#   with their frequencies among the training images, and the cost is measured on test images, so
-#   this is a code length that can be had. An uncompressed image has 6272 bits. The model, and for
-#   PCA its components, are on both sides already and not counted.
+#   with their frequencies among the training images, and the cost is measured on test images. So
+#   many images in one stream have this length; written one by one, each takes up to about 2 bits
+#   more. An uncompressed image has 6272 bits. The model, and for PCA its components, are on both
+#   sides already and not counted.
 # - **Error**: mean squared error per pixel, on a scale of 0 to 1, of test images; and as peak
-#   signal-to-noise ratio, PSNR, in decibels.
+#   signal-to-noise ratio, PSNR, in decibels. What PCA decodes is clipped to that scale, on which
+#   the VAE's pixels lie by construction.
 #
 # The step of a latent dimension is a multiple of its posterior standard deviation (root mean square
 # over training images), which says how exactly the decoder needs it. PCA gets the same: in
@@ -254,36 +250,24 @@ ax = vae.plot.interpolation(test[:4], test[4:8], cmap="gray_r")
 
 # %%
 fine = VAE(latent_dim=50, kl_weight=0.25, epochs=epochs // 2, random_state=0).fit(train)
-pixels = flat(test).reshape(test.shape)
-curves = {}
-for name, model in [("2 dimensions", look), ("20 dimensions", vae), ("50, KL weight 0.25", fine)]:
-    unit = np.sqrt(model.encode(train[:5000]).variance.mean(axis=0))
-    codec = (
-        model.transform(train),
-        model.transform(test),
-        lambda z, m=model: m.inverse_transform(z) / 255,
-    )
-    curves[name] = rate_distortion(codec, pixels, unit, [0.5, 1, 1.5, 2, 3, 4, 6])
-pca_curves = principal_components(flat(train), pixels)
+curves = {
+    name: rate_distortion(latent_code(model, train, test), test, [0.5, 1, 1.5, 2, 3, 4, 6])
+    for name, model in [
+        ("2 dimensions", look),
+        ("20 dimensions", vae),
+        ("50 dimensions, KL weight 0.25", fine),
+    ]
+}
+pca_curves = principal_components(train, test)
 curves["20 dimensions"].round(4)
 
 # %%
-figure, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
-for name, curve in curves.items():
-    ax.plot(curve["bits"], curve["mse"], "o-", label=f"VAE, {name}")
-for _, curve in pca_curves.groupby("dimensions"):
-    ax.plot(curve["bits"], curve["mse"], color="0.75", linewidth=0.8, zorder=0)
-pca_curves = pca_curves.sort_values("bits")
-best = pca_curves[pca_curves["mse"] <= pca_curves["mse"].cummin()]
-ax.plot(best["bits"], best["mse"], "k--", label="PCA, the best of all (gray)")
-ax.set(
-    xscale="log", yscale="log", xlabel="bits per test image", ylabel="mean squared error per pixel"
-)
-ax.legend(frameon=False)
-ax.spines[["top", "right"]].set_visible(False)
+ax = draw(curves, pca_curves)
 
 # %% [markdown]
-# At equal code length, the best of each:
+# At equal code length, the best of each. Between two points of its curves either may code some of
+# the images by the one and some by the other, so each is read from the lower convex hull of its
+# points. The last column is the number of bits at which PCA reaches the error of the VAE.
 
 # %%
 budgets = [10, 20, 40, 60, 80, 120, 160, 240, 320, 480, 640, 960]
@@ -294,9 +278,13 @@ comparison.round(4)
 vae_loses_less = comparison["error, VAE"] < comparison["error, PCA"]
 print(f"Less error by the VAE within {comparison.index[vae_loses_less].tolist()} bits,")
 print(f"by PCA within {comparison.index[~vae_loses_less].tolist()} bits.")
+least = curves["20 dimensions"].set_index("step")
+for name in ("bits", "mse"):
+    print(f"20 dimensions, half the step: {least[name][0.5] / least[name][1] - 1:+.1%} {name}")
 
 # %% [markdown]
-# Where bits abound PCA wins: each further component lowers its error, down to none. The error of a
-# VAE ends where its decoder does; a finer step than a posterior standard deviation buys almost
-# nothing. (Both were free to choose model and step by the test images' error; PCA had many more to
-# choose from.)
+# How to read this: each further component lowers PCA's error, down to none with all of them. The
+# error of a VAE ends where its decoder does: a finer step costs bits, and mends nothing that the
+# decoder cannot draw. So where bits abound PCA must lose less in the end; the lines above say from
+# where on, and what half the step costs and mends. (Both were free to choose model and step by the
+# test images' error; PCA had many more to choose from.)
