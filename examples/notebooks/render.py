@@ -54,7 +54,7 @@ class Page:
         said = ", ".join(f"`{line.split('#')[0].strip()}`" for line in settings.source.splitlines())
         self.executed = (
             f"*Executed on {datetime.date.today()} with aevb {aevb.__version__} and JAX "
-            f"{jax.__version__}, in {seconds / 60:.0f} minutes on {os.cpu_count()} cores of a "
+            f"{jax.__version__}, in {seconds / 60:.0f} minutes on {_cores()} of a "
             f"{jax.default_backend().upper()}, with the settings {said}. The source is "
             f"`examples/notebooks/{self.name}.py`: text, which Jupyter opens by jupytext, and "
             "VS Code as it is.*"
@@ -102,6 +102,12 @@ class Page:
         image.quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
         self.pictures.append(out.getvalue())
         return f"![{self.heading}](images/{self.name}_{len(self.pictures)}.png)"
+
+
+def _cores() -> str:
+    """Count the cores that this process may use, as experiments/results.py does."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} core{'s' * (cores != 1)}"
 
 
 def _plain_table(html: str) -> str:
