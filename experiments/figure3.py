@@ -15,18 +15,18 @@ run ends, `train_importance` and `test_importance` hold the same means by import
 biased downwards: 1000 draws, half from a Student-t around the chain's draws, a quarter each from
 q(z|x) and p(z).
 
-Training samples evaluated: each row of a minibatch counts once per update in AEVB and wake-sleep
-(for the latter with the dream beside it). Monte Carlo EM is full batch, as in the first author's
-code: an iteration moves the chains of all N images by 10 leapfrog steps, at 90 % acceptance,
-updates the weights five times on all N, and counts as N samples. A million of them cost it 11
-million gradients in z and 5 million in the weights, but are only 5000 updates at N = 1000, and 100
-at N = 50,000, in which Adagrad still waits; in AEVB they are 10,000 updates.
+Training samples evaluated: a row counts once each time that an update of the weights evaluates it,
+in all methods (in wake-sleep with the dream beside it). The paper does not say how it counts. In
+AEVB and wake-sleep an epoch is N samples, N / 100 updates. Monte Carlo EM is full batch, as in the
+first author's code: an iteration moves the chains of all N images by 10 leapfrog steps, at 90 %
+acceptance, updates the weights five times on all N, and counts as 5 N samples. Its leapfrog steps,
+11 gradients in z per image and iteration, are not counted. A million samples are 10,000 updates in
+AEVB; in Monte Carlo EM they are 1000 at N = 1000, and 20 at N = 50,000, where the first 100, in
+which Adagrad only fills its accumulators, last for 5 million.
 
 The Adagrad step, out of the paper's 0.01, 0.02 and 0.1, is the one that is best on the first 200
-training images after 1e5 samples ("the first few iterations"); that of Monte Carlo EM is tried on
-1000 images for either N, since at N = 50,000 that many are two iterations. `--step` sets
-that of new runs. A run that was stopped is trained again to where it was, with its step; nothing is
-evaluated twice.
+training images after 1000 updates ("the first few iterations"); that of Monte Carlo EM is tried on
+the first 1000 images for either N. `--step` sets that of new runs.
 """
 
 from typing import Any
@@ -35,8 +35,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from paper import BATCH, Data, PaperVAE, adagrad, load
-from results import Results, arguments_of, markdown, show
+from paper import BATCH, TRIAL, Data, PaperVAE, adagrad, load, step_for
+from results import Results, Row, arguments_of, follow, markdown, reached, show
 
 import aevb
 from aevb.evaluation.reciprocal import posterior_draws
@@ -47,8 +47,7 @@ N_EVALUATED = 1000
 CHAIN = {"n_draws": 200, "n_burn_in": 100, "n_leapfrog": 4, "n_starts": 1000}
 BLOCK = 20  # rows at a time
 MARKS = (1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 6e7)
-STEPS = (0.01, 0.02, 0.1)
-TRIAL, N_TRIAL = 1e5, 200
+N_TRIAL = 200
 # Train and test, read off the paper's curves at 1e7 and 6e7 samples; None: off its scale.
 PAPER: dict[tuple[int, str], dict[float, tuple[float, float] | None]] = {
     (1000, "AEVB"): {1e7: (-114.4, -142.9), 6e7: (-109.1, -143.2)},
@@ -66,7 +65,7 @@ METHODS: dict[str, Any] = {
 
 
 def log_p(model: PaperVAE, X: np.ndarray) -> float:
-    """Average log p(x) over rows, by appendix D's estimator."""
+    """Average log p(x) over rows, by appendix D's estimator; NaN if a chain never moved."""
     return round(float(map_rows(_reciprocal, model, X, BLOCK).mean()), 3)
 
 
@@ -105,8 +104,8 @@ def _importance(model: PaperVAE, x: jax.Array) -> jax.Array:
     return aevb.log_likelihood(Wide(model), x, key, c=seen, n_draws=1000)
 
 
-def run(data: Data, method: str, samples: float, step: float, seed: int, evaluate: Any) -> PaperVAE:
-    """Train, and call `evaluate` after each epoch."""
+def train(data: Data, method: str, step: float, seed: int, epochs: int, *callbacks: Any) -> Any:
+    """Train a model, from its start."""
     batch = batch_of(data, method)
     return aevb.train(
         PaperVAE.start(data, N_Z, seed),
@@ -114,11 +113,11 @@ def run(data: Data, method: str, samples: float, step: float, seed: int, evaluat
         objective=METHODS[method],
         optimizer=adagrad(step, batch),
         batch_size=batch,
-        epochs=-(-int(samples) // len(data.train)),
+        epochs=epochs,
         key=seed,
-        callbacks=[evaluate],
+        callbacks=callbacks,
         verbose=False,
-    ).model
+    )
 
 
 def batch_of(data: Data, method: str) -> int:
@@ -126,78 +125,74 @@ def batch_of(data: Data, method: str) -> int:
     return len(data.train) if method == "MCEM" else BATCH
 
 
-def choose_step(data: Data, method: str, seed: int) -> float:
-    """Return the step that is best on training images after the trial's samples."""
-    if method == "MCEM":
-        data = data._replace(train=data.train[:1000])
-
-    def trial(step: float) -> float:
-        try:
-            model = run(data, method, TRIAL, step, seed, lambda epoch: None)
-        except aevb.DivergenceError:
-            return -np.inf
-        return log_p(model, data.train[:N_TRIAL])
-
-    scores = {step: trial(step) for step in STEPS}
-    print(f"{method}, {len(data.train)} images: after {TRIAL:g} samples, by step: {scores}")
-    return max(STEPS, key=lambda step: scores[step])
+def samples_per_epoch(data: Data, method: str) -> int:
+    """Count each row once for every update of the weights that evaluates it."""
+    return len(data.train) * getattr(METHODS[method], "n_updates", 1)
 
 
 def measure(
-    results: Results, data: Data, method: str, samples: float, step: Any, seed: int
+    results: Results, data: Data, method: str, samples: float, wanted: float | None, seed: int
 ) -> None:
     """Train, and put a row into the results at each mark that is not there yet."""
-    n_train = len(data.train)
-    key = {"method": method, "dataset": "mnist", "n_z": N_Z, "n_train": n_train, "seed": seed}
-    done = results.where(**key)
-    marks = [*(mark for mark in MARKS if mark < samples), samples]
-    missing = {n_train * -(-int(mark) // n_train) for mark in marks}
-    missing -= {row["samples"] for row in done}
-    if not missing:
-        return
-    step = done[0]["settings"]["step"] if done else step or choose_step(data, method, seed)
-    settings = {"step": step, "batch": batch_of(data, method), "hidden": HIDDEN, **CHAIN}
+    n_train, per_epoch = len(data.train), samples_per_epoch(data, method)
+    key: Row = {"method": method, "dataset": "mnist", "n_z": N_Z, "n_train": n_train, "seed": seed}
+    marks = {reached(mark, per_epoch) for mark in (*MARKS, samples) if mark <= samples}
 
-    def evaluate(epoch: aevb.Epoch) -> None:
-        seen = epoch.number * n_train
-        if seen not in missing:
-            return
+    def trial(step: float) -> float:
+        tried = data._replace(train=data.train[:1000]) if method == "MCEM" else data
+        batch, of_epoch = batch_of(tried, method), samples_per_epoch(tried, method)
+        result = train(tried, method, step, seed, reached(TRIAL * batch, of_epoch) // of_epoch)
+        return log_p(result.model, data.train[:N_TRIAL])
+
+    step = step_for(results.where(**key), wanted, trial)
+    batch = batch_of(data, method)
+    key["settings"] = {"adagrad_step": step, "batch": batch, "hidden": HIDDEN, **CHAIN}
+
+    def evaluate(epoch: aevb.Epoch) -> Row:
         sets = {"train": data.train[:N_EVALUATED], "test": data.test[:N_EVALUATED]}
-        row: dict[str, Any] = {name: log_p(epoch.model, X) for name, X in sets.items()}
-        row |= {"settings": settings, "seconds": round(sum(epoch.history["seconds"]), 1)}
-        results.put({**key, "samples": seen}, [row])
-        if seen == max(missing):
+        row: Row = {name: log_p(epoch.model, X) for name, X in sets.items()}
+        if epoch.number * per_epoch == max(marks):
             for name, X in sets.items():
                 row[f"{name}_importance"] = log_p_importance(epoch.model, X)
-            results.put({**key, "samples": seen}, [row])
-        print({**key, "samples": seen, **row}, flush=True)
+        return row
 
-    try:
-        run(data, method, max(missing), step, seed, evaluate)
-    except aevb.DivergenceError as error:
-        print(method, n_train, error, flush=True)
+    def follow_up(epochs: int, callback: Any) -> None:
+        train(data, method, step, seed, epochs, callback)
+
+    follow(results, key, marks, per_epoch, evaluate, follow_up)
 
 
 def table(results: Results) -> str:
-    """Lay out what is beside the paper's numbers at 1e7 and 6e7 samples, as Markdown."""
+    """Lay what is beside the paper's numbers at 1e7 and 6e7 samples, as Markdown."""
     lines = []
     for (n_train, method), paper in PAPER.items():
         for samples, theirs in paper.items():
             for row in results.where(n_train=n_train, method=method, samples=int(samples)):
-                line = [n_train, method, f"{samples:.0e}", row["settings"]["step"], row["seed"]]
+                if "diverged" in row:
+                    continue
+                step = row["settings"]["adagrad_step"]
+                line = [f"{n_train:,}", method, f"{samples:.0e}", step, row["seed"]]
                 for i, name in enumerate(("train", "test")):
-                    beside = ["off the scale", "–"]
+                    beside = ["off its scale", "–"]
                     if theirs:
-                        beside = [theirs[i], f"{row[name] - theirs[i]:+.1f}"]
-                    check = row.get(f"{name}_importance")
-                    line += [f"{row[name]:.1f}", *beside, "–" if check is None else f"{check:.1f}"]
-                lines.append([*line, f"{row['seconds']:.0f}"])
-    columns = [
-        f"{name}{of}"
-        for name in ("train", "test")
-        for of in (", here", ", paper", ", difference", " by importance sampling")
+                        beside = [f"{theirs[i]}", f"{row[name] - theirs[i]:+.1f}"]
+                    line += [f"{row[name]:.1f}", *beside]
+                lines.append([*line, f"{row['seconds']:,.0f}"])
+    both = [name for of in ("train", "test") for name in (of, "paper", "diff.")]
+    return markdown(["N", "method", "samples", "step", "seed", *both, "seconds"], lines)
+
+
+def ends_table(results: Results) -> str:
+    """Lay both estimates of log p(x) beside each other where runs ended, as Markdown."""
+    rows = [row for row in results.rows if "test_importance" in row]
+    fields = ("train", "train_importance", "test", "test_importance")
+    lines = [
+        [f"{row['n_train']:,}", row["method"], f"{row['samples']:,}", row["seed"]]
+        + [f"{row[name]:.2f}" for name in fields]
+        for row in rows
     ]
-    return markdown(["N", "method", "samples", "step", "seed", *columns, "seconds"], lines)
+    names = [name for of in ("train", "test") for name in (of, "by importance sampling")]
+    return markdown(["N", "method", "samples", "seed", *names], lines)
 
 
 def draw(results: Results) -> None:
@@ -213,9 +208,10 @@ def draw(results: Results) -> None:
             theirs = {x: pair for x, pair in PAPER[n_train, method].items() if pair}
             for i, (name, line, mark) in enumerate((("train", "--", "+"), ("test", "-", "x"))):
                 for seed in {row["seed"] for row in rows}:
-                    own = [row for row in rows if row["seed"] == seed]
+                    own = [row for row in rows if row["seed"] == seed and name in row]
                     curve = sorted((row["samples"], row[name]) for row in own)
-                    ax.plot(*zip(*curve, strict=True), line, color=colour, marker=".")
+                    x, y = ([point[k] for point in curve] for k in (0, 1))
+                    ax.plot(x, y, line, color=colour, marker=".")
                 values = [pair[i] for pair in theirs.values()]
                 ax.plot(list(theirs), values, mark, color=colour, markersize=8)
         ax.set(xscale="log", xlim=(8e4, 8e7))
@@ -249,7 +245,7 @@ def main(argv: list[str] | None = None) -> None:
                 measure(results, subset, method, arguments.samples, arguments.step, arguments.seed)
     if results.rows:
         draw(results)
-        show(results, table(results))
+        show(results, table(results), ends_table(results))
 
 
 if __name__ == "__main__":

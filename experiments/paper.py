@@ -8,6 +8,7 @@ faces divided by 256, with a sigmoid for the mean. Unlike there, minibatches are
 replacement within an epoch.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -16,10 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import optax
+from results import Row
 
 import aevb
 
 BATCH = 100
+STEPS = (0.01, 0.02, 0.1)  # Adagrad's
+TRIAL = 1000  # updates in which one of them is chosen
 WAITS = 100  # steps in which Adagrad's accumulators fill and nothing moves
 
 
@@ -94,3 +98,28 @@ def adagrad(rate: float, batch: int = BATCH) -> optax.GradientTransformation:
         optax.scale_by_rss(initial_accumulator_value=0.0, eps=1e-8),
         optax.scale_by_schedule(lambda step: jnp.where(step < WAITS, 0.0, -rate)),
     )
+
+
+def step_for(kept: list[Row], wanted: float | None, trial: Callable[[float], float]) -> float:
+    """Return Adagrad's step: that of the rows kept, or the one wanted, or the best in its trial."""
+    if kept:
+        step = kept[0]["settings"]["adagrad_step"]
+        if wanted not in (None, step):
+            raise ValueError(
+                f"Expected --step {step}, that of the rows kept; got {wanted}. Give another file "
+                "as --results for another step."
+            )
+        return step
+    if wanted:
+        return wanted
+
+    def score(step: float) -> float:
+        try:
+            value = trial(step)
+        except aevb.DivergenceError:
+            return -np.inf
+        return -np.inf if np.isnan(value) else value
+
+    scores = {step: score(step) for step in STEPS}
+    print(f"after {TRIAL} updates, by step: {scores}", flush=True)
+    return max(STEPS, key=lambda step: scores[step])

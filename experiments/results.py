@@ -1,19 +1,24 @@
 """Results on disk: rows in a JSON file, kept as soon as they are measured, not measured twice.
 
 A row has the fields `method`, `dataset`, `n_z`, `seed`, `settings`, `samples` (training samples
-evaluated), `train`, `test` (nats per datapoint), `seconds` (of training alone), or of these what
-the experiment measures. A file is of one machine, since its rows have seconds.
+evaluated), `train`, `test` (nats per datapoint), `seconds` and `cpu_seconds` (of the processor),
+both of training alone, compilation included; or of these what the experiment measures. A run that
+diverged ends with a row that says `diverged`. A file is of one machine, since its rows have
+seconds, and one process writes it at a time.
 """
 
 import argparse
 import json
 import os
 import platform
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+
+import aevb
 
 FOLDER = Path(__file__).parent / "results"
 Row = dict[str, Any]
@@ -46,8 +51,8 @@ class Results:
         return [row for row in self.rows if fields.items() <= row.items()]
 
     def put(self, key: Row, rows: list[Row]) -> None:
-        """Write the rows of one finished piece, each with the fields of `key`; replace old ones."""
-        self.read()  # another process may have put rows there meanwhile
+        """Write some rows, each with the fields of `key`, in place of those that have them."""
+        self.read()  # rows may have been merged into the file since
         here = machine()
         if self.machine not in (None, here):
             raise ValueError(
@@ -69,6 +74,54 @@ def _as_read(row: Row) -> Row:
     return json.loads(json.dumps(row))  # tuples are lists then, as in rows from a file
 
 
+def reached(samples: float, per_epoch: int) -> int:
+    """Return the samples seen at the end of the first epoch that has seen so many."""
+    return per_epoch * -(-int(samples) // per_epoch)
+
+
+def follow(
+    results: Results,
+    key: Row,
+    marks: Iterable[int],
+    per_epoch: int,
+    measure: Callable[[aevb.Epoch], Row],
+    train: Callable[[int, Callable[[aevb.Epoch], None]], Any],
+) -> None:
+    """Train, and keep a row at each mark as soon as it is measured.
+
+    Marks are numbers of samples that the end of an epoch reaches. Those whose rows, with the fields
+    of `key`, are there already are not measured again: a run that was stopped is trained again from
+    its start, to the same model, and its marks after the last row are measured. A run that diverged
+    has a row that says so, and is not tried again.
+
+    `measure` returns what else a row holds; `train` takes the number of epochs and a callback.
+    """
+    kept = results.where(**key)
+    missing = set(marks) - {row["samples"] for row in kept}
+    if not missing or any("diverged" in row for row in kept):
+        return
+    cpu = -time.process_time()  # what is not training is taken out again
+
+    def evaluate(epoch: aevb.Epoch) -> None:
+        nonlocal cpu
+        seen = epoch.number * per_epoch
+        if seen not in missing:
+            return
+        cpu += time.process_time()
+        row = measure(epoch)
+        row["seconds"] = round(sum(epoch.history["seconds"]), 2)
+        row["cpu_seconds"] = round(cpu, 2)
+        results.put({**key, "samples": seen}, [row])
+        print({**key, "samples": seen, **row}, flush=True)
+        cpu -= time.process_time()
+
+    try:
+        train(max(missing) // per_epoch, evaluate)
+    except aevb.DivergenceError as error:
+        print(key, error, flush=True)
+        results.put({**key, "samples": error.epoch * per_epoch}, [{"diverged": True}])
+
+
 def arguments_of(doc: str, name: str, samples: float | None = None) -> argparse.ArgumentParser:
     """Return the parser of what all experiments take: --results, --seed, --draw, --samples."""
     parser = argparse.ArgumentParser(
@@ -83,14 +136,19 @@ def arguments_of(doc: str, name: str, samples: float | None = None) -> argparse.
 
 
 def show(results: Results, *tables: str) -> None:
-    """Print the tables; put them into README.md too, if these are the results kept beside it."""
-    text = "\n\n".join(tables)
+    """Print the tables and the machine; put them into README.md too, with the pictures there are.
+
+    Only of the results that are kept beside README.md.
+    """
+    text = "\n\n".join([*tables, f"Measured on: {results.machine}."])
     print(text)
     if results.path.parent != FOLDER:
         return
     readme = FOLDER.parent / "README.md"
     begin, end = (f"<!-- {results.path.stem}:{edge} -->" for edge in ("begin", "end"))
     before, rest = readme.read_text().split(begin)
+    for picture in sorted(FOLDER.glob(f"{results.path.stem}*.png")):
+        text += f"\n\n![{picture.stem}]({FOLDER.name}/{picture.name})"
     readme.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
 
 
