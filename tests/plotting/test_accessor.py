@@ -19,8 +19,10 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from aevb import VAE, plotting, priors
+from aevb.models.likelihoods import Bernoulli
 from aevb.models.priors import LearnedNormalPrior
-from aevb.plotting.cases import image_shape
+from aevb.plotting.cases import as_cases, image_shape
+from aevb.plotting.predictions import data_range
 from aevb.plotting.quantiles import quantiles
 
 SMALL = {"hidden": (8,), "epochs": 3, "batch_size": 20, "random_state": 0}
@@ -140,6 +142,62 @@ def test_reconstructions(pictures, ax, tiles):
     )
 
 
+def picture(draw, *arguments, **options):
+    drawn = draw(*arguments, ax=Figure().subplots(), **options).images[0].get_array()
+    return np.ma.filled(drawn, np.nan)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        *[("manifold", (3,)), ("samples", (4,)), ("reconstructions", (IMAGES[:3],))],
+        *[("interpolation", (IMAGES[0], IMAGES[1])), ("traversal", (IMAGES[0], 3, [0]))],
+    ],
+)
+def test_a_bernoulli_likelihood_has_the_range_of_its_data(pictures, name, arguments):
+    vae = copy.copy(pictures)
+    vae.likelihood_ = Bernoulli()
+    drawn = picture(getattr(vae.plot, name), *arguments)
+    for limits, same in (((0, 1), True), ((0, 0.5), False)):
+        other = picture(getattr(pictures.plot, name), *arguments, limits=limits)
+        assert np.array_equal(drawn, other, equal_nan=True) == same
+    vae.feature_dtype_ = np.dtype(np.uint8)
+    assert data_range(vae) == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("interpolation", (TABLE[:2], TABLE[2:4])),
+        ("traversal", (TABLE.iloc[3], 3, [0])),
+        ("column_effects", (TABLE, [0])),
+    ],
+)
+def test_output_as_a_frame_changes_no_picture(table, name, arguments):
+    options = {"x": TABLE.iloc[3]} if name == "column_effects" else {"image_shape": (3, 4)}
+    framed = copy.copy(table).set_output(transform="pandas")
+    first, second = (picture(getattr(v.plot, name), *arguments, **options) for v in (table, framed))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_one_case_alone_is_a_case_as_image_and_as_row(table):
+    for X in (IMAGES[0], IMAGES[0].ravel(), IMAGES[:1]):
+        np.testing.assert_array_equal(as_cases(X, (4, 3)).reshape(1, 4, 3), IMAGES[:1])
+    np.testing.assert_array_equal(as_cases(IMAGES, (12,), (4, 3)), IMAGES.reshape(40, 12))
+    rows, shape = TABLE.to_numpy(), (3, 4)
+    table = copy.copy(table)
+    del table.feature_names_in_  # rows without names
+    images = rows.reshape(-1, *shape)
+    for name, flat, shaped in (
+        ("reconstructions", [rows[:1]], [images[0]]),
+        ("interpolation", [rows[0], rows[1]], list(images[:2])),
+        ("traversal", [rows[0]], [images[0]]),
+    ):
+        draw = getattr(table.plot, name)
+        first, second = (picture(draw, *given, image_shape=shape) for given in (flat, shaped))
+        np.testing.assert_array_equal(first, second)
+
+
 @pytest.mark.parametrize("shape", [(3, 4), (2, 2, 3)])
 def test_flat_rows_are_images_of_the_shape_that_is_given(table, ax, tiles, shape):
     table.plot.samples(4, ax, image_shape=shape)
@@ -257,7 +315,7 @@ def test_column_effects_under_another_prior_say_so(table, ax):
     [
         (
             lambda p, t: t.samples(),
-            r"Expected images.*got rows of 12 val.*image_shape=\(28, 28\).*ta",
+            r"Expected images.*got rows of 12 val.*image_shape=\(2, 2, 3\)\. For ta",
         ),
         (
             lambda p, t: t.samples(image_shape=(4, 4)),
@@ -274,6 +332,11 @@ def test_column_effects_under_another_prior_say_so(table, ax):
         (lambda p, t: p.traversal(IMAGES[:2]), r"Expected one case for `x`; got 2"),
         (lambda p, t: p.traversal(dimensions=[2]), r"from 0 to 1 for `dimensions`; got \[2\]"),
         (lambda p, t: p.latent_scatter(IMAGES, dimensions=(0, 2)), r"`dimensions`; got \[0, 2\]"),
+        (lambda p, t: t.column_effects(TABLE[:1]), r"two cases at least for `X`.*; got 1"),
+        (
+            lambda p, t: t.column_effects(TABLE.iloc[[0] * 7]),
+            r"column that varies in `X`.*got 7 cases",
+        ),
         (lambda p, t: p.column_effects(IMAGES), r"Expected a table.*shape \(4, 3\)\..*traversal"),
     ],
 )
@@ -282,9 +345,28 @@ def test_what_cannot_be_drawn_is_refused(pictures, table, draw, message):
         draw(pictures.plot, table.plot)
 
 
-def test_the_message_guesses_the_shape_of_square_images():
-    with pytest.raises(ValueError, match=r"rows of 64 values.*image_shape=\(8, 8\)"):
-        image_shape((64,), None)
+@pytest.mark.parametrize(
+    ("draw", "name"),
+    [
+        (lambda p, t: t.traversal(dimensions=1, image_shape=(3, 4)), "dimensions"),
+        (lambda p, t: t.column_effects(TABLE, 1), "dimensions"),
+        (lambda p, t: p.latent_scatter(IMAGES, dimensions=1), "dimensions"),
+        (lambda p, t: t.samples(image_shape=12), "image_shape"),
+    ],
+)
+def test_a_number_where_several_are_needed_is_refused(pictures, table, draw, name):
+    with pytest.raises(TypeError, match=rf"sequence for `{name}`; got 1"):
+        draw(pictures.plot, table.plot)
+
+
+@pytest.mark.parametrize(
+    ("size", "example"),
+    [(64, r", for instance image_shape=\(8, 8\)"), (48, r", .*\(4, 4, 3\)"), (3, ""), (7, "")],
+)
+def test_the_message_guesses_the_shape_of_square_images(size, example):
+    expected = rf"rows of {size} values.*as image_shape=\(h, w\) or \(h, w, c\){example}\. For"
+    with pytest.raises(ValueError, match=expected):
+        image_shape((size,), None)
 
 
 def test_a_collapsed_posterior_has_no_dimension_to_choose(table, ax):

@@ -62,6 +62,26 @@ def test_given_axes_are_used_and_no_other_figure_is_made(draw, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 1000
 
 
+IMAGE_DRAWINGS = {
+    "manifold": lambda x, **options: plotting.manifold(lambda Z: x, (4, 4), n=3, **options),
+    "reconstructions": lambda x, **options: plotting.reconstructions(x, x, **options),
+    "samples": plotting.samples,
+    "interpolation": lambda x, **options: plotting.interpolation(x[None], **options),
+    "traversal": lambda x, **options: plotting.traversal(x[None], **options),
+}
+
+
+@pytest.mark.parametrize("draw", IMAGE_DRAWINGS.values(), ids=IMAGE_DRAWINGS)
+def test_gray_is_drawn_gray_between_given_limits(draw):
+    images = 0.45 + 0.1 * random(9, 4, 4)
+    for limits in (None, (0, 1), (0, 0.5)):
+        (picture,) = draw(images, ax=Figure().subplots(), limits=limits).images
+        low, high = limits or (images.min(), images.max())
+        drawn = np.ma.masked_invalid(picture.get_array()).compressed()
+        expected = np.clip((images - low) / (high - low), 0, 1)
+        np.testing.assert_allclose(np.unique(drawn), np.unique(expected), atol=1e-12)
+
+
 @pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
 def test_without_axes_there_is_one_new_figure_for_pyplot_to_show(draw):
     from matplotlib import pyplot as plt

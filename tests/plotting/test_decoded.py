@@ -114,6 +114,40 @@ def test_traversal_without_names_counts_its_lines(ax):
     assert len(ax.get_xticks()) == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"n": 1}, ValueError, r"integer of at least 2 for `n`; got 1"),
+        ({"image_shape": (4, 5)}, ValueError, r"9 images of shape \(4, 5\) from `decode`.*\(9, 16"),
+        ({"decode": lambda Z: Z[:4]}, ValueError, r"9 images.*got an array of shape \(4, 2\)"),
+        ({"image_shape": 16}, TypeError, r"sequence for `image_shape`; got 16"),
+        (
+            {"image_shape": (16,)},
+            ValueError,
+            r"\(h, w\) or \(h, w, c\) for `image_shape`; got \(16",
+        ),
+    ],
+)
+def test_manifold_refuses_what_makes_no_grid_of_images(ax, options, error, message):
+    given = {"decode": lambda Z: np.zeros((len(Z), 16)), "image_shape": (4, 4), "n": 3, **options}
+    with pytest.raises(error, match=message):
+        plotting.manifold(**given, ax=ax)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"dimensions": [0]}, ValueError, r"2 values for `dimensions`, one for each line.*got 1"),
+        ({"kl": [1.0, 2.0, 3.0]}, ValueError, r"2 values for `kl`, one for each line.*got 3"),
+        ({"levels": [0.1, 0.9]}, ValueError, r"3 values for `levels`, one for each step; got 2"),
+        ({"dimensions": 1}, TypeError, r"sequence for `dimensions`; got 1\. Write \[1\]"),
+    ],
+)
+def test_traversal_refuses_names_that_do_not_fit(ax, options, error, message):
+    with pytest.raises(error, match=message):
+        plotting.traversal(random(2, 3, 4, 4), ax=ax, **options)
+
+
 @pytest.mark.parametrize("draw", [plotting.interpolation, plotting.traversal])
 @pytest.mark.parametrize("shape", [(5, 8, 8), (0, 3, 8, 8), (2, 3, 4, 4, 3, 1)])
 def test_what_is_no_line_of_images_is_refused(ax, draw, shape):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import colors
 from matplotlib.figure import Figure
@@ -56,6 +57,46 @@ def test_scatter_without_labels_and_with_numbers():
     plotting.latent_scatter(Z, Z[:, 0], ax=scaled)
     np.testing.assert_array_equal(scaled.collections[0].get_array(), Z[:, 0])
     assert len(figure.axes) == 3  # with the colour scale
+
+
+@pytest.mark.parametrize("dtype", [np.int64, "datetime64[D]"])
+def test_many_numbers_and_dates_get_a_colour_scale(ax, dtype):
+    labels = np.arange(60).astype(dtype)
+    plotting.latent_scatter(random(60, 2), labels, ax=ax)
+    np.testing.assert_array_equal(ax.collections[0].get_array(), np.arange(60))
+    assert not ax.texts
+    _, bar = ax.figure.axes
+    ax.figure.canvas.draw()
+    assert ("Feb" in [text.get_text() for text in bar.get_yticklabels()]) == (dtype != np.int64)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["b", None, "a", np.nan], ["a", "b"]),
+        (np.array([2, None, 10, pd.NA], object), ["2", "10"]),
+        (pd.Series(["b", pd.NA, "a", None], dtype="category"), ["a", "b"]),
+        ([1.5, np.nan, 2.5, np.inf], None),
+        (np.array(["2020-01-01", "NaT", "2021-01-01", "NaT"], "datetime64[s]"), None),
+        ([None] * 4, []),
+    ],
+)
+def test_cases_without_a_label_are_gray_and_said_to_be_unknown(ax, labels, classes):
+    Z = random(4, 2)
+    plotting.latent_scatter(Z, labels, ax=ax)
+    *known, unknown = ax.collections
+    places = [0, 1, 2, 3] if classes == [] else [1, 3]
+    np.testing.assert_array_equal(unknown.get_offsets(), Z[places])
+    red, green, blue, _ = unknown.get_facecolor()[0]
+    assert red == green == blue
+    assert sum(len(points.get_offsets()) for points in known) == 4 - len(places)
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == [*(classes or []), "unknown"]
+
+
+def test_more_classes_than_can_be_told_apart_are_refused(ax):
+    with pytest.raises(ValueError, match=r"at most 40 classes for `labels`.*got 41\. Numbers"):
+        plotting.latent_scatter(random(41, 2), [f"class {k}" for k in range(41)], ax)
 
 
 def test_scatter_of_two_among_more_dimensions(ax):

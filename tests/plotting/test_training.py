@@ -65,6 +65,11 @@ def test_learning_curve_of_unknown_columns_is_refused(ax):
         plotting.learning_curve({"epoch": [1], "loss": [2.0]}, ax=ax)
 
 
+def test_learning_curve_without_epochs_is_refused(ax):
+    with pytest.raises(ValueError, match=r"column epoch in `history`.*; got elbo"):
+        plotting.learning_curve({"elbo": [-3.0, -2.0]}, ax=ax)
+
+
 def gradient_report(relative=(1.0, 1.0, 0.5, 0.0, 1.0, 1.0)):
     """Return a report of three estimators, two of one objective, in two groups."""
     rows = {

@@ -10,14 +10,12 @@ from scipy.special import ndtr
 from sklearn.utils.validation import check_is_fitted
 
 from aevb.errors import integer
-from aevb.plotting import cases, decoded, images, latent, training
+from aevb.plotting import cases, decoded, images, latent, predictions, training
 from aevb.plotting.quantiles import is_independent, quantiles
-from aevb.plotting.style import check_dimensions, counted
+from aevb.plotting.style import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-MOST_DIMENSIONS = 10  # that are drawn unless more are asked for
 
 
 class PlotAccessor:
@@ -27,7 +25,9 @@ class PlotAccessor:
 
     Pictures of images need cases of shape (n, h, w[, c]). Where images were fitted as flat rows,
     their shape is given as ``image_shape=(h, w)`` or ``(h, w, c)``. ``cmap`` is the colour map of
-    gray images: ``"gray_r"`` is ink on paper.
+    gray images, ``"gray_r"`` is ink on paper, and ``limits=(low, high)`` are the values at its two
+    ends: by default those that the data can have under a Bernoulli likelihood, 0 and 1 (255 for
+    8-bit data), else the range of the picture (of the originals, for reconstructions).
 
     Parameters
     ----------
@@ -56,6 +56,7 @@ class PlotAccessor:
         ax: Axes | None = None,
         *,
         cmap: str = "gray",
+        limits: Sequence[float] | None = None,
         image_shape: Sequence[int] | None = None,
     ) -> Axes:
         """Draw what a two-dimensional latent space decodes to, as in figure 4 of the paper.
@@ -64,7 +65,7 @@ class PlotAccessor:
         ----------
         n : int, default=20
             Images along each axis, at quantiles of the estimator's prior.
-        ax, cmap, image_shape
+        ax, cmap, limits, image_shape
             See `PlotAccessor`.
 
         Returns
@@ -90,13 +91,13 @@ class PlotAccessor:
                 f"the quantiles of each; got prior={vae.prior!r}. See plot.samples() and "
                 "plot.traversal(), or give aevb.plotting.manifold a `quantile` of your own."
             )
-        shape = self._shape(image_shape)
         return decoded.manifold(
             vae.inverse_transform,
-            shape,
-            integer(n, "n", minimum=2),
+            self._shape(image_shape),
+            n,
             ax,
             cmap=cmap,
+            limits=self._limits(limits),
             quantile=lambda levels: quantiles(prior, levels),
         )
 
@@ -108,6 +109,7 @@ class PlotAccessor:
         mean: bool = True,
         random_state: Any = None,
         cmap: str = "gray",
+        limits: Sequence[float] | None = None,
         image_shape: Sequence[int] | None = None,
     ) -> Axes:
         """Draw new cases, as in figure 5 of the paper.
@@ -120,7 +122,7 @@ class PlotAccessor:
             Draw E[x|z] of each z ~ p(z); False: a draw from p(x|z), with its noise.
         random_state : int, RandomState or None
             Seed; None: the estimator's own.
-        ax, cmap, image_shape
+        ax, cmap, limits, image_shape
             See `PlotAccessor`.
 
         Returns
@@ -130,9 +132,13 @@ class PlotAccessor:
         """
         vae, shape = self._fitted(), self._shape(image_shape)
         drawn = np.asarray(vae.sample(n_samples, random_state, mean=mean))
-        ax = images.samples(drawn.reshape(-1, *shape), ax, cmap=cmap)
-        if mean:
-            ax.set_title(f"E[x|z] of {counted(n_samples, 'draw')} from p(z)")
+        limits = self._limits(limits)
+        ax = images.samples(drawn.reshape(-1, *shape), ax, cmap=cmap, limits=limits)
+        ax.set_title(
+            f"E[x|z] of {counted(n_samples, 'draw')} from p(z)"
+            if mean
+            else f"{counted(n_samples, 'sample')} from the model"
+        )
         return ax
 
     def reconstructions(
@@ -141,6 +147,7 @@ class PlotAccessor:
         ax: Axes | None = None,
         *,
         cmap: str = "gray",
+        limits: Sequence[float] | None = None,
         image_shape: Sequence[int] | None = None,
     ) -> Axes:
         """Draw cases with their reconstructions beneath, ten pairs to a line.
@@ -148,8 +155,8 @@ class PlotAccessor:
         Parameters
         ----------
         X : array-like of shape (n, d) or (n, h, w[, c])
-            Cases: a few, all are drawn.
-        ax, cmap, image_shape
+            Cases: a few, all are drawn; or one alone.
+        ax, cmap, limits, image_shape
             See `PlotAccessor`.
 
         Returns
@@ -158,8 +165,9 @@ class PlotAccessor:
             The axes; see `aevb.plotting.reconstructions`.
         """
         vae, shape = self._fitted(), self._shape(image_shape)
-        made = np.asarray(vae.reconstruct(X)).reshape(-1, *shape)
-        return images.reconstructions(np.reshape(X, made.shape), made, ax, cmap=cmap)
+        X = cases.as_cases(X, vae.feature_shape_, shape)
+        originals, made = (np.reshape(a, (-1, *shape)) for a in (X, vae.reconstruct(X)))
+        return images.reconstructions(originals, made, ax, cmap=cmap, limits=self._limits(limits))
 
     def latent_scatter(
         self,
@@ -176,7 +184,9 @@ class PlotAccessor:
         X : array-like of shape (n, d) or (n, h, w[, c])
             Cases.
         labels : array-like of shape (n,), optional
-            Classes, each named among its points; floating-point labels get a colour scale.
+            Classes, at most 40, each named among its points. Floating-point numbers, dates
+            (datetime64) and more than 40 distinct integers get a colour scale. Cases whose label
+            is missing (None, NaN) are gray.
         ax : Axes, optional
             Where to draw; None: a new figure.
         dimensions : sequence of two int, default=(0, 1)
@@ -187,7 +197,7 @@ class PlotAccessor:
         Axes
             The axes; see `aevb.plotting.latent_scatter`.
         """
-        Z = self._fitted().transform(X)
+        Z = predictions.codes(self._fitted(), X)
         return latent.latent_scatter(Z, labels, ax, dimensions=dimensions)
 
     def interpolation(
@@ -198,6 +208,7 @@ class PlotAccessor:
         ax: Axes | None = None,
         *,
         cmap: str = "gray",
+        limits: Sequence[float] | None = None,
         image_shape: Sequence[int] | None = None,
     ) -> Axes:
         """Draw the way from one case to another, on the straight line between their latent points.
@@ -208,7 +219,7 @@ class PlotAccessor:
             Two cases, or as many pairs of cases as both have rows: a line of images for each.
         n : int, default=10
             Latent points on each line, both ends among them.
-        ax, cmap, image_shape
+        ax, cmap, limits, image_shape
             See `PlotAccessor`.
 
         Returns
@@ -218,16 +229,17 @@ class PlotAccessor:
         """
         vae, shape = self._fitted(), self._shape(image_shape)
         n = integer(n, "n", minimum=2)
-        start, end = (cases.as_cases(X, vae.feature_shape_) for X in (start, end))
+        start, end = (cases.as_cases(X, vae.feature_shape_, shape) for X in (start, end))
         if len(start) != len(end):
             raise ValueError(
                 "Expected as many cases for `start` as for `end`, a pair for each line; got "
                 f"{len(start)} and {len(end)}."
             )
         t = np.linspace(0, 1, n)[:, None]
-        Z = (1 - t) * vae.transform(start)[:, None] + t * vae.transform(end)[:, None]
+        first, last = (predictions.codes(vae, X)[:, None] for X in (start, end))
+        way = predictions.decode(vae, (1 - t) * first + t * last, shape)
         ends = np.stack([np.reshape(X, (-1, *shape)) for X in (start, end)], axis=1)
-        return decoded.interpolation(self._decode(Z, shape), ax, ends=ends, cmap=cmap)
+        return decoded.interpolation(way, ax, ends=ends, cmap=cmap, limits=self._limits(limits))
 
     def traversal(
         self,
@@ -237,6 +249,7 @@ class PlotAccessor:
         ax: Axes | None = None,
         *,
         cmap: str = "gray",
+        limits: Sequence[float] | None = None,
         image_shape: Sequence[int] | None = None,
     ) -> Axes:
         """Draw what each latent dimension does, through the quantiles of the prior.
@@ -251,7 +264,7 @@ class PlotAccessor:
         dimensions : sequence of int, optional
             The latent dimensions to draw. None: those with most KL first, at most ten, without
             dead ones (below 0.01 nats).
-        ax, cmap, image_shape
+        ax, cmap, limits, image_shape
             See `PlotAccessor`.
 
         Returns
@@ -261,20 +274,18 @@ class PlotAccessor:
         """
         vae, shape = self._fitted(), self._shape(image_shape)
         n = integer(n, "n", minimum=2)
-        shown = self._dimensions(dimensions)
+        shown = predictions.dimensions_to_draw(vae, dimensions)
         levels = (np.arange(n) + 0.5) / n
         steps = quantiles(vae.model_.prior(), levels)
-        Z = np.tile(self._latent_point(x), (len(shown), n, 1))
-        for line, j in zip(Z, shown, strict=True):
-            line[:, j] = steps[:, j]
         kl = np.asarray(vae.explained_nats_)[shown]
         return decoded.traversal(
-            self._decode(Z, shape),
+            predictions.one_moves(vae, x, shown, steps, shape),
             shown,
             ax,
             levels=levels,
             kl=kl if np.isfinite(kl).all() else None,
             cmap=cmap,
+            limits=self._limits(limits),
         )
 
     def learning_curve(self, ax: Axes | None = None) -> Axes:
@@ -322,7 +333,7 @@ class PlotAccessor:
         Parameters
         ----------
         X : array-like of shape (n, d)
-            Cases, for the standard deviation of each column.
+            Cases, two at least, for the standard deviation of each column.
         dimensions : sequence of int, optional
             The latent dimensions to draw. None: those with most KL first, at most ten, without
             dead ones (below 0.01 nats).
@@ -337,7 +348,7 @@ class PlotAccessor:
         Axes
             The axes: change of E[x|z] as one dimension goes from -1 to +1 (under another prior than
             N(0, I): from its quantile at 16 % to that at 84 %), in standard deviations of the
-            column; see `aevb.plotting.column_effects`.
+            column; see `aevb.plotting.column_effects`. Columns that do not vary stay empty.
         """
         vae = self._fitted()
         if len(vae.feature_shape_) != 1:
@@ -345,14 +356,11 @@ class PlotAccessor:
                 "Expected a table, cases of shape (n, d), for column effects; got cases of shape "
                 f"{vae.feature_shape_}. See plot.traversal() for images."
             )
-        shown = self._dimensions(dimensions)
-        spread = np.asarray(vae._rows(X), np.float64).std(axis=0)
+        shown = predictions.dimensions_to_draw(vae, dimensions)
+        unit = predictions.spread(vae, X)
         both = quantiles(vae.model_.prior(), ndtr([-1, 1]))
-        Z = np.tile(self._latent_point(x), (len(shown), 2, 1))
-        for line, j in zip(Z, shown, strict=True):
-            line[:, j] = both[:, j]
-        low, high = np.moveaxis(self._decode(Z, vae.feature_shape_).astype(np.float64), 1, 0)
-        effects = (high - low) / np.where(spread > 0, spread, np.nan)
+        made = predictions.one_moves(vae, x, shown, both, vae.feature_shape_).astype(np.float64)
+        effects = (made[:, 1] - made[:, 0]) / unit
         columns = getattr(vae, "feature_names_in_", None)
         if np.allclose(both[:, shown].T, [-1, 1], atol=1e-4):
             return latent.column_effects(effects, columns, shown, ax)
@@ -363,34 +371,8 @@ class PlotAccessor:
         check_is_fitted(self._vae)
         return self._vae
 
-    def _decode(self, Z: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """Decode latent points (n, m, latent_dim) to cases (n, m, *shape)."""
-        cases = self._vae.inverse_transform(Z.reshape(-1, Z.shape[-1]))
-        return np.asarray(cases).reshape(*Z.shape[:2], *shape)
-
     def _shape(self, given: Sequence[int] | None) -> tuple[int, ...]:
         return cases.image_shape(self._fitted().feature_shape_, given)
 
-    def _latent_point(self, x: Any) -> np.ndarray:
-        """Return the latent point (latent_dim,) of one case, or the middle of the prior."""
-        if x is None:
-            return quantiles(self._vae.model_.prior(), [0.5])[0]
-        Z = self._vae.transform(cases.as_cases(x, self._vae.feature_shape_))
-        if len(Z) != 1:
-            raise ValueError(f"Expected one case for `x`; got {len(Z)}.")
-        return Z[0]
-
-    def _dimensions(self, given: Sequence[int] | None) -> list[int]:
-        kl = np.asarray(self._vae.explained_nats_)
-        if given is not None:
-            return check_dimensions(given, len(kl))
-        if not np.isfinite(kl).all():  # not known, under a flow
-            return list(range(min(len(kl), MOST_DIMENSIONS)))
-        used = [int(j) for j in np.argsort(-kl, kind="stable") if kl[j] >= latent.DEAD]
-        if not used:
-            raise ValueError(
-                f"Expected a latent dimension in use; got KL below {latent.DEAD:g} nats in all "
-                f"{len(kl)}: the posterior has collapsed to the prior. Name some, for instance "
-                "dimensions=[0], to draw them nevertheless."
-            )
-        return used[:MOST_DIMENSIONS]
+    def _limits(self, given: Sequence[float] | None) -> Sequence[float] | None:
+        return predictions.data_range(self._vae) if given is None else given

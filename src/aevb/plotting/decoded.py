@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ from matplotlib import ticker
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from aevb.plotting.mosaic import centres, lines, mosaic, scaled, show, size_for
-from aevb.plotting.style import DARK, new_axes
+from aevb.errors import integer
+from aevb.plotting.cases import check_image_shape
+from aevb.plotting.mosaic import centres, lines, mosaic, scaled, show, size_for, value_range
+from aevb.plotting.style import DARK, listed, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +27,7 @@ def manifold(
     ax: Axes | None = None,
     *,
     cmap: str = "gray",
+    limits: Sequence[float] | None = None,
     quantile: Callable[[np.ndarray], ArrayLike] = ndtri,
 ) -> Axes:
     """Draw what a two-dimensional latent space decodes to, as in figure 4 of the paper.
@@ -38,11 +42,13 @@ def manifold(
     image_shape : sequence of int
         (h, w) or (h, w, c).
     n : int, default=20
-        Images along each axis.
+        Images along each axis, two at least.
     ax : Axes, optional
         Where to draw; None: a new figure.
     cmap : str, default="gray"
         Colour map of gray images; ``"gray_r"`` is ink on paper.
+    limits : (low, high), optional
+        Values drawn at the two ends of the colour map; None: the range of all images.
     quantile : callable, optional
         Inverse CDF of a prior with independent dimensions: maps probabilities (m,) to latent values
         (m,), or (m, 2) with a column for each dimension. By default that of N(0, I).
@@ -51,6 +57,11 @@ def manifold(
     -------
     Axes
         The axes; they show probabilities, with ticks at round values of z.
+
+    Raises
+    ------
+    ValueError
+        When `decode` gives other than n² images of that shape.
 
     References
     ----------
@@ -64,10 +75,18 @@ def manifold(
     >>> ax.get_xlabel()
     'latent dimension 0'
     """
+    n, shape = integer(n, "n", minimum=2), check_image_shape(image_shape)
     z = _two_columns(quantile((np.arange(n) + 0.5) / n))
     first, second = np.meshgrid(z[:, 0], z[::-1, 1])  # images go down the page, the second goes up
     Z = np.column_stack([first.ravel(), second.ravel()]).astype(np.float32)
-    images = scaled(np.asarray(decode(Z)).reshape(n * n, *image_shape))
+    images = np.asarray(decode(Z), np.float64)
+    if images.shape[:1] != (n * n,) or images.size != n * n * math.prod(shape):
+        raise ValueError(
+            f"Expected {n * n} images of shape {shape} from `decode`, one for each latent point; "
+            f"got an array of shape {images.shape}."
+        )
+    images = images.reshape(n * n, *shape)
+    images = scaled(images, value_range(limits, images))
     whole = mosaic(images, n, gap=1)
     ax = new_axes(ax, size_for(whole, 5.8, (0.6, 0.8)))
     show(ax, whole, cmap, extent=(0, 1, 0, 1))
@@ -92,6 +111,7 @@ def interpolation(
     *,
     ends: ArrayLike | None = None,
     cmap: str = "gray",
+    limits: Sequence[float] | None = None,
 ) -> Axes:
     """Draw images on the way from one case to another, a line for each pair of cases.
 
@@ -106,6 +126,8 @@ def interpolation(
         The two cases themselves, drawn at both sides.
     cmap : str, default="gray"
         Colour map of gray images; ``"gray_r"`` is ink on paper.
+    limits : (low, high), optional
+        Values drawn at the two ends of the colour map; None: the range of `images` and `ends`.
 
     Returns
     -------
@@ -125,23 +147,24 @@ def interpolation(
     """
     images = _lines_of_images(images)
     n_pairs, n_steps, height, width = images.shape[:4]
-    limits = images.min(), images.max()
+    drawn = [images]
     ticks, labels = centres(n_steps, width, gap=1)[[0, -1]], ["t = 0", "t = 1"]
     if ends is not None:
-        ends = np.asarray(ends)
+        ends = np.asarray(ends, np.float64)
         if ends.shape != (n_pairs, 2, *images.shape[2:]):
             raise ValueError(
                 f"Expected two images for each line, of shape {(n_pairs, 2, *images.shape[2:])}, "
                 f"for `ends`; got {ends.shape}."
             )
-        limits = min(limits[0], ends.min()), max(limits[1], ends.max())
+        drawn.append(ends)
     apart = max(height // 6, 2)
-    whole = _scaled_lines(images, limits, apart)
+    span = value_range(limits, *drawn)
+    whole = _scaled_lines(images, span, apart)
     if ends is not None:
         aside = max(width // 3, 2)
-        start, end = (_scaled_lines(ends[:, [side]], limits, apart) for side in (0, 1))
-        between = np.full((len(whole), aside, *whole.shape[2:]), 0.0 if whole.ndim == 3 else np.nan)
-        whole = np.concatenate([start, between, whole, between, end], axis=1)
+        start, end = (_scaled_lines(ends[:, [side]], span, apart) for side in (0, 1))
+        gap = np.full((len(whole), aside, *whole.shape[2:]), 0.0 if whole.ndim == 3 else np.nan)
+        whole = np.concatenate([start, gap, whole, gap, end], axis=1)
         outer = (width - 1) / 2
         ticks = np.array([outer, *(ticks + width + aside), whole.shape[1] - 1 - outer])
         labels = ["start", *labels, "end"]
@@ -163,6 +186,7 @@ def traversal(
     levels: ArrayLike | None = None,
     kl: ArrayLike | None = None,
     cmap: str = "gray",
+    limits: Sequence[float] | None = None,
 ) -> Axes:
     """Draw what changes along each latent dimension while the others stay put, line by line.
 
@@ -180,6 +204,8 @@ def traversal(
         KL of each line's dimension in nats, written beside it.
     cmap : str, default="gray"
         Colour map of gray images; ``"gray_r"`` is ink on paper.
+    limits : (low, high), optional
+        Values drawn at the two ends of the colour map; None: the range of all images.
 
     Returns
     -------
@@ -198,18 +224,22 @@ def traversal(
     images = _lines_of_images(images)
     n_lines, n_steps, height, width = images.shape[:4]
     apart = max(height // 6, 2)
-    whole = _scaled_lines(images, (images.min(), images.max()), apart)
+    each = ", one for each line of images"
+    shown = range(n_lines) if dimensions is None else dimensions
+    names = [str(j) for j in listed(shown, "dimensions", n_lines, each)]
+    if kl is not None:
+        nats = listed(kl, "kl", n_lines, each)
+        names = [f"{j}\n{value:.2f} nats" for j, value in zip(names, nats, strict=True)]
+    steps = None if levels is None else listed(levels, "levels", n_steps, ", one for each step")
+    whole = _scaled_lines(images, value_range(limits, images), apart)
     ax = new_axes(ax, size_for(whole, min(0.7 * n_steps, 10), (0.9, 0.85)))
     show(ax, whole, cmap)
-    names = [str(j) for j in (range(n_lines) if dimensions is None else dimensions)]
-    if kl is not None:
-        names = [f"{j}\n{nats:.2f} nats" for j, nats in zip(names, np.asarray(kl), strict=True)]
     ax.set_yticks(centres(n_lines, height, apart), names)
     ax.set_ylabel("dimension")
-    if levels is None:
+    if steps is None:
         ax.set_xticks([])
     else:
-        percent = [f"{level:.0%}".replace("%", " %") for level in np.asarray(levels)]
+        percent = [f"{level:.0%}".replace("%", " %") for level in steps]
         ax.set_xticks(centres(n_steps, width, gap=1), percent, fontsize=8)
         ax.set_xlabel("quantile of the prior along that dimension")
     ax.set_title("E[x|z] while one latent dimension moves")
@@ -218,7 +248,7 @@ def traversal(
 
 
 def _lines_of_images(images: ArrayLike) -> np.ndarray:
-    images = np.asarray(images)
+    images = np.asarray(images, np.float64)
     if images.ndim not in (4, 5) or 0 in images.shape:
         raise ValueError(
             "Expected lines of images, of shape (n_lines, n_steps, h, w[, c]), for `images`; got "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aevb.plotting.mosaic import mosaic, scaled, show, size_for
+from aevb.plotting.mosaic import as_images, mosaic, scaled, show, size_for, value_range
 from aevb.plotting.style import counted, new_axes
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def reconstructions(
     ax: Axes | None = None,
     *,
     cmap: str = "gray",
+    limits: Sequence[float] | None = None,
 ) -> Axes:
     """Draw images with their reconstructions beneath, ten pairs to a line.
 
@@ -32,6 +34,8 @@ def reconstructions(
         Where to draw; None: a new figure.
     cmap : str, default="gray"
         Colour map of gray images; ``"gray_r"`` is ink on paper.
+    limits : (low, high), optional
+        Values drawn at the two ends of the colour map; None: the range of the originals.
 
     Returns
     -------
@@ -48,18 +52,18 @@ def reconstructions(
     >>> ax.get_title()
     'Originals (above) and their reconstructions (below)'
     """
-    originals, reconstructed = np.asarray(originals), np.asarray(reconstructed)
+    originals, reconstructed = as_images(originals), as_images(reconstructed)
     if originals.shape != reconstructed.shape:
         raise ValueError(
             f"Expected images of shape {originals.shape}, as of `originals`, for `reconstructed`; "
             f"got {reconstructed.shape}."
         )
-    limits = originals.min(), originals.max()
+    span = value_range(limits, originals)
     n_columns = min(len(originals), 10)
     bands = []
     for start in range(0, len(originals), n_columns):
         pair = [
-            mosaic(scaled(images[start : start + n_columns], limits), n_columns, gap=1)
+            mosaic(scaled(images[start : start + n_columns], span), n_columns, gap=1)
             for images in (originals, reconstructed)
         ]
         bands.append(mosaic(np.stack(pair), 1, gap=1))
@@ -71,17 +75,25 @@ def reconstructions(
     return ax
 
 
-def samples(images: ArrayLike, ax: Axes | None = None, *, cmap: str = "gray") -> Axes:
+def samples(
+    images: ArrayLike,
+    ax: Axes | None = None,
+    *,
+    cmap: str = "gray",
+    limits: Sequence[float] | None = None,
+) -> Axes:
     """Draw images side by side in a square, as in figure 5 of the paper.
 
     Parameters
     ----------
     images : array-like of shape (n, h, w[, c])
-        Images, such as ``vae.sample(64, mean=True)``.
+        Images, such as ``vae.sample(64)``, or ``vae.sample(64, mean=True)`` without the noise.
     ax : Axes, optional
         Where to draw; None: a new figure.
     cmap : str, default="gray"
         Colour map of gray images; ``"gray_r"`` is ink on paper.
+    limits : (low, high), optional
+        Values drawn at the two ends of the colour map; None: the range of the images.
 
     Returns
     -------
@@ -99,13 +111,14 @@ def samples(images: ArrayLike, ax: Axes | None = None, *, cmap: str = "gray") ->
     >>> from aevb.plotting import samples
     >>> ax = samples(np.eye(4).reshape(4, 2, 2), ax=Figure().subplots())
     >>> ax.get_title()
-    '4 samples from the model'
+    '4 images'
     """
-    images = scaled(np.asarray(images))
+    images = as_images(images)
+    images = scaled(images, value_range(limits, images))
     n_columns = math.ceil(math.sqrt(len(images)))
     whole = mosaic(images, n_columns, gap=1)
     ax = new_axes(ax, size_for(whole, min(1.5 * n_columns, 5), (0.1, 0.4)))
     show(ax, whole, cmap)
-    ax.set_title(f"{counted(len(images), 'sample')} from the model")
+    ax.set_title(counted(len(images), "image"))
     ax.set_axis_off()
     return ax

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colormaps, colors
+from matplotlib import colormaps, colors, dates
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
@@ -18,6 +19,7 @@ from aevb.plotting.style import (
     MARKERS,
     check_dimensions,
     counted,
+    listed,
     new_axes,
     plain,
 )
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DEAD = 0.01  # nats, about a share of 0.02 of the latent's variance that tells of the case
+_SIZE = (7, 6.4)  # inches, of a scatter
+_POINTS: dict[str, Any] = {"s": 18, "alpha": 0.8, "linewidths": 0}
+_UNKNOWN = "#bbbbbb"
+_MOST_CLASSES = len(COLOURS) * len(MARKERS)
 _MOST_LABELS = 40
 _MOST_COLUMNS = 60
 
@@ -44,7 +50,9 @@ def latent_scatter(
     Z : array-like of shape (n, d)
         Latent points, such as ``vae.transform(X)``.
     labels : array-like of shape (n,), optional
-        Classes, each named among its points; floating-point labels get a colour scale.
+        Classes, at most 40, each named among its points. Floating-point numbers, dates
+        (datetime64) and more than 40 distinct integers get a colour scale. Cases whose label is
+        missing (None, NaN) are gray, "unknown" in the legend.
     ax : Axes, optional
         Where to draw; None: a new figure.
     dimensions : sequence of two int, default=(0, 1)
@@ -73,37 +81,11 @@ def latent_scatter(
     if len(shown) != 2:
         raise ValueError(f"Expected two integers for `dimensions`; got {len(shown)}: {shown}.")
     n_dimensions, Z = Z.shape[1], Z[:, shown]
-    ax = new_axes(ax, (7, 6.4))
-    style: dict[str, Any] = {"s": 18, "alpha": 0.8, "linewidths": 0}
     if labels is None:
-        ax.scatter(Z[:, 0], Z[:, 1], color=COLOURS[0], **style)
-    elif (labels := np.asarray(labels)).shape != (len(Z),):
-        raise ValueError(
-            f"Expected a label for each of the {len(Z)} cases, of shape ({len(Z)},), for "
-            f"`labels`; got shape {labels.shape}."
-        )
-    elif labels.dtype.kind == "f":
-        scale = ax.scatter(Z[:, 0], Z[:, 1], c=labels, cmap="viridis", **style)
-        ax.figure.colorbar(scale, ax=ax)
+        ax = new_axes(ax, _SIZE)
+        ax.scatter(*Z.T, color=COLOURS[0], **_POINTS)
     else:
-        for k, label in enumerate(np.unique(labels)):
-            points, colour = Z[labels == label], COLOURS[k % len(COLOURS)]
-            marker = MARKERS[k // len(COLOURS) % len(MARKERS)]
-            ax.scatter(
-                points[:, 0], points[:, 1], color=colour, marker=marker, label=str(label), **style
-            )
-            x, y = _centre(points)
-            ax.text(
-                x,
-                y,
-                str(label),
-                ha="center",
-                va="center",
-                color=_contrast(colour),
-                fontweight="bold",
-                bbox={"boxstyle": "round,pad=0.25", "facecolor": colour, "edgecolor": "white"},
-            )
-        ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, markerscale=1.8)
+        ax = _draw_labelled(Z, labels, ax)
     ax.set_xlabel(f"latent dimension {shown[0]}")
     ax.set_ylabel(f"latent dimension {shown[1]}")
     where = "the latent space" if n_dimensions == 2 else f"two of {n_dimensions} latent dimensions"
@@ -228,8 +210,9 @@ def column_effects(
             f"{effects.shape}."
         )
     n_dimensions, n_columns = effects.shape
-    names = [str(name) for name in (range(n_columns) if columns is None else columns)]
-    shown = [int(j) for j in (range(n_dimensions) if dimensions is None else dimensions)]
+    every = range(n_columns) if columns is None else columns
+    names = [str(name) for name in listed(every, "columns")]
+    shown = listed(range(n_dimensions) if dimensions is None else dimensions, "dimensions")
     if (len(shown), len(names)) != effects.shape:
         raise ValueError(
             f"Expected {n_dimensions} `dimensions` and {n_columns} `columns`, as `effects` has; "
@@ -266,6 +249,84 @@ def column_effects(
     bar.set_label(f"change of E[x|z] in standard deviations,\n{step}", fontsize=9)
     bar.outline.set_visible(False)
     return ax
+
+
+def _draw_labelled(Z: np.ndarray, labels: Any, ax: Axes | None) -> Axes:
+    if np.shape(labels) != (len(Z),):
+        raise ValueError(
+            f"Expected a label for each of the {len(Z)} cases, of shape ({len(Z)},), for "
+            f"`labels`; got shape {np.shape(labels)}."
+        )
+    values, known = _known(labels)
+    n_distinct = len(np.unique(values))
+    is_scale = values.dtype.kind in ("iufM" if n_distinct > _MOST_CLASSES else "fM")
+    if n_distinct > _MOST_CLASSES and not is_scale:
+        raise ValueError(
+            f"Expected at most {_MOST_CLASSES} classes for `labels`, which can be told apart; got "
+            f"{n_distinct}. Numbers and dates (datetime64) get a colour scale instead."
+        )
+    ax = new_axes(ax, _SIZE)
+    if len(values):
+        (_draw_scale if is_scale else _draw_classes)(ax, Z[known], values)
+    if not known.all():
+        ax.scatter(*Z[~known].T, color=_UNKNOWN, label="unknown", zorder=0.9, **_POINTS)
+    if len(values) and is_scale:
+        if not known.all():
+            ax.legend(loc="upper left", markerscale=1.8)
+    else:
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, markerscale=1.8)
+    return ax
+
+
+def _known(labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return those labels that are known, as numbers, dates or text, and which they are."""
+    values = np.asarray(labels)
+    if values.dtype.kind == "O":
+        known = np.array([_is_known(label) for label in values], bool)
+        objects = list(values[known])
+        is_number = all(isinstance(label, numbers.Real) for label in objects)
+        return np.array(objects if is_number else [str(label) for label in objects]), known
+    known = ~np.isnat(values) if values.dtype.kind in "mM" else np.ones(len(values), bool)
+    if values.dtype.kind == "f":
+        known = np.isfinite(values)
+    return values[known], known
+
+
+def _is_known(label: Any) -> bool:
+    same = (
+        label == label
+    )  # NaN and NaT differ from themselves, pandas' NA neither does nor does not
+    return label is not None and isinstance(same, bool | np.bool_) and bool(same)
+
+
+def _draw_scale(ax: Axes, Z: np.ndarray, values: np.ndarray) -> None:
+    is_date = values.dtype.kind == "M"
+    colour = dates.date2num(values) if is_date else values
+    bar = ax.figure.colorbar(
+        ax.scatter(Z[:, 0], Z[:, 1], c=colour, cmap="viridis", **_POINTS), ax=ax
+    )
+    if is_date:
+        locator = dates.AutoDateLocator()
+        bar.ax.yaxis.set_major_locator(locator)
+        bar.ax.yaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+
+
+def _draw_classes(ax: Axes, Z: np.ndarray, values: np.ndarray) -> None:
+    for k, label in enumerate(np.unique(values)):
+        points, colour = Z[values == label], COLOURS[k % len(COLOURS)]
+        marker = MARKERS[k // len(COLOURS)]
+        ax.scatter(*points.T, color=colour, marker=marker, label=str(label), **_POINTS)
+        x, y = _centre(points)
+        ax.text(
+            x,
+            y,
+            str(label),
+            ha="center",
+            va="center",
+            color=_contrast(colour),
+            fontweight="bold",
+            bbox={"boxstyle": "round,pad=0.25", "facecolor": colour, "edgecolor": "white"},
+        )
 
 
 def _centre(points: np.ndarray) -> np.ndarray:

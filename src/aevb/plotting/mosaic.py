@@ -3,25 +3,59 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from aevb.errors import number
+from aevb.plotting.style import listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def scaled(images: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
-    """Scale images to [0, 1]; gray ones come back as (n, h, w), others as (n, h, w, 4)."""
+def as_images(images: ArrayLike) -> np.ndarray:
+    """Return images as an array of float64, or say what is wrong with them."""
+    images = np.asarray(images, np.float64)
     if images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)):
         raise ValueError(
             "Expected images of shape (n, h, w), (n, h, w, 1) or (n, h, w, 3); "
             f"got {images.shape}. Reshape rows to their image's shape first."
         )
-    low, high = limits or (images.min(), images.max())
-    between = np.clip((images.astype(np.float64) - low) / ((high - low) or 1), 0, 1)
+    if not images.size:
+        raise ValueError(f"Expected one image at least; got none, shape {images.shape}.")
+    return images
+
+
+def value_range(given: Sequence[float] | None, *drawn: np.ndarray) -> tuple[float, float]:
+    """Return the values at both ends of the colour map: those given, or the range of the images."""
+    if given is not None:
+        low, high = (
+            number(value, "limits", "finite numbers (low, high)", math.isfinite)
+            for value in listed(given, "limits", 2)
+        )
+        if low >= high:
+            raise ValueError(f"Expected (low, high), low below high, for `limits`; got {given}.")
+        return low, high
+    finite = np.concatenate([images[np.isfinite(images)] for images in drawn])
+    if not finite.size:
+        raise ValueError("Expected finite numbers in the images; got NaN or infinity alone.")
+    return float(finite.min()), float(finite.max())
+
+
+def scaled(images: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Scale images to [0, 1]; gray ones come back as (n, h, w), others as (n, h, w, 4).
+
+    A pixel that is not a number has no colour, like the gaps between images.
+    """
+    images = as_images(images)
+    low, high = limits
+    between = np.clip((images - low) / ((high - low) or 1), 0, 1)
     if images.shape[3:] == (3,):
-        return np.concatenate([between, np.ones_like(between[..., :1])], axis=-1)
+        known = ~np.isnan(between).any(axis=-1, keepdims=True)
+        return np.concatenate([np.where(known, between, 0), known], axis=-1)
     return between.reshape(images.shape[:3])
 
 

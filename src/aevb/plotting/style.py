@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from aevb.errors import integer
 
@@ -39,9 +39,19 @@ def plain(ax: Axes) -> None:
     ax.spines[["left", "bottom"]].set_color(DARK)
 
 
-def check_dimensions(dimensions: Sequence[int], n: int) -> list[int]:
+def listed(values: Any, name: str, n: int | None = None, of: str = "") -> list:
+    """Return what a user gave as a list, of `n` entries, or say what is wrong with it."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"Expected a sequence for `{name}`; got {values!r}. Write [{values!r}].")
+    values = list(values)
+    if n is not None and len(values) != n:
+        raise ValueError(f"Expected {n} values for `{name}`{of}; got {len(values)}.")
+    return values
+
+
+def check_dimensions(dimensions: Iterable[int], n: int) -> list[int]:
     """Return the latent dimensions that a user names, or say what is wrong with them."""
-    named = [integer(j, "dimensions", minimum=0) for j in dimensions]
+    named = [integer(j, "dimensions", minimum=0) for j in listed(dimensions, "dimensions")]
     if not named or max(named) >= n or len(set(named)) < len(named):
         raise ValueError(
             f"Expected distinct integers from 0 to {n - 1} for `dimensions`; got {named}."

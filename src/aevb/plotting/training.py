@@ -43,7 +43,7 @@ def learning_curve(history: Mapping[str, Sequence[float]], ax: Axes | None = Non
     Raises
     ------
     ValueError
-        When the history has none of these columns.
+        When the history has none of these columns, or no ``epoch``.
 
     Examples
     --------
@@ -63,6 +63,11 @@ def learning_curve(history: Mapping[str, Sequence[float]], ax: Axes | None = Non
         raise ValueError(
             f"Expected one of the columns {', '.join(_QUANTITIES)} in `history`; got "
             f"{', '.join(history) or 'none'}."
+        )
+    if "epoch" not in history:
+        raise ValueError(
+            "Expected the column epoch in `history`, the number of each epoch from 1; got "
+            f"{', '.join(history)}."
         )
     ax = new_axes(ax, (6.4, 4.2))
     epochs = np.asarray(history["epoch"])
