@@ -245,7 +245,7 @@ for name in scores_of_novelty:
 # %%
 fine = VAE(latent_dim=50, kl_weight=0.25, epochs=epochs // 2, random_state=0).fit(train)
 curves = {
-    name: rate_distortion(latent_code(model, train, test), test, [0.5, 1, 1.5, 2, 3, 4, 6])
+    name: rate_distortion(latent_code(model, train, test), test, [0.5, 1, 1.5, 2, 3, 4, 6, 9])
     for name, model in [
         ("2 dimensions", look),
         ("20 dimensions", vae),

@@ -146,8 +146,8 @@ models = {name: fit.model for name, fit in fits.items()}
 ax = plotting.learning_curve(fits["robust, slips"].history)
 
 # %% [markdown]
-# Only the training rows have slips, which cost them nats: their bound and that of the held-out rows
-# are not of the same kind of rows.
+# Only the training rows have slips, which cost nats: that their bound is below that of the held-out
+# rows is to be expected.
 #
 # ## Evidence
 #
