@@ -137,6 +137,15 @@ def test_equal_length_is_read_between_the_points(monkeypatch):
     assert at_equal_length(baseline, ours, [50]).iloc[0, -1:].isna().all()  # ours never gets there
 
 
+def test_alarms_are_named(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(NOTEBOOKS))
+    from measures import print_alarms
+
+    print_alarms(pd.DataFrame({"a": [0.4, 0.9], "b": [0.6, 0.8]}, index=[7, "bag"]))
+    said = ["a, below 1/2 for: 7", "b, below 1/2 for: none", "a, the best for: bag"]
+    assert capsys.readouterr().out.splitlines() == [*said, "b, the best for: 7"]
+
+
 def check_images(shown):
     """What holds of both notebooks on images, also with short settings."""
     code = shown["latent_code"](shown["vae"], shown["train"][:100], shown["test"][:100])

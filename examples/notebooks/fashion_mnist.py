@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from compression import at_equal_length, draw, latent_code, principal_components, rate_distortion
-from measures import flat, neighbours, novelty, through
+from measures import flat, neighbours, novelty, print_alarms, through
 from sklearn.decomposition import PCA
 
 from aevb import VAE, datasets, plotting
@@ -211,12 +211,7 @@ novel_auc = pd.DataFrame(found_new).T
 novel_auc.rename_axis("unknown:").round(3)
 
 # %%
-scores_of_novelty = novel_auc.drop(columns="ink")
-for name, auc in scores_of_novelty.items():
-    print(f"{name}, below 1/2 for:", *auc.index[auc < 0.5])
-print()
-for name in scores_of_novelty:
-    print(f"{name}, the best for:", *novel_auc.index[scores_of_novelty.idxmax(axis=1) == name])
+print_alarms(novel_auc.drop(columns="ink"))
 
 # %% [markdown]
 # Below 1/2, an alarm calls the novel images more familiar than the familiar ones. For −ELBO the ink
@@ -272,9 +267,9 @@ comparison.round(4)
 vae_loses_less = comparison["error, VAE"] < comparison["error, PCA"]
 print(f"Less error by the VAE within {comparison.index[vae_loses_less].tolist()} bits,")
 print(f"by PCA within {comparison.index[~vae_loses_less].tolist()} bits.")
-least = curves["20 dimensions"].set_index("step")
+at = curves["20 dimensions"].set_index("step")
 for name in ("bits", "mse"):
-    print(f"20 dimensions, half the step: {least[name][0.5] / least[name][1] - 1:+.1%} {name}")
+    print(f"20 dimensions, half the step: {at[name][0.5] / at[name][1] - 1:+.1%} {name}")
 
 # %% [markdown]
 # How to read this: each further component lowers PCA's error, down to none with all of them. The

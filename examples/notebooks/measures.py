@@ -84,6 +84,18 @@ def novelty(model: VAE, pca: PCA, familiar: np.ndarray, novel: np.ndarray) -> di
     return auc | {"ink": novel.mean() / familiar.mean()}
 
 
+def print_alarms(auc: pd.DataFrame) -> None:
+    """Say for which novel kinds (rows) each score (columns) is worse than a coin, and the best."""
+
+    def kinds(chosen: pd.Series) -> str:
+        return ", ".join(str(kind) for kind in auc.index[chosen]) or "none"
+
+    for score in auc:
+        print(f"{score}, below 1/2 for: {kinds(auc[score] < 0.5)}")
+    for score in auc:
+        print(f"{score}, the best for: {kinds(auc.idxmax(axis=1) == score)}")
+
+
 def through(pca: PCA, images: np.ndarray) -> np.ndarray:
     """Send images through their scores and back, to rows of pixels in [0, 1]."""
     return pca.inverse_transform(pca.transform(flat(images))).clip(0, 1)

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from compression import at_equal_length, draw, latent_code, principal_components, rate_distortion
-from measures import flat, neighbours, novelty, through
+from measures import flat, neighbours, novelty, print_alarms, through
 from sklearn.decomposition import PCA
 
 from aevb import VAE, datasets, plotting
@@ -198,12 +198,7 @@ novel_auc = pd.DataFrame(found_new).T
 novel_auc.rename_axis("unknown:").round(3)
 
 # %%
-scores_of_novelty = novel_auc.drop(columns="ink")
-for name, auc in scores_of_novelty.items():
-    print(f"{name}, below 1/2 for:", *auc.index[auc < 0.5])
-print()
-for name in scores_of_novelty:
-    print(f"{name}, the best for:", *novel_auc.index[scores_of_novelty.idxmax(axis=1) == name])
+print_alarms(novel_auc.drop(columns="ink"))
 
 # %% [markdown]
 # Below 1/2, an alarm calls the novel images more familiar than the familiar ones. Where that is so
@@ -245,8 +240,8 @@ ax = vae.plot.interpolation(test[:4], test[4:8], cmap="gray_r")
 # over training images), which says how exactly the decoder needs it. PCA gets the same: in
 # probabilistic PCA the posterior of each score has the same standard deviation, and one step for
 # all scores is also the best choice for PCA. It may choose from ten numbers of components and
-# fifteen steps; the VAE from three models. One of these is trained with `kl_weight=0.25`: it pays
-# less for nats, so it uses more of them.
+# fifteen steps; the VAE from three models and eight steps. One of these models is trained with
+# `kl_weight=0.25`: it pays less for nats, so it uses more of them.
 
 # %%
 fine = VAE(latent_dim=50, kl_weight=0.25, epochs=epochs // 2, random_state=0).fit(train)
@@ -278,9 +273,9 @@ comparison.round(4)
 vae_loses_less = comparison["error, VAE"] < comparison["error, PCA"]
 print(f"Less error by the VAE within {comparison.index[vae_loses_less].tolist()} bits,")
 print(f"by PCA within {comparison.index[~vae_loses_less].tolist()} bits.")
-least = curves["20 dimensions"].set_index("step")
+at = curves["20 dimensions"].set_index("step")
 for name in ("bits", "mse"):
-    print(f"20 dimensions, half the step: {least[name][0.5] / least[name][1] - 1:+.1%} {name}")
+    print(f"20 dimensions, half the step: {at[name][0.5] / at[name][1] - 1:+.1%} {name}")
 
 # %% [markdown]
 # How to read this: each further component lowers PCA's error, down to none with all of them. The
