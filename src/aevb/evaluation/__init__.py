@@ -2,12 +2,18 @@
 
 from aevb.evaluation.diagnostics import GradientVariance, gradient_variance
 from aevb.evaluation.marginal import elbo, log_likelihood
-from aevb.evaluation.reciprocal import reciprocal_importance_sampling
+from aevb.evaluation.reciprocal import (
+    PosteriorDraws,
+    posterior_draws,
+    reciprocal_importance_sampling,
+)
 
 __all__ = [
     "GradientVariance",
+    "PosteriorDraws",
     "elbo",
     "gradient_variance",
     "log_likelihood",
+    "posterior_draws",
     "reciprocal_importance_sampling",
 ]

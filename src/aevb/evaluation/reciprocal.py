@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from aevb.errors import integer, number
 from aevb.inference.estimators import draw, over_draws
-from aevb.inference.mcem import adapt, log_joint, move, require_unbounded, start_chain
+from aevb.inference.hmc import adapt, log_joint, move, require_unbounded, start_chain
 from aevb.models.base import LatentVariableModel, name_of, with_context
 
 MAX_DIM = 4
@@ -47,10 +47,7 @@ def reciprocal_importance_sampling(
     *,
     c: Any = None,
     n_draws: int = 200,
-    n_burn_in: int = 100,
-    n_leapfrog: int = 4,
-    target_acceptance: float = 0.9,
-    n_starts: int = 400,
+    **chain: Any,
 ) -> Array:
     r"""Estimate log p(x) of one datapoint by draws of its exact posterior, nats.
 
@@ -65,9 +62,10 @@ def reciprocal_importance_sampling(
     :math:`\operatorname{E} \log \hat p(x) \ge \log p(x)`, and by less for more draws; exact for
     every draw where q is the exact posterior. That holds as far as the chain gets around: of a
     posterior in several pieces, of which the chain sees a share s, the estimate is that of
-    log p(x) + log s. The chain therefore starts at one of `n_starts` draws, half of them from
-    q(z|x) and half from p(z), picked by importance; q(z|x) has no part in the estimate besides, so
-    that models without a good recognition model are measured as well as others.
+    log p(x) + log s; of a chain that never moved, to which no density can be fitted, it is NaN.
+    Where the chain starts is found by q(z|x) and p(z) (see `aevb.evaluation.posterior_draws`);
+    q(z|x) has no part in the estimate besides, so that models without a good recognition model are
+    measured as well as others.
 
     Latents are arrays of real numbers without bounds. Under a likelihood on gray levels the
     estimate is no log-likelihood of the data (see `GrayBernoulli`). For more latent dimensions, and
@@ -85,19 +83,14 @@ def reciprocal_importance_sampling(
         Context.
     n_draws : int
         Draws of the chain after its burn-in, for both halves. The paper has 50.
-    n_burn_in : int
-        Transitions before, in which the step size is adapted.
-    n_leapfrog : int
-        Leapfrog steps per transition, of a size that varies by a fifth from one to the next.
-    target_acceptance : float
-        Towards which the step size is adapted.
-    n_starts : int
-        Draws among which the chain's first position is picked.
+    **chain
+        Further settings of `aevb.evaluation.posterior_draws`: `n_burn_in`, `n_leapfrog`,
+        `target_acceptance`, `n_starts`.
 
     Returns
     -------
     Array
-        Scalar, nats.
+        Scalar, nats; NaN if the chain never moved.
 
     Raises
     ------
@@ -135,17 +128,7 @@ def reciprocal_importance_sampling(
         )
     # Half of them fit a mean and a covariance, which twice as many draws as dimensions make safe.
     integer(n_draws, "n_draws", minimum=4 * (dim + 1))
-    draws = posterior_draws(
-        model,
-        x,
-        key,
-        c=c,
-        n_draws=n_draws,
-        n_burn_in=n_burn_in,
-        n_leapfrog=n_leapfrog,
-        target_acceptance=target_acceptance,
-        n_starts=n_starts,
-    )
+    draws = posterior_draws(model, x, key, c=c, n_draws=n_draws, **chain)
     half = n_draws // 2
     log_q = fitted_normal(draws.z[:half]).log_prob(draws.z[half:])
     return log_reciprocal_mean(log_q, draws.log_joint[half:])
@@ -168,10 +151,65 @@ def posterior_draws(
     target_acceptance: float = 0.9,
     n_starts: int = 400,
 ) -> PosteriorDraws:
-    """Draw from p(z|x) of one datapoint by Hamiltonian Monte Carlo, one chain.
+    """Draw from p(z|x) of one datapoint by Hamiltonian Monte Carlo, one chain; unit mass.
 
-    Parameters are those of `reciprocal_importance_sampling`. In the burn-in the step size follows
-    the acceptance; then it is the geometric mean of those of the burn-in's second half.
+    The chain starts at one of `n_starts` draws, half of them from q(z|x) and half from p(z), picked
+    by its importance weight. In the burn-in the step size follows the acceptance; then it is the
+    geometric mean of those of the burn-in's second half. Latents are arrays of real numbers without
+    bounds, of any number of dimensions. Needs BlackJAX, of the extra ``aevb[mcmc]``.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        A model.
+    x : PyTree
+        One datapoint.
+    key : Array
+        JAX random key.
+    c : PyTree, optional
+        Context.
+    n_draws : int
+        Draws of the chain after its burn-in.
+    n_burn_in : int
+        Transitions before, in which the step size is adapted.
+    n_leapfrog : int
+        Leapfrog steps per transition, of a size that varies by a fifth from one to the next.
+    target_acceptance : float
+        Towards which the step size is adapted.
+    n_starts : int
+        Draws among which the chain's first position is picked.
+
+    Returns
+    -------
+    PosteriorDraws
+        Positions ``z``, shape (n_draws, d), ``log_joint`` and ``acceptance``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For latents with bounds or discrete ones; for settings that do not fit.
+    ImportError
+        Without BlackJAX.
+
+    References
+    ----------
+    Neal (2011), MCMC using Hamiltonian dynamics, https://arxiv.org/abs/1206.1901
+
+    Examples
+    --------
+    >>> import aevb, jax, jax.numpy as jnp, numpyro.distributions as dist
+    >>> class Shift(aevb.LatentVariableModel):
+    ...     def prior(self):
+    ...         return dist.Normal()
+    ...     def likelihood(self, z):
+    ...         return dist.Normal(z, 1.0)
+    ...     def posterior(self, x):
+    ...         return dist.Normal(0.0, 1.0)  # a poor one
+    >>> draws = aevb.evaluation.posterior_draws(
+    ...     Shift(), jnp.array(2.0), jax.random.key(0), n_draws=1000
+    ... )
+    >>> draws.z.shape, bool(abs(draws.z.mean() - 1.0) < 0.1)
+    ((1000, 1), True)
     """
     n_draws = integer(n_draws, "n_draws", minimum=1)
     n_burn_in = integer(n_burn_in, "n_burn_in", minimum=2)
@@ -179,6 +217,7 @@ def posterior_draws(
     n_starts = integer(n_starts, "n_starts", minimum=2)
     expected = "a number between 0 and 1"
     number(target_acceptance, "target_acceptance", expected, lambda rate: 0 < rate < 1)
+    latent_dim(model, x, c)  # refuses what the chain cannot move in
     start_key, burn_in_key, key = jax.random.split(key, 3)
     first, unravel = ravel_pytree(_start(model, x, start_key, c, n_starts))
 
@@ -209,8 +248,8 @@ def posterior_draws(
 
 def fitted_normal(z: Array) -> dist.MultivariateNormal:
     """Return the Gaussian with mean and covariance of some draws, shape (n, d)."""
-    # A kernel density, as the paper's first author fits, is wider than what it is fitted to, which
-    # this estimator punishes by rare large terms; on models of MNIST it was never the closer one.
+    # A kernel density, as the paper's first author fits, is wider than what it is fitted to; where
+    # it reaches beyond the posterior, this estimator has rare large terms.
     covariance = jnp.atleast_2d(jnp.cov(z, rowvar=False))
     mean = jnp.mean(z, axis=0)
     return dist.MultivariateNormal(mean, covariance_matrix=covariance, validate_args=False)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
-from numpyro.distributions import constraints
 
 from aevb.errors import integer, number
+from aevb.inference.hmc import (
+    adapt,
+    blackjax_hmc,
+    log_joint,
+    move,
+    require_unbounded,
+    start_chain,
+)
 from aevb.inference.sgvb import check_setting, log_weight_prior
-from aevb.models.base import LatentVariableModel, name_of, with_context
-from aevb.probability.joint import Joint
-
-# How fast the step size follows the acceptance: log ε rises by this times the excess over the
-# target, so that it settles where the mean is on target and goes along as the weights move.
-_RATE = 0.5
+from aevb.models.base import LatentVariableModel, with_context
 
 
 class Chains(NamedTuple):
@@ -109,7 +110,7 @@ class MonteCarloEM(eqx.Module):
 
     def init(self, model: LatentVariableModel, x: Any, c: Any, key: Array) -> Chains:
         """Return chains that start from the prior, one for each row of the data's buffer."""
-        _hmc()  # say now that it is missing
+        blackjax_hmc()  # say now that it is missing
         keys = jax.random.split(key, len(jax.tree.leaves(x)[0]))
 
         def row(c: Any, key: Array) -> Any:
@@ -170,59 +171,5 @@ class MonteCarloEM(eqx.Module):
         return surrogate, metrics, state
 
 
-def start_chain(log_density: Callable, z: Any) -> Any:
-    """Return BlackJAX's state of a Hamiltonian chain at z: ``position`` and ``logdensity``."""
-    return _hmc().init(z, log_density)
-
-
-def move(
-    log_density: Callable, state: Any, key: Array, step_size: Array, n_leapfrog: int
-) -> tuple[Any, Array]:
-    """Make one transition of Hamiltonian Monte Carlo; return the state and the acceptance."""
-    unit_mass = jnp.ones(sum(leaf.size for leaf in jax.tree.leaves(state.position)))
-    kernel = _hmc().build_kernel()
-    state, info = kernel(key, state, log_density, step_size, unit_mass, n_leapfrog)
-    return state, info.acceptance_rate
-
-
-def adapt(step_size: Array, acceptance: Array, target: float) -> Array:
-    """Return the step size that follows an acceptance above or below the target."""
-    return step_size * jnp.exp(_RATE * (acceptance - target))
-
-
-def log_joint(model: LatentVariableModel, x: Any, z: Any, c: Any) -> Array:
-    """Evaluate log p(x, z)."""
-    likelihood = with_context(model.likelihood, z, c=c)
-    return with_context(model.prior, c=c).log_prob(z) + likelihood.log_prob(x)
-
-
 def _at(chains: Any, rows: Array) -> Any:
     return jax.tree.map(lambda leaf: leaf[rows], chains)
-
-
-def require_unbounded(model: LatentVariableModel, prior: Any, z: Any, purpose: str) -> None:
-    """Raise ValueError for latents that are not known to be free to move anywhere."""
-    if isinstance(prior, Joint):
-        for name, part in prior.factors(z).items():
-            require_unbounded(model, part, z[name], purpose)
-        return
-    support = getattr(prior, "support", None)
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    if support is not constraints.real:
-        raise ValueError(
-            f"Expected real latents without bounds from `{name_of(model)}.prior` for {purpose}; "
-            f"got {type(prior).__name__} of support {support}. Let a normal latent "
-            "take its place, transformed in the likelihood: jnp.exp(z) for a positive one."
-        )
-
-
-def _hmc() -> Any:
-    try:
-        from blackjax import hmc
-    except ImportError as error:
-        raise ImportError(
-            "Hamiltonian Monte Carlo needs BlackJAX, which is not installed: "
-            'pip install "aevb[mcmc]"'
-        ) from error
-    return hmc
