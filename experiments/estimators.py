@@ -7,24 +7,24 @@
 The paper's model of gray MNIST with N_z = 3 and 20, its Adagrad (step 0.01, for both), one draw of
 z, batches of 100; A and B start from the same weights and see the same minibatches.
 
-Rows with `test` are curves: after each epoch of 50,000, ELBOs in nats per datapoint (the expected
+Rows of "bounds" are curves: after each epoch of 50,000, ELBOs in nats per datapoint (the expected
 Bernoulli log-likelihood under stochastic binarisation) of the 10,000 test images and of the first
 10,000 training images, 4 draws of z each, closed-form KL, the same noise for all.
 
-Rows with `variance` are of gradients: the trace of the covariance of the gradient of the mean bound
+Rows of "gradients" hold the trace of the covariance of the gradient of the mean bound
 over the first 100 training images, in squared nats per squared unit of the parameters, by group of
 parameters; over the draws of z alone, not over the choice of the minibatch. All estimators at the
 same models, which B trained: at the start, after 1e5 and after 1e6 samples. `n_draws` is the
 paper's L. "stl", which sticks the landing, is estimator A without the score of q.
 """
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from optimizers import mean_elbo
 from paper import BATCH, Data, PaperVAE, adagrad, load
-from results import Results, Row, arguments_of, markdown, show
+from results import Results, Row, arguments_of, follow, markdown, reached, show
 
 import aevb
 
@@ -49,53 +49,43 @@ def gradients(model: PaperVAE, X: np.ndarray, repeats: int) -> list[Row]:
     return [dict(zip(columns, entry, strict=True)) for entry in entries]
 
 
-def run(
-    data: Data, bound: str, n_z: int, samples: float, seed: int, repeats: int
-) -> tuple[list[Row], list[Row]]:
-    """Train; return the learning curve, and if `bound` is B, the gradients at the marks."""
-    model, per_epoch = PaperVAE.start(data, n_z, seed), len(data.train)
-    curve: list[Row] = []
-    noise: list[Row] = []
-    marks = [*MARKS]
+def measure(results: Results, data: Data, key: Row, samples: float, repeats: int) -> None:
+    """Train; keep the learning curve and, of B's model, the gradients at the marks."""
+    n, seed, bound = len(data.train), key["seed"], key["method"]
+    marks = {reached(mark, n): mark for mark in MARKS}
 
     def look(model: PaperVAE, seen: int) -> None:
-        while marks and seen >= marks[0]:
-            mark = marks.pop(0)
-            if bound == "B":
-                found = gradients(model, data.train[:BATCH], repeats)
-                noise.extend({"samples": seen, "mark": mark, **row} for row in found)
+        own = {**key, "of": "gradients", "samples": seen, "mark": marks.get(seen)}
+        if bound == "B" and seen in marks and not results.where(**own):
+            results.put(own, gradients(model, data.train[:BATCH], repeats))
 
-    def evaluate(epoch: aevb.Epoch) -> None:
-        seen = epoch.number * per_epoch
-        curve.append(
-            {
-                "samples": seen,
-                "train": round(mean_elbo(epoch.model, data.train[:10_000]), 3),
-                "test": round(mean_elbo(epoch.model, data.test), 3),
-                "seconds": round(sum(epoch.history["seconds"]), 2),
-            }
+    def evaluate(epoch: aevb.Epoch) -> Row:
+        look(epoch.model, epoch.number * n)
+        sets = {"train": data.train[:10_000], "test": data.test}
+        return {name: round(mean_elbo(epoch.model, X), 3) for name, X in sets.items()}
+
+    def train(epochs: int, callback: Callable) -> None:
+        aevb.train(
+            PaperVAE.start(data, key["n_z"], seed),
+            data.train,
+            bound=bound,
+            weight_prior=1.0,
+            optimizer=adagrad(STEP),
+            batch_size=BATCH,
+            epochs=epochs,
+            key=seed,
+            callbacks=[callback],
+            verbose=False,
         )
-        look(epoch.model, seen)
 
-    look(model, 0)
-    aevb.train(
-        model,
-        data.train,
-        bound=bound,
-        weight_prior=1.0,
-        optimizer=adagrad(STEP),
-        batch_size=BATCH,
-        epochs=-(-int(samples) // per_epoch),
-        key=seed,
-        callbacks=[evaluate],
-        verbose=False,
-    )
-    return curve, noise
+    look(PaperVAE.start(data, key["n_z"], seed), 0)
+    marked = range(n, reached(samples, n) + 1, n)
+    follow(results, {**key, "of": "bounds"}, marked, n, evaluate, train)
 
 
 def curves_of(results: Results, **fields: Any) -> dict[int, list[Row]]:
     """Return the learning curve of each seed."""
-    rows = [row for row in results.where(**fields) if "test" in row]
+    rows = [row for row in results.where(of="bounds", **fields) if "test" in row]
     return {seed: [r for r in rows if r["seed"] == seed] for seed in {r["seed"] for r in rows}}
 
 
@@ -125,7 +115,7 @@ def curve_table(results: Results) -> str:
 
 def noise_table(results: Results) -> str:
     """Lay out the variances of the gradients, of all seeds' models on average, as Markdown."""
-    rows = [row for row in results.rows if "variance" in row and row["group"] == "all"]
+    rows = results.where(of="gradients", group="all")
     lines = []
     for n_z in sorted({row["n_z"] for row in rows}):
         for mark in sorted({row["mark"] for row in rows}):
@@ -163,7 +153,7 @@ def draw(results: Results) -> None:
         above.set_ylabel("test ELBO, nats per image")
         above.legend(frameon=False)
 
-        rows = [r for r in results.where(n_z=n_z, group="all") if "variance" in r]
+        rows = results.where(of="gradients", n_z=n_z, group="all")
         marks = sorted({row["mark"] for row in rows})
         width = 0.8 / len(CANDIDATES)
         for i, (name, n_draws) in enumerate(CANDIDATES):
@@ -186,7 +176,7 @@ def draw(results: Results) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run what is missing, and keep each run as soon as it is done."""
+    """Run what is missing, and keep each row as soon as it is measured."""
     parser = arguments_of(__doc__, "estimators", samples=1e6)
     parser.add_argument("--n-z", nargs="+", type=int, default=[3, 20])
     parser.add_argument("--seeds", type=int, nargs="+", help="default: three, from --seed up")
@@ -200,12 +190,7 @@ def main(argv: list[str] | None = None) -> None:
             for bound in "BA":
                 key: Row = {"method": bound, "dataset": "mnist", "n_z": n_z, "seed": seed}
                 key["settings"] = {"adagrad_step": STEP, "batch": BATCH, "hidden": data.hidden}
-                if any(row["samples"] >= arguments.samples for row in results.where(**key)):
-                    continue
-                began = time.perf_counter()
-                found = run(data, bound, n_z, arguments.samples, seed, arguments.repeats)
-                results.put(key, [*found[0], *found[1]])
-                print(key, found[0][-1], f"{time.perf_counter() - began:.0f} s", flush=True)
+                measure(results, data, key, arguments.samples, arguments.repeats)
     if results.rows:
         draw(results)
         show(results, curve_table(results), noise_table(results))

@@ -5,29 +5,29 @@
     python experiments/figure2.py --draw                 # the picture, from the results
 
 Each run trains with the Adagrad step, out of the paper's 0.01, 0.02 and 0.1, whose training bound
-is best after 1e5 samples: the paper chose it in "the first few iterations". `--step` sets another.
+is best after 1000 updates: the paper chose it in "the first few iterations". `--step` sets that of
+new runs.
 Bounds are in nats per datapoint: ELBO of all test rows and of the first 10,000 training rows, one
 draw of z each, estimator B. MNIST is gray; Frey faces are densities of values in [0, 1].
 """
 
-import time
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from paper import BATCH, Data, PaperVAE, adagrad, load
-from results import Results, arguments_of, markdown, show
+from paper import BATCH, TRIAL, Data, PaperVAE, adagrad, load, step_for
+from results import Results, Row, arguments_of, follow, markdown, reached, show
 
 import aevb
 
-STEPS = (0.01, 0.02, 0.1)
-TRIAL = 100_000
 N_Z = {"mnist": (3, 5, 10, 20, 200), "frey": (2, 5, 10, 20)}
-# Test bounds read off the paper's curves at 1e6, 1e7 and 1e8 samples (reading error 0.1 on MNIST, 1
-# on Frey); None: not read.
-PAPER: dict[tuple[str, str], dict[int, tuple[float | None, ...]]] = {
+NAMES = {"mnist": "MNIST", "frey": "Frey faces"}
+# Bounds read off the paper's curves at 1e6, 1e7 and 1e8 samples (reading error 0.1 on MNIST, 1 on
+# Frey); None: not read. First of the test rows:
+READ_AT = (1e6, 1e7, 1e8)
+Curves = dict[tuple[str, str], dict[int, tuple[float | None, ...]]]
+PAPER: Curves = {
     ("mnist", "AEVB"): {
         3: (-152.9, -138.0, -133.4),
         5: (-138.9, -124.1, -119.1),
@@ -50,6 +50,21 @@ PAPER: dict[tuple[str, str], dict[int, tuple[float | None, ...]]] = {
     },
     ("frey", "wake-sleep"): {n_z: (None, None, 569) for n_z in (2, 5, 10, 20)},
 }
+PAPER_TRAIN: Curves = {
+    ("mnist", "AEVB"): {
+        3: (-155.3, -138.3, -130.3),
+        5: (-141.0, -123.7, -116.5),
+        10: (-129.6, -107.7, -100.7),
+        20: (-126.3, -104.2, -98.3),
+        200: (-121.8, -103.4, -98.4),
+    },
+    ("frey", "AEVB"): {
+        2: (None, None, 935),
+        5: (None, None, 1234),
+        10: (None, None, 1463),
+        20: (None, None, 1488),
+    },
+}
 METHODS: dict[str, dict[str, Any]] = {
     "AEVB": {"objective": aevb.SGVB("B", weight_prior=1.0)},
     "wake-sleep": {"objective": aevb.WakeSleep(weight_prior=1.0)},
@@ -68,75 +83,69 @@ def _elbo(model: PaperVAE, rows: jax.Array, keys: jax.Array) -> jax.Array:
     return jax.vmap(lambda x, key: aevb.sgvb(model, x, key, bound="B"))(rows, keys)
 
 
-def run(data: Data, method: str, n_z: int, samples: float, step: float, seed: int) -> list[dict]:
-    """Train; return a row at each mark."""
-    per_epoch = len(data.train)
-    marks = [m * 10**d for d in range(4, 10) for m in MARKS if m * 10**d <= samples]
-    rows: list[dict] = []
-    began = time.perf_counter()
-
-    def evaluate(epoch: Any) -> None:
-        seen = epoch.number * per_epoch
-        if marks and seen >= marks[0]:
-            while marks and seen >= marks[0]:
-                marks.pop(0)
-            rows.append(
-                {
-                    "samples": seen,
-                    "train": bound(epoch.model, data.train[:10_000]),
-                    "test": bound(epoch.model, data.test),
-                    "seconds": round(time.perf_counter() - began, 1),
-                }
-            )
-
-    aevb.train(
+def train(data: Data, method: str, n_z: int, step: float, seed: int, epochs: int, *calls: Any):
+    """Train a model, from its start."""
+    return aevb.train(
         PaperVAE.start(data, n_z, seed),
         data.train,
         optimizer=adagrad(step),
         batch_size=BATCH,
-        epochs=-(-int(samples) // per_epoch),
+        epochs=epochs,
         key=seed,
-        callbacks=[evaluate],
+        callbacks=calls,
+        verbose=False,
         **METHODS[method],
     )
-    return rows
 
 
-def choose_step(data: Data, method: str, n_z: int, seed: int) -> float:
-    """Return the step with the best training bound after the trial's samples."""
+def measure(results: Results, data: Data, key: Row, samples: float, wanted: float | None) -> None:
+    """Train, and put a row into the results at each mark that is not there yet."""
+    n = len(data.train)
+    run = data, key["method"], key["n_z"]
+    marks = {reached(m * 10**d, n) for d in range(4, 10) for m in MARKS if m * 10**d <= samples}
 
     def trial(step: float) -> float:
-        try:
-            return run(data, method, n_z, TRIAL, step, seed)[-1]["train"]
-        except aevb.DivergenceError:
-            return -np.inf
+        model = train(*run, step, key["seed"], reached(TRIAL * BATCH, n) // n).model
+        return bound(model, data.train[:10_000])
 
-    return max(STEPS, key=trial)
+    step = step_for(results.where(**key), wanted, trial)
+    settings = {"adagrad_step": step, "batch": BATCH, "hidden": data.hidden}
+
+    def evaluate(epoch: aevb.Epoch) -> Row:
+        sets = {"train": data.train[:10_000], "test": data.test}
+        return {name: round(bound(epoch.model, X), 3) for name, X in sets.items()}
+
+    def follow_up(epochs: int, callback: Any) -> None:
+        train(*run, step, key["seed"], epochs, callback)
+
+    follow(results, {**key, "settings": settings}, marks, n, evaluate, follow_up)
 
 
-def table(rows: list[dict]) -> str:
-    """Lay the test bounds at 1e6, 1e7 and 1e8 samples beside the paper's, as Markdown."""
-    head = "data, N_z, method, samples, test here, test in the paper, difference, train here"
+def table(results: Results, dataset: str) -> str:
+    """Lay the bounds at 1e6, 1e7 and 1e8 samples beside the paper's, as Markdown."""
     lines = []
-    for (dataset, method), by_n_z in PAPER.items():
-        for n_z, paper in by_n_z.items():
-            found = {"dataset": dataset, "method": method, "n_z": n_z}
-            curve = [row for row in rows if found.items() <= row.items()]
-            for samples, theirs in zip((1e6, 1e7, 1e8), paper, strict=True):
-                near = [row for row in curve if 0.99 * samples <= row["samples"] < 1.1 * samples]
-                if not near:
+    for (name, method), by_n_z in PAPER.items():
+        for n_z, i in product(by_n_z, range(len(READ_AT))):
+            found = {"dataset": dataset, "method": method, "n_z": n_z, "samples": int(READ_AT[i])}
+            for row in results.where(**found) if name == dataset else ():
+                if "diverged" in row:
                     continue
-                row = near[0]
-                beside = ["–", "–"] if theirs is None else [theirs, f"{row['test'] - theirs:+.1f}"]
-                own = [f"{row[part]:.1f}" for part in ("test", "train")]
-                lines.append([dataset, n_z, method, f"{samples:.0e}", own[0], *beside, own[1]])
-    return markdown(head.split(", "), lines)
+                line = [n_z, method, f"{READ_AT[i]:.0e}", row["settings"]["adagrad_step"]]
+                for of, curves in (("test", PAPER), ("train", PAPER_TRAIN)):
+                    theirs = curves.get((name, method), {}).get(n_z, (None,) * 3)[i]
+                    beside = ["–", "–"] if theirs is None else [theirs, f"{row[of] - theirs:+.1f}"]
+                    line += [f"{row[of]:.1f}", *beside]
+                lines.append([*line[:4], row["seed"], *line[4:], f"{row['seconds']:,.0f}"])
+    both = [name for of in ("test", "train") for name in (of, "paper", "diff.")]
+    head = ["N_z", "method", "samples", "step", "seed", *both, "seconds"]
+    return f"{NAMES[dataset]}:\n\n{markdown(head, lines)}" if lines else ""
 
 
-def draw(rows: list[dict], path: Path) -> None:
-    """Draw the curves as the paper does, a panel for each data set and N_z."""
+def draw(results: Results) -> None:
+    """Draw the curves as the paper does, a panel for each size, a line for each seed."""
     import matplotlib.pyplot as plt
 
+    rows = [row for row in results.rows if "test" in row]
     panels = [(name, n_z) for name, sizes in N_Z.items() for n_z in sizes]
     panels = [p for p in panels if any((row["dataset"], row["n_z"]) == p for row in rows)]
     figure, axes = plt.subplots(
@@ -145,32 +154,36 @@ def draw(rows: list[dict], path: Path) -> None:
     colours = {"AEVB": "tab:red", "wake-sleep": "tab:green"}
     for ax, (name, n_z) in zip(axes.flat, panels, strict=True):
         for method, colour in colours.items():
-            found = {"dataset": name, "method": method, "n_z": n_z}
-            curve = [row for row in rows if found.items() <= row.items()]
-            samples = [row["samples"] for row in curve]
-            ax.plot(samples, [row["test"] for row in curve], color=colour, label=f"{method}, test")
-            train = [row["train"] for row in curve]
-            ax.plot(samples, train, color=colour, linestyle="--", label=f"{method}, train")
-            theirs = PAPER[name, method][n_z]
-            marks = [(x, y) for x, y in zip((1e6, 1e7, 1e8), theirs, strict=True) if y is not None]
-            if marks:
-                ax.plot(
-                    *zip(*marks, strict=True), "x", color=colour, label=f"{method}, paper, test"
+            panel = (name, n_z, method)
+            own = [row for row in rows if (row["dataset"], row["n_z"], row["method"]) == panel]
+            for seed in sorted({row["seed"] for row in own}):
+                curve = sorted(
+                    (r["samples"], r["test"], r["train"]) for r in own if r["seed"] == seed
                 )
+                samples, test, train = zip(*curve, strict=True)
+                ax.plot(samples, test, color=colour)
+                ax.plot(samples, train, color=colour, linestyle="--")
+            theirs = zip(READ_AT, PAPER[name, method][n_z], strict=True)
+            marks = [(x, y) for x, y in theirs if y is not None]
+            ax.plot([x for x, _ in marks], [y for _, y in marks], "x", color=colour)
         ax.set_xscale("log")
-        ax.set_title(f"{'MNIST' if name == 'mnist' else 'Frey faces'}, $N_z$ = {n_z}", fontsize=9)
-        ax.set_xlabel("training samples evaluated")
-        if name == "mnist":
-            ax.set_ylim(-150, -95)
-        else:
-            ax.set_ylim(400, 1600)
-    axes[0, 0].set_ylabel("ELBO, nats per datapoint")
-    axes[0, -1].legend(fontsize=6)
-    figure.savefig(path, dpi=110)
+        ax.set_title(f"{NAMES[name]}, $N_z$ = {n_z}", fontsize=9)
+        ax.set_xlabel("samples evaluated", fontsize=9)
+        ax.set_ylim((-150, -95) if name == "mnist" else (400, 1600))
+        ax.tick_params(labelsize=8)
+    last = axes[0, -1]
+    for method, colour in colours.items():
+        last.plot([], [], color=colour, label=method)
+    for line, label in {"-": "test", "--": "train"}.items():
+        last.plot([], [], line, color="black", label=label)
+    last.plot([], [], "x", color="black", label="the paper, test")
+    last.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axes[0, 0].set_ylabel("ELBO, nats per datapoint", fontsize=9)
+    figure.savefig(results.path.with_suffix(".png"), dpi=110)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run what is missing, and keep each run as soon as it is done."""
+    """Run what is missing, and keep each mark as soon as it is measured."""
     parser = arguments_of(__doc__, "figure2", samples=1e7)
     parser.add_argument("--only", nargs="+", choices=list(N_Z), default=list(N_Z))
     parser.add_argument("--n-z", nargs="+", type=int)
@@ -182,17 +195,10 @@ def main(argv: list[str] | None = None) -> None:
         data = load(name)
         for n_z, method in product(arguments.n_z or N_Z[name], arguments.methods):
             key = {"dataset": name, "method": method, "n_z": n_z, "seed": arguments.seed}
-            seen = max((row["samples"] for row in results.where(**key)), default=0)
-            if seen + len(data.train) > arguments.samples:
-                continue
-            step = arguments.step or choose_step(data, method, n_z, arguments.seed)
-            settings = {"adagrad_step": step, "batch": BATCH, "hidden": data.hidden}
-            rows = run(data, method, n_z, arguments.samples, step, arguments.seed)
-            results.put(key, [{**row, "settings": settings} for row in rows])
-            print({**key, "step": step, **rows[-1]}, flush=True)
+            measure(results, data, key, arguments.samples, arguments.step)
     if results.rows:
-        draw(results.rows, results.path.with_suffix(".png"))
-        show(results, table(results.rows))
+        draw(results)
+        show(results, *filter(None, (table(results, name) for name in N_Z)))
 
 
 if __name__ == "__main__":

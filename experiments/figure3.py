@@ -39,7 +39,7 @@ from paper import BATCH, TRIAL, Data, PaperVAE, adagrad, load, step_for
 from results import Results, Row, arguments_of, follow, markdown, reached, show
 
 import aevb
-from aevb.evaluation.reciprocal import posterior_draws
+from aevb.evaluation import posterior_draws
 from aevb.evaluation.rows import map_rows, row_key
 
 N_Z, HIDDEN = 3, 100

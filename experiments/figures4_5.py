@@ -2,11 +2,13 @@
 
     python experiments/figures4_5.py                 # trains five models, draws both figures
     python experiments/figures4_5.py --only frey-2 --samples 1e6
-    python experiments/figures4_5.py --draw          # the pictures and the table, from the results
+    python experiments/figures4_5.py --draw          # pictures and table, from the models kept
 
 Figure 4: E[x|z] of the Frey faces and of MNIST with N_z = 2, for z on a linear grid on the unit
 square, carried over by the inverse Gaussian CDF. Figure 5: E[x|z] for 100 draws z ~ p(z), of models
-of MNIST with N_z = 2, 5, 10, 20. The models are kept beside the results, as figures4_5-*.eqx.
+of MNIST with N_z = 2, 5, 10, 20. The models are kept beside the results, as figures4_5-*.eqx, a
+file for each seed. They are no part of the repository: where there are none, `--draw` draws nothing
+and says so, and a run without `--draw` trains them.
 
 Architecture, start and objective are the paper's (`paper.py`), with a prior N(0, 1) over the
 weights. The optimizer is `aevb.train`'s default: Adamax, whose step falls from 0.01 to 0 along half
@@ -39,6 +41,7 @@ NAMES = {"frey": "Frey faces", "mnist": "MNIST"}
 IMAGE = {"frey": (28, 20), "mnist": (28, 28)}
 SIDE = {"frey": 14, "mnist": 20}  # images along each side of a manifold
 SAMPLES = 100
+METHOD = "AEVB, Adamax"
 
 
 def train(data: Data, n_z: int, samples: float, seed: int) -> tuple[PaperVAE, Row]:
@@ -70,9 +73,23 @@ def _mean(model: PaperVAE, z: jax.Array) -> jax.Array:
     return model.likelihood(z).mean
 
 
-def model_path(results: Results, name: str) -> Path:
+def model_path(results: Results, name: str, seed: int) -> Path:
     """Return where a model is kept."""
-    return results.path.with_name(f"{results.path.stem}-{name}.eqx")
+    return results.path.with_name(f"{results.path.stem}-{name}-seed{seed}.eqx")
+
+
+def models_of(results: Results, seed: int) -> dict[str, PaperVAE]:
+    """Read the models of a seed that have a row in the results and a file beside them."""
+    models = {}
+    for name, (dataset, n_z) in RUNS.items():
+        path = model_path(results, name, seed)
+        for row in results.where(dataset=dataset, n_z=n_z, seed=seed) if path.exists() else ():
+            height, width = IMAGE[dataset]
+            nothing = np.empty((0, height * width), np.float32)
+            hidden = row["settings"]["hidden"]
+            like = PaperVAE.start(Data(nothing, nothing, hidden, dataset == "frey"), n_z, seed)
+            models[name] = eqx.tree_deserialise_leaves(path, like)
+    return models
 
 
 def manifolds(models: dict[str, PaperVAE], path: Path) -> None:
@@ -124,8 +141,9 @@ def samples(models: dict[str, PaperVAE], path: Path, seed: int) -> None:
 
 def table(results: Results) -> str:
     """Lay out the bounds, as Markdown."""
-    fields = ("dataset", "n_z", "samples", "train", "test", "seconds")
-    return markdown(fields, [[row[name] for name in fields] for row in results.rows])
+    fields = ("dataset", "n_z", "samples", "seed", "train", "test", "seconds")
+    head = ("data", "N_z", *fields[2:])
+    return markdown(head, [[row[name] for name in fields] for row in results.rows])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -134,28 +152,29 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
     arguments = parser.parse_args(argv)
     results, seed = Results(arguments.results), arguments.seed
-    models = {}
-    for name, (dataset, n_z) in RUNS.items():
-        path = model_path(results, name)
-        data = load(dataset)
-        like = PaperVAE.start(data, n_z, seed)
-        key = {"method": "AEVB, Adamax", "dataset": dataset, "n_z": n_z, "seed": seed}
-        key["settings"] = {"step": 0.01, "hidden": data.hidden, "batch": BATCH}
-        done = path.exists() and any(
-            row["samples"] >= arguments.samples for row in results.where(**key)
-        )
-        if name in arguments.only and not (done or arguments.draw):
-            model, row = train(data, n_z, arguments.samples, seed)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            eqx.tree_serialise_leaves(path, model)
-            results.put(key, [row])
-            print(key, row, flush=True)
-        if path.exists():
-            models[name] = eqx.tree_deserialise_leaves(path, like)
+    data: dict[str, Data] = {}
+    for name in () if arguments.draw else arguments.only:
+        dataset, n_z = RUNS[name]
+        path = model_path(results, name, seed)
+        key = {"method": METHOD, "dataset": dataset, "n_z": n_z, "seed": seed}
+        kept = results.where(**key) if path.exists() else []
+        if any(row["samples"] >= arguments.samples for row in kept):
+            continue
+        data[dataset] = data.get(dataset) or load(dataset)
+        model, row = train(data[dataset], n_z, arguments.samples, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        eqx.tree_serialise_leaves(path, model)
+        row["settings"] = {"step": 0.01, "hidden": data[dataset].hidden, "batch": BATCH}
+        results.put(key, [row])
+        print(key, row, flush=True)
+    models = models_of(results, seed)
+    if not models:
+        print(f"No models of seed {seed} beside {results.path.name}: train them, without --draw.")
     stem = results.path.with_suffix("")
     manifolds(models, stem.with_name(f"{stem.name}-manifolds.png"))
     samples(models, stem.with_name(f"{stem.name}-samples.png"), seed)
-    show(results, table(results))
+    if results.rows:
+        show(results, table(results))
 
 
 if __name__ == "__main__":
