@@ -204,7 +204,7 @@ def test_fashion_mnist(run):
 
 @pytest.mark.slow
 def test_own_model(run):
-    shown = run("own_model", epochs=100, n_draws=100, n_repeats=20)
+    shown = run("own_model", epochs=100, n_draws=100, n_repeats=20, n_starts=2)
     noise = shown["noise"]
     assert noise["stl"] < noise["A"]
     assert shown["bound"] == noise.idxmin()
@@ -218,4 +218,5 @@ def test_own_model(run):
     assert by_t["median error of a mended slip"] < 0.2 * by_t["as it stands"]
     cost = shown["answers"]["mean difference"]
     assert cost["FactorAnalysis: slips − clean table"] < cost["Student's t: slips − clean table"]
-    assert cost["3 factors, training rows: AEVB − optimum"] < 0.1  # the optimum, nearly
+    assert -5 < cost["3 factors, training rows: AEVB − FactorAnalysis"] < 1  # maxima differ by 1
+    assert evidence["gaussian"].mean() < shown["exact"]["gaussian"].mean() + 0.1
