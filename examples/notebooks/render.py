@@ -54,7 +54,7 @@ class Page:
         said = ", ".join(f"`{line.split('#')[0].strip()}`" for line in settings.source.splitlines())
         self.executed = (
             f"*Executed on {datetime.date.today()} with aevb {aevb.__version__} and JAX "
-            f"{jax.__version__}, in {seconds / 60:.0f} minutes on {_cores()} of a "
+            f"{jax.__version__}, in {_count(round(seconds / 60), 'minute')} on {_cores()} of a "
             f"{jax.default_backend().upper()}, with the settings {said}. The source is "
             f"`examples/notebooks/{self.name}.py`: text, which Jupyter opens by jupytext, and "
             "VS Code as it is.*"
@@ -107,7 +107,11 @@ class Page:
 def _cores() -> str:
     """Count the cores that this process may use, as experiments/results.py does."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} core{'s' * (cores != 1)}"
+    return _count(cores, "core")
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}{'s' * (number != 1)}"
 
 
 def _plain_table(html: str) -> str:
