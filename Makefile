@@ -34,6 +34,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)  ## fit the digits, print the table, save the model and pictures
 	$(BIN)/aevb demo
 
+# Compiling is most of what the tests do: it takes a third less time without XLA's optimizations, which
+# the slow tests, the demo and everybody else have.
+test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 test: $(INSTALLED)  ## run the tests and the docstrings' examples, without the slow tests
 	$(PYTEST) -m "not slow"
 

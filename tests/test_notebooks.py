@@ -78,7 +78,7 @@ def test_page_is_of_this_text(name):
     pictures = [PAGES / path for path in re.findall(r"!\[[^]]*\]\((images/[^)]+)\)", text)]
     assert pictures
     for picture in pictures:
-        assert picture.stat().st_size < 150_000
+        assert picture.stat().st_size < 250_000
 
 
 def test_code_length_of_known_symbols(monkeypatch):

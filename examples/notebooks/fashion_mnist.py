@@ -79,7 +79,7 @@ scores = pd.DataFrame(
         for model in (look, vae)
     }
 )
-scores.rename_axis(columns="test images, nats per image").round(2)
+scores.astype(float).rename_axis(columns="test images, nats per image").round(2)
 
 # %%
 ax = vae.plot.kl_per_dimension()

@@ -66,7 +66,7 @@ scores = pd.DataFrame(
         for model in (look, vae)
     }
 )
-scores.rename_axis(columns="test images, nats per image").round(2)
+scores.astype(float).rename_axis(columns="test images, nats per image").round(2)
 
 # %% [markdown]
 # The second line is nearer to log p(x); what lies between the two is mostly how far q(z|x) is from
