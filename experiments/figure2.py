@@ -169,7 +169,7 @@ def draw(results: Results) -> None:
         ax.set_xscale("log")
         ax.set_title(f"{NAMES[name]}, $N_z$ = {n_z}", fontsize=9)
         ax.set_xlabel("samples evaluated", fontsize=9)
-        ax.set_ylim((-150, -95) if name == "mnist" else (400, 1600))
+        ax.set_ylim((-170, -95) if name == "mnist" else (400, 1600))
         ax.tick_params(labelsize=8)
     last = axes[0, -1]
     for method, colour in colours.items():
