@@ -5,7 +5,6 @@ from pathlib import Path
 
 import matplotlib
 import pytest
-from matplotlib import pyplot as plt
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
@@ -37,7 +36,6 @@ def test_page(page, tmp_path, monkeypatch):
     names: dict = {"__name__": page.stem}
     for code in examples(page):
         exec(compile(code, page.name, "exec"), names)
-    plt.close("all")
 
 
 def test_pages_fetch_nothing_from_elsewhere():

@@ -29,7 +29,6 @@ def cells(name):
 @pytest.fixture
 def run(monkeypatch):
     """A function that executes a notebook with other settings and returns its variables."""
-    pyplot = pytest.importorskip("matplotlib.pyplot", reason="needs the extra plot")
     monkeypatch.syspath_prepend(str(NOTEBOOKS))
 
     def execute(name, **settings):
@@ -42,8 +41,7 @@ def run(monkeypatch):
                 variables |= settings
         return variables
 
-    yield execute
-    pyplot.close("all")
+    return execute
 
 
 def test_there_are_notebooks():
