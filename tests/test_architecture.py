@@ -221,3 +221,9 @@ def test_every_rule_names_rooms_that_have_rules():
     named = set().union(*MAY_IMPORT.values(), *MAY_IMPORT_INSIDE_FUNCTIONS.values())
     assert {rule_for(name) for name in named} <= set(MAY_IMPORT)
     assert set(MAY_IMPORT) >= NUMERICAL
+
+
+def test_the_picture_of_the_house_has_every_file():
+    drawn = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    names = {path.name for path in MODULES if path.name != "__init__.py"}
+    assert {name for name in names if name not in drawn} == set()

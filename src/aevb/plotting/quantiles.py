@@ -23,15 +23,16 @@ def quantiles(d: Any, levels: ArrayLike) -> np.ndarray:
     By the inverse CDF where NumPyro has one for independent entries, else of 16384 draws.
     """
     import jax
+    import numpyro.distributions as dist
 
     levels = np.asarray(levels, np.float32)
     if is_independent(d):
         one = d.base_dist
-        while hasattr(one, "base_dist") and type(one).__name__ == "ExpandedDistribution":
+        while isinstance(one, dist.ExpandedDistribution):
             one = one.base_dist
         try:
             values = np.asarray(one.icdf(levels[:, None]))
-        except (NotImplementedError, ImportError):  # NumPyro asks for a package for some
+        except (NotImplementedError, ImportError):  # of some it has none, or asks for a package
             pass
         else:
             return np.broadcast_to(values, (len(levels), *d.event_shape))
