@@ -1,35 +1,20 @@
-"""The scripts of experiments/: their small pieces, and a tiny run of each on made-up images."""
+"""The small pieces of the scripts of experiments/: results on disk, the paper's setting, tables."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import jax
-import matplotlib
 import numpy as np
 import pytest
 from scipy import stats
 
 import aevb
 
-matplotlib.use("Agg")
-
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Import a script as it is when it runs: with its own folder on the path."""
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    return importlib.import_module
-
-
-def images(n, size=784, seed=0):
-    return np.random.default_rng(seed).uniform(size=(n, size)).astype(np.float32)
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def test_results_are_kept_found_and_replaced(script, tmp_path):
@@ -165,7 +150,7 @@ def test_adagrad_is_the_first_authors(script):
 
 
 @pytest.mark.parametrize("gaussian", [False, True])
-def test_the_papers_model_starts_as_it_says(script, gaussian):
+def test_the_papers_model_starts_as_it_says(script, gaussian, images):
     paper = script("paper")
     data = paper.Data(images(2), images(1), hidden=300, gaussian=gaussian)
     model = paper.PaperVAE.start(data, 40, seed=1)
@@ -242,7 +227,7 @@ def test_figure_3_draws_from_a_mixture_of_the_shares_it_says(script, line):
     np.testing.assert_allclose(log_prob, np.log(np.dot([0.5, 0.25, 0.25], parts)), rtol=1e-4)
 
 
-def test_figure_3_counts_a_row_once_for_each_update(script):
+def test_figure_3_counts_a_row_once_for_each_update(script, images):
     figure3 = script("figure3")
     data = script("paper").Data(images(120), images(1), hidden=4, gaussian=False)
     counts = {method: figure3.samples_per_epoch(data, method) for method in figure3.METHODS}
@@ -292,126 +277,6 @@ def test_every_visit_draws_the_pixels_anew(script):
     np.testing.assert_allclose(agree, [1, 0.625, 0.5, 1], atol=0.04)  # p² + (1 − p)²
 
 
-# From here on, whole scripts: each compiles a few loops.
-
-
-@pytest.fixture
-def few(script, monkeypatch):
-    """Put made-up rows in the place of `paper.load`, in the script of that name."""
-
-    def load(name):
-        size = 784 if name == "mnist" else 560
-        data = images(150, size), images(20, size, seed=1)
-        return script("paper").Data(*data, hidden=4, gaussian=name == "frey")
-
-    def prepare(name):
-        module = script(name)
-        monkeypatch.setattr(module, "load", load)
-        return module
-
-    return prepare
-
-
-def tables_of(capsys):
-    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-
-
-@pytest.mark.slow
-def test_importance_sampling_of_figure_3_knows_the_evidence(script, linear_gaussian, monkeypatch):
-    figure3 = script("figure3")
-    monkeypatch.setattr(figure3, "CHAIN", {"n_draws": 100, "n_starts": 20})
-    model = linear_gaussian.random(5, 3, seed=3)
-    model = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), model)
-    X = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
-    exact = float(jax.jit(jax.vmap(model.log_evidence))(X).mean())
-    assert abs(figure3.log_p_importance(model, X) - exact) < 0.01
-    assert abs(figure3.log_p(model, X) - exact) < 0.06
-
-
-@pytest.mark.slow
-def test_optimizers_run_and_go_on_where_they_were(few, tmp_path, monkeypatch, capsys):
-    optimizers = few("optimizers")
-    runs = [("VAE", None, "package", 2), ("adam", 0.01, "paper"), ("adagrad", 0.1, "paper")]
-    monkeypatch.setattr(optimizers, "RUNS", [optimizers.Run(*run) for run in runs])
-    monkeypatch.setattr(optimizers, "TRIAL", 150)
-    path = tmp_path / "o.json"
-    arguments = ["--samples", "300", "--results", str(path)]
-    optimizers.main(arguments)
-    rows = json.loads(path.read_text())["rows"]
-    assert [row["samples"] for row in rows] == [150, 300] * 3
-    assert all(np.isfinite([row["train"], row["test"]]).all() for row in rows)
-    assert path.with_suffix(".png").exists()
-    assert len(tables_of(capsys)) == 6
-    monkeypatch.setattr(optimizers, "train", None)  # nothing is left to run
-    optimizers.main(arguments)
-    optimizers.main([*arguments, "--draw"])
-
-
-@pytest.mark.slow
-def test_importance_weighted_runs(script, tmp_path, monkeypatch, capsys):
-    iw = script("importance_weighted")
-    binary = (images(30, seed=1) > 0.5).astype(np.float32)
-    monkeypatch.setattr(iw, "load", lambda: (images(60), binary))
-    path = tmp_path / "iw.json"
-    arguments = ["--stages", "2", "--draws", "30", "--test-rows", "20", "--results", str(path)]
-    iw.main([*arguments, "--only", "VAE-1", "IWAE-5", "DReG-5"])
-    rows = json.loads(path.read_text())["rows"]
-    assert [row["passes"] for row in rows] == [4, 4, 4]
-    assert all(np.isfinite([row["train_bound"], row["test"], row["test_se"]]).all() for row in rows)
-    assert path.with_suffix(".png").exists()
-    assert len(tables_of(capsys)) == 5
-
-
-@pytest.mark.slow
-def test_figures_4_and_5_run_and_draw_again(few, tmp_path, monkeypatch, capsys):
-    figures = few("figures4_5")
-    path = tmp_path / "f.json"
-    arguments = ["--samples", "150", "--results", str(path), "--only", "frey-2", "mnist-5"]
-    figures.main(arguments)
-    monkeypatch.setattr(figures, "train", None)
-    figures.main(arguments)
-    figures.main(["--results", str(path), "--draw"])
-    figures.main(["--results", str(path), "--draw", "--seed", "1"])  # whose models are others
-    assert "No models of seed 1 beside f.json" in capsys.readouterr().out
-    assert len(json.loads(path.read_text())["rows"]) == 2
-    assert (tmp_path / "f-manifolds.png").exists()
-    assert (tmp_path / "f-samples.png").exists()
-
-
-@pytest.mark.slow
-def test_estimators_run(few, tmp_path, monkeypatch, capsys):
-    estimators = few("estimators")
-    monkeypatch.setattr(estimators, "MARKS", (0, 150))
-    path = tmp_path / "e.json"
-    arguments = ["--samples", "300", "--results", str(path), "--n-z", "3", "--repeats", "5"]
-    estimators.main([*arguments, "--seeds", "0"])
-    rows = json.loads(path.read_text())["rows"]
-    curves = [(row["method"], row["samples"]) for row in rows if "test" in row]
-    assert curves == [("B", 150), ("B", 300), ("A", 150), ("A", 300)]
-    noise = [row for row in rows if row["of"] == "gradients"]
-    assert {row["group"] for row in noise} == {"encoder", "decoder", "all"}
-    assert len(noise) == 2 * len(estimators.CANDIDATES) * 3
-    assert path.with_suffix(".png").exists()
-    assert len(tables_of(capsys)) == 3 + 4
-
-
-@pytest.mark.slow
-def test_figure_2_runs_with_the_step_that_its_trial_chooses(few, script, tmp_path, monkeypatch):
-    figure2 = few("figure2")
-    monkeypatch.setattr(script("paper"), "STEPS", (1e-6, 0.05))
-    monkeypatch.setattr(figure2, "TRIAL", 150)
-    path = tmp_path / "figure2.json"
-    arguments = ["--only", "frey", "--n-z", "2", "--samples", "15000", "--results", str(path)]
-    figure2.main(arguments)
-    rows = json.loads(path.read_text())["rows"]
-    assert [row["samples"] for row in rows] == [10_050, 15_000] * 2
-    assert {row["settings"]["adagrad_step"] for row in rows} == {0.05}
-    assert all(np.isfinite([row["train"], row["test"]]).all() for row in rows)
-    assert path.with_suffix(".png").exists()
-    monkeypatch.setattr(figure2, "train", None)  # nothing is left to run
-    figure2.main(arguments)
-
-
 def test_figure_2_table_lies_beside_the_paper(script, tmp_path):
     figure2, results = script("figure2"), script("results").Results(tmp_path / "r.json")
     key = {"dataset": "mnist", "method": "AEVB", "n_z": 20, "settings": {"adagrad_step": 0.01}}
@@ -427,37 +292,3 @@ def test_figure_2_table_lies_beside_the_paper(script, tmp_path):
             *("-104.0", "-104.2", "+0.2", "1,234"),
         ]
     assert figure2.table(results, "frey") == ""
-
-
-@pytest.mark.slow
-def test_figure_3_goes_on_after_a_stop_to_the_same_numbers(few, script, tmp_path, monkeypatch):
-    figure3 = few("figure3")
-    small = {"HIDDEN": 4, "CHAIN": {"n_draws": 16, "n_burn_in": 8, "n_starts": 4}, "TRIAL": 2}
-    small |= {"MARKS": (750, 1500), "N_EVALUATED": 20, "N_TRIAL": 20}
-    for name, value in small.items():
-        monkeypatch.setattr(figure3, name, value)
-    whole, stopped = tmp_path / "whole.json", tmp_path / "stopped.json"
-
-    def run(path):
-        options = ["--methods", "AEVB", "MCEM", "--n-train", "1000", "--samples", "1500"]
-        figure3.main([*options, "--step", "0.1", "--results", str(path)])
-        return json.loads(path.read_text())["rows"]
-
-    def stop(model, X):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(figure3, "log_p_importance", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run(stopped)
-    rows = json.loads(stopped.read_text())["rows"]
-    assert [(row["method"], row["samples"]) for row in rows] == [("AEVB", 750)]
-    rows, expected = run(stopped), run(whole)
-    there = [(method, samples) for method in ("AEVB", "MCEM") for samples in (750, 1500)]
-    assert [(row["method"], row["samples"]) for row in rows] == there
-    for one, other in zip(rows, expected, strict=True):
-        for name in ("train", "test", "train_importance", "test_importance"):
-            assert one.get(name) == other.get(name)
-    assert all(np.isfinite([row["train"], row["test"]]).all() for row in rows)
-    assert [row["n_train"] for row in rows] == [150] * 4
-    assert stopped.with_suffix(".png").exists()
