@@ -76,6 +76,8 @@ def test_many_numbers_and_dates_get_a_colour_scale(ax, dtype):
         (["b", None, "a", np.nan], ["a", "b"]),
         (np.array([2, None, 10, pd.NA], object), ["2", "10"]),
         (pd.Series(["b", pd.NA, "a", None], dtype="category"), ["a", "b"]),
+        (pd.Series([2, None, 10, None], dtype="Int64"), ["2", "10"]),
+        (pd.Series([2, None, 10, None], dtype=pd.CategoricalDtype([10, 2])), ["2", "10"]),
         ([1.5, np.nan, 2.5, np.inf], None),
         (np.array(["2020-01-01", "NaT", "2021-01-01", "NaT"], "datetime64[s]"), None),
         ([None] * 4, []),

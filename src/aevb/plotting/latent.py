@@ -280,7 +280,9 @@ def _draw_labelled(Z: np.ndarray, labels: Any, ax: Axes | None) -> Axes:
 
 def _known(labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return those labels that are known, as numbers, dates or text, and which they are."""
-    values = np.asarray(labels)
+    of_numpy = isinstance(getattr(labels, "dtype", np.dtype(object)), np.dtype)
+    # Of pandas' own types, integers would be floats beside a missing label: objects stay integers.
+    values = np.asarray(labels) if of_numpy else np.array(list(labels), object)
     if values.dtype.kind == "O":
         known = np.array([_is_known(label) for label in values], bool)
         objects = list(values[known])
@@ -293,9 +295,7 @@ def _known(labels: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _is_known(label: Any) -> bool:
-    same = (
-        label == label
-    )  # NaN and NaT differ from themselves, pandas' NA neither does nor does not
+    same = label == label  # of NaN and NaT it is not, of pandas' NA neither is it nor is it not
     return label is not None and isinstance(same, bool | np.bool_) and bool(same)
 
 
