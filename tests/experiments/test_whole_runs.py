@@ -28,17 +28,23 @@ def test_importance_sampling_of_figure_3_knows_the_evidence(script, linear_gauss
 
 def test_optimizers_run_and_go_on_where_they_were(few, tmp_path, monkeypatch, capsys):
     optimizers = few("optimizers")
-    runs = [("VAE", None, "package", 2), ("adam", 0.01, "paper"), ("adagrad", 0.1, "paper")]
+    runs = [("VAE", None, "package", 2), ("adagrad", 0.1, "paper")]
+    runs += [("adam", step, "paper") for step in (1e-9, 0.01)]
     monkeypatch.setattr(optimizers, "RUNS", [optimizers.Run(*run) for run in runs])
     monkeypatch.setattr(optimizers, "TRIAL", 150)
     path = tmp_path / "o.json"
     arguments = ["--samples", "300", "--results", str(path)]
     optimizers.main(arguments)
     rows = json.loads(path.read_text())["rows"]
-    assert [row["samples"] for row in rows] == [150, 300] * 3
+    runs = [(row["method"], row["settings"]["step"], row["samples"]) for row in rows]
+    assert runs == [
+        *(("VAE defaults", None, 150), ("VAE defaults", None, 300)),
+        *(("adagrad", 0.1, 150), ("adam", 1e-9, 150), ("adam", 0.01, 150)),
+        *(("adagrad", 0.1, 300), ("adam", 0.01, 300)),  # the better step alone goes on
+    ]
     assert all(np.isfinite([row["train"], row["test"]]).all() for row in rows)
     assert path.with_suffix(".png").exists()
-    assert len(tables_of(capsys)) == 6
+    assert len(tables_of(capsys)) == 7
     monkeypatch.setattr(optimizers, "train", None)  # nothing is left to run
     optimizers.main(arguments)
     optimizers.main([*arguments, "--draw"])
