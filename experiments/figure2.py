@@ -142,17 +142,21 @@ def table(results: Results, dataset: str) -> str:
 
 
 def draw(results: Results) -> None:
-    """Draw the curves as the paper does, a panel for each size, a line for each seed."""
+    """Draw the curves: a row of panels for each data set, a panel for each size, a line a seed."""
     import matplotlib.pyplot as plt
 
     rows = [row for row in results.rows if "test" in row]
-    panels = [(name, n_z) for name, sizes in N_Z.items() for n_z in sizes]
-    panels = [p for p in panels if any((row["dataset"], row["n_z"]) == p for row in rows)]
+    there = {(row["dataset"], row["n_z"]) for row in rows}
+    panels = [[(name, z) for z in sizes if (name, z) in there] for name, sizes in N_Z.items()]
+    panels = [row for row in panels if row]
+    width = max(map(len, panels)) + 1  # the last place is the legend's
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(2.6 * len(panels), 3), layout="constrained", squeeze=False
+        len(panels), width, figsize=(2.3 * width, 3 * len(panels)), layout="constrained"
     )
+    axes = axes.reshape(len(panels), width)
     colours = {"AEVB": "tab:red", "wake-sleep": "tab:green"}
-    for ax, (name, n_z) in zip(axes.flat, panels, strict=True):
+    places = {panel: axes[i, j] for i, row in enumerate(panels) for j, panel in enumerate(row)}
+    for (name, n_z), ax in places.items():
         for method, colour in colours.items():
             panel = (name, n_z, method)
             own = [row for row in rows if (row["dataset"], row["n_z"], row["method"]) == panel]
@@ -171,14 +175,17 @@ def draw(results: Results) -> None:
         ax.set_xlabel("samples evaluated", fontsize=9)
         ax.set_ylim((-170, -95) if name == "mnist" else (400, 1600))
         ax.tick_params(labelsize=8)
+    for ax in set(axes.flat) - set(places.values()):
+        ax.set_axis_off()
     last = axes[0, -1]
     for method, colour in colours.items():
         last.plot([], [], color=colour, label=method)
     for line, label in {"-": "test", "--": "train"}.items():
         last.plot([], [], line, color="black", label=label)
     last.plot([], [], "x", color="black", label="the paper, test")
-    last.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    axes[0, 0].set_ylabel("ELBO, nats per datapoint", fontsize=9)
+    last.legend(fontsize=8, frameon=False, loc="upper left")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("ELBO, nats per datapoint", fontsize=9)
     figure.savefig(results.path.with_suffix(".png"), dpi=110)
 
 
