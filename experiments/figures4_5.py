@@ -141,9 +141,13 @@ def samples(models: dict[str, PaperVAE], path: Path, seed: int) -> None:
 
 def table(results: Results) -> str:
     """Lay out the bounds, as Markdown."""
-    fields = ("dataset", "n_z", "samples", "seed", "train", "test", "seconds")
-    head = ("data", "N_z", *fields[2:])
-    return markdown(head, [[row[name] for name in fields] for row in results.rows])
+    fields = ("n_z", "seed", "train", "test", "seconds")
+    head = ("data", "samples", "N_z", *fields[1:])
+    lines = [
+        [NAMES[row["dataset"]], f"{row['samples']:.0e}", *(row[name] for name in fields)]
+        for row in results.rows
+    ]
+    return markdown(head, lines)
 
 
 def main(argv: list[str] | None = None) -> None:
