@@ -142,20 +142,22 @@ def table(results: Results, dataset: str) -> str:
 
 
 def draw(results: Results) -> None:
-    """Draw the curves: a row of panels for each data set, a panel for each size, a line a seed."""
+    """Draw a line of panels for each data set, a panel for each size, a curve for each seed."""
     import matplotlib.pyplot as plt
 
     rows = [row for row in results.rows if "test" in row]
     there = {(row["dataset"], row["n_z"]) for row in rows}
     panels = [[(name, z) for z in sizes if (name, z) in there] for name, sizes in N_Z.items()]
-    panels = [row for row in panels if row]
+    panels = [line for line in panels if line]
+    if not panels:
+        return
     width = max(map(len, panels)) + 1  # the last place is the legend's
     figure, axes = plt.subplots(
         len(panels), width, figsize=(2.3 * width, 3 * len(panels)), layout="constrained"
     )
     axes = axes.reshape(len(panels), width)
     colours = {"AEVB": "tab:red", "wake-sleep": "tab:green"}
-    places = {panel: axes[i, j] for i, row in enumerate(panels) for j, panel in enumerate(row)}
+    places = {panel: axes[i, j] for i, line in enumerate(panels) for j, panel in enumerate(line)}
     for (name, n_z), ax in places.items():
         for method, colour in colours.items():
             panel = (name, n_z, method)
@@ -193,14 +195,16 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is missing, and keep each mark as soon as it is measured."""
     parser = arguments_of(__doc__, "figure2", samples=1e7)
     parser.add_argument("--only", nargs="+", choices=list(N_Z), default=list(N_Z))
-    parser.add_argument("--n-z", nargs="+", type=int)
+    every_size = sorted({n_z for sizes in N_Z.values() for n_z in sizes})
+    parser.add_argument("--n-z", nargs="+", type=int, choices=every_size, default=every_size)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--step", type=float, help="Adagrad's, instead of a trial of the paper's")
     arguments = parser.parse_args(argv)
     results = Results(arguments.results)
     for name in () if arguments.draw else arguments.only:
         data = load(name)
-        for n_z, method in product(arguments.n_z or N_Z[name], arguments.methods):
+        sizes = [n_z for n_z in N_Z[name] if n_z in arguments.n_z]
+        for n_z, method in product(sizes, arguments.methods):
             key = {"dataset": name, "method": method, "n_z": n_z, "seed": arguments.seed}
             measure(results, data, key, arguments.samples, arguments.step)
     if results.rows:

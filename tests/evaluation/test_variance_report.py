@@ -45,7 +45,7 @@ class Parts:
 
 
 @pytest.fixture
-def line():
+def with_context():
     model = Line(
         {"weight": jnp.array(0.7), "bias": jnp.array(0.1)}, jnp.array(0.3), Frozen(jnp.array(1.5))
     )
@@ -55,8 +55,8 @@ def line():
 
 
 @pytest.mark.slow
-def test_a_users_model_with_context_and_parts(line):
-    model, x, c = line
+def test_a_users_model_with_context_and_parts(with_context):
+    model, x, c = with_context
     report = gradient_variance(model, x, context=c, n_repeats=5)
     assert list(dict.fromkeys(report.rows["group"])) == GROUPS
     assert report.refused == {}
@@ -72,8 +72,8 @@ def test_a_users_model_with_context_and_parts(line):
     assert {pair for pair in weightings if pair[1] != "elbo"} == of_iw
 
 
-def test_expected_gradient_is_that_of_the_mean_over_the_rows(line, x64):
-    model, x, c = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), line)
+def test_expected_gradient_is_that_of_the_mean_over_the_rows(with_context, x64):
+    model, x, c = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), with_context)
 
     @jax.jit
     @jax.grad
@@ -96,8 +96,8 @@ def test_expected_gradient_is_that_of_the_mean_over_the_rows(line, x64):
         np.testing.assert_allclose(norms[group], square, rtol=0.05)
 
 
-def test_groups_by_a_function_of_the_path(line):
-    model, x, c = line
+def test_groups_by_a_function_of_the_path(with_context):
+    model, x, c = with_context
     paths = []
 
     def where(path):
@@ -114,8 +114,8 @@ def test_groups_by_a_function_of_the_path(line):
     np.testing.assert_allclose(whole.rows["variance"][0], report.rows["variance"][-1], rtol=1e-5)
 
 
-def test_cost_and_efficiency(line):
-    model, x, c = line
+def test_cost_and_efficiency(with_context):
+    model, x, c = with_context
     report = gradient_variance(
         model,
         x,
@@ -133,8 +133,8 @@ def test_cost_and_efficiency(line):
     assert list(first[[("A", 1), ("iw", 2), ("iw", 3)]]) == [1, 1, 1]
 
 
-def test_same_key_same_figures_whatever_else_is_measured(line):
-    model, x, c = line
+def test_same_key_same_figures_whatever_else_is_measured(with_context):
+    model, x, c = with_context
     several, one, other, typed = (
         gradient_variance(model, x, context=c, estimators=pairs, n_repeats=5, key=key)
         for pairs, key in [
@@ -149,8 +149,8 @@ def test_same_key_same_figures_whatever_else_is_measured(line):
         assert one.rows[column] != other.rows[column]
 
 
-def test_table_in_words(line):
-    model, x, c = line
+def test_table_in_words(with_context):
+    model, x, c = with_context
     report = gradient_variance(
         model, x, context=c, estimators=[("A", 1), ("score", 1), ("dreg", 5)], n_repeats=4
     )

@@ -33,7 +33,7 @@ def images():
 
 @pytest.fixture
 def few(script, images, monkeypatch):
-    """Put made-up rows in the place of `paper.load`, in the script of that name."""
+    """A function that imports a script, with made-up rows in place of what its `load` reads."""
 
     def load(name):
         size = 784 if name == "mnist" else 560
