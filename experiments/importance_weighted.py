@@ -182,7 +182,7 @@ def table(results: Results) -> str:
 
 
 def draw(results: Results) -> None:
-    """Draw the negative log-likelihood by passes over the data."""
+    """Draw the negative log-likelihood by passes over the data; the marks are k."""
     import matplotlib.pyplot as plt
 
     figure, ax = plt.subplots(figsize=(7.4, 4.8), layout="constrained")
@@ -194,13 +194,14 @@ def draw(results: Results) -> None:
         if not rows:
             continue
         label = f"{'VAE = IWAE' if k == 1 else method}, k = {k}"
+        mark = {"marker": f"${k}$", "markersize": 6 + 3 * len(str(k))}
         for seed in sorted({row["seed"] for row in rows}):
             own = [row for row in rows if row["seed"] == seed]
             x, y = [row["passes"] for row in own], [-row["test"] for row in own]
-            ax.plot(x, y, styles[k], color=colours[method], marker=".", label=label)
+            ax.plot(x, y, styles[k], color=colours[method], label=label, **mark)
             label = None
         ax.plot(passes(STAGES), PUBLISHED[method, k][0], "x", color=colours[method])
-    ax.plot([], [], "x", color="black", label="published")
+    ax.plot([], [], "x", color="black", label="published, 3280 passes")
     ax.set(xscale="log", xlabel="passes over the training images")
     ax.set_ylabel(f"NLL of binarised test images, nats (−L$_{{{_draws(results)}}}$)")
     ax.set_title("MNIST, one stochastic layer of 50")
