@@ -142,7 +142,7 @@ def show(results: Results, *tables: str) -> None:
     """
     text = "\n\n".join([*tables, f"Measured on: {results.machine}."])
     print(text)
-    if results.path.parent != FOLDER:
+    if results.path.parent.resolve() != FOLDER.resolve():
         return
     readme = FOLDER.parent / "README.md"
     begin, end = (f"<!-- {results.path.stem}:{edge} -->" for edge in ("begin", "end"))

@@ -57,6 +57,9 @@ def test_tables_of_the_results_kept_go_into_the_readme(script, tmp_path, monkeyp
     assert f"None.\n\n{picture}\n\n<!-- one:end -->" in readme.read_text()
     results.show(results.Results(tmp_path / "elsewhere" / "one.json"), "| z |")
     assert "z" not in readme.read_text()
+    monkeypatch.chdir(tmp_path)
+    results.show(results.Results(Path("results/one.json")), "| w |")  # a relative path is the same
+    assert "| w |" in readme.read_text()
 
 
 def test_every_experiment_has_its_place_in_the_readme():
