@@ -1,7 +1,8 @@
-"""What several tests need: 64-bit numbers, and a model of which everything is known exactly."""
+"""What several tests need: 64-bit numbers, real data, a model of which everything is known."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -21,6 +22,13 @@ def x64() -> Iterator[None]:
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> None:
+    """Skip where the published data sets are not at hand."""
+    if not os.environ.get("AEVB_DATA"):
+        pytest.skip("AEVB_DATA names no folder with the real data")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """The notebooks run with short settings and show what they say; their pages are of today's text."""
 
-import os
 import re
 from pathlib import Path
 
@@ -13,9 +12,6 @@ NOTEBOOKS = ROOT / "examples" / "notebooks"
 PAGES = ROOT / "docs" / "notebooks"
 NAMES = [path.stem for path in NOTEBOOKS.glob("*.py") if "\n# %% tags=" in path.read_text("utf-8")]
 
-needs_data = pytest.mark.skipif(
-    not os.environ.get("AEVB_DATA"), reason="AEVB_DATA names no folder with the real data"
-)
 SHORT = {"n_train": 5000, "n_test": 500, "epochs": 25, "n_rows": 200}
 SHORT |= {"n_novel": 2000, "novel_epochs": 4}
 
@@ -178,7 +174,7 @@ def check_images(shown):
         assert curve["bits"].is_monotonic_decreasing
 
 
-@needs_data
+@pytest.mark.usefixtures("real_data")
 @pytest.mark.slow
 def test_mnist(run):
     shown = run("mnist", **SHORT)
@@ -191,7 +187,7 @@ def test_mnist(run):
     assert by_elbo[1] < 0.5
 
 
-@needs_data
+@pytest.mark.usefixtures("real_data")
 @pytest.mark.slow
 def test_fashion_mnist(run):
     shown = run("fashion_mnist", **SHORT)

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,10 +18,6 @@ from aevb.data import datasets
 
 IMAGES = "mnist/train-images-idx3-ubyte.gz"
 PARTS = {"train": 5, "t10k": 3}
-
-needs_real_data = pytest.mark.skipif(
-    not os.environ.get("AEVB_DATA"), reason="AEVB_DATA names no folder with the real data"
-)
 
 
 class Server:
@@ -158,7 +153,7 @@ def test_digits_are_split_the_same_way_in_every_version():
 # The others, as published
 
 
-@needs_real_data
+@pytest.mark.usefixtures("real_data")
 @pytest.mark.parametrize("load", [datasets.load_mnist, datasets.load_fashion_mnist])
 def test_real_idx_dataset(load):
     train, test = load()
@@ -169,7 +164,7 @@ def test_real_idx_dataset(load):
     assert train.images.max() == 255 and train.images.flags.writeable
 
 
-@needs_real_data
+@pytest.mark.usefixtures("real_data")
 def test_real_frey_faces_are_all_there_shuffled_the_same_way():
     train, test = datasets.load_frey_faces()
     assert train.images.shape == (1600, 28, 20) and test.images.shape == (365, 28, 20)

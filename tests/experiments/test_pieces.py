@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -173,12 +172,7 @@ def test_the_papers_model_starts_as_it_says(script, gaussian, images):
     assert (model.W1 != other.W1).all()
 
 
-needs_data = pytest.mark.skipif(
-    "AEVB_DATA" not in os.environ, reason="AEVB_DATA names no folder with the data sets"
-)
-
-
-@needs_data
+@pytest.mark.usefixtures("real_data")
 def test_the_papers_data_are_split_and_scaled_as_it_says(script):
     paper = script("paper")
     mnist, frey = paper.load("mnist"), paper.load("frey")

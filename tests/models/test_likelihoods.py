@@ -1,7 +1,5 @@
 """Decoders are densities in the data's own units, whatever those are."""
 
-import os
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -211,9 +209,7 @@ def test_a_quarter_of_extreme_values_is_where_bernoulli_begins():
     assert isinstance(choose_likelihood(X)[0], Gaussian)
 
 
-@pytest.mark.skipif(
-    not os.environ.get("AEVB_DATA"), reason="AEVB_DATA names no folder with the real data"
-)
+@pytest.mark.usefixtures("real_data")
 @pytest.mark.parametrize(
     ("load", "expected"),
     [
