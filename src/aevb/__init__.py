@@ -9,9 +9,9 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submodules=["evaluation", "inference", "models", "plotting", "probability"],
+    submodules=["evaluation", "inference", "models", "plotting", "predict", "probability"],
     submod_attrs={
-        "algorithm": ["Epoch", "TrainResult", "train"],
+        "algorithm": ["train"],
         "data": ["datasets"],
         "errors": ["DivergenceError", "ModelFileError"],
         "evaluation": [
@@ -19,16 +19,19 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "reciprocal_importance_sampling",
         ],
         "inference": [
-            *("Bayesian", "FullVB", "MonteCarloEM", "SGVB", "WakeSleep"),
+            *("Bayesian", "FullVB", "MonteCarloEM", "Objective", "SGVB", "WakeSleep"),
+            *("Epoch", "Run", "TrainResult"),
             *("Estimate", "posterior_predictive", "sgvb"),
         ],
         "models": [
             *("AutoEncoder", "Bernoulli", "Frozen", "Gaussian", "LatentVariableModel", "MLP"),
+            *("Given", "Likelihood", "given"),
             *("posteriors", "priors"),
         ],
         "probability": [
             *("Batched", "ExpRelaxedOneHotCategorical", "GrayBernoulli", "Joint", "kl_divergence"),
         ],
+        "schema": ["Schema"],
         "vae": ["VAE"],
     },
 )

@@ -2,107 +2,45 @@
 
 from __future__ import annotations
 
-import math
 import numbers
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
+from jaxtyping import PyTree
 
-from aevb.data.batches import InMemory
-from aevb.errors import DivergenceError, integer
+from aevb.data.source import InMemory, Source
+from aevb.errors import integer
 from aevb.inference.estimators import Estimator
-from aevb.inference.full_vb import Bayesian
-from aevb.inference.optimizers import make_optimizer, set_learning_rate
-from aevb.inference.stopping import BOUNDS, EarlyStopping, judged_value
-from aevb.inference.training import (
-    TrainState,
-    evaluate_chunk,
-    initialise,
-    mean_metrics,
-    run_epoch,
-)
-from aevb.models.base import LatentVariableModel, trainable
-from aevb.models.checks import check_model
-from aevb.preparation import (
-    check_callbacks,
-    check_context,
-    check_held_out,
-    check_objective,
-    check_trainable,
-    choose_objective,
-)
+from aevb.inference.full_vb import Bayesian, FullVB
+from aevb.inference.mcem import MonteCarloEM
+from aevb.inference.objective import Objective, as_objective, check_objective
+from aevb.inference.optimizers import make_optimizer
+from aevb.inference.run import Callback, Plan, Run, TrainResult, advance, begin, result_of
+from aevb.inference.sgvb import SGVB, make_objective
+from aevb.inference.stopping import EarlyStopping
+from aevb.inference.wake_sleep import WakeSleep
+from aevb.models.base import LatentVariableModel
+from aevb.models.checks import check_model, check_trainable
 from aevb.progress import ProgressBar
 
 # The generator behind a seed: against JAX's default it compiles in half the time and saves a
 # thirtieth of a step. The same seed gives the same numbers on one machine, not on all.
 FAST = "rbg"
 
-
-class Epoch(NamedTuple):
-    """What a callback sees after each epoch; it returns True to stop the training.
-
-    Attributes
-    ----------
-    number, n_epochs : int
-        Number of this epoch, from 1, and the number planned.
-    metrics : dict
-        This epoch's row of the history.
-    history : dict of list
-        All rows so far, by column.
-    state : TrainState
-        Model, optimizer's state and key after this epoch.
-    """
-
-    number: int
-    n_epochs: int
-    metrics: dict[str, float]
-    history: dict[str, list]
-    state: TrainState
-
-    @property
-    def model(self) -> Any:
-        """The model after this epoch."""
-        return self.state.model
-
-
-class TrainResult(NamedTuple):
-    """What `train` returns.
-
-    Attributes
-    ----------
-    model : LatentVariableModel
-        The trained model.
-    history : dict of list
-        One entry per epoch, by column: ``epoch``; ``elbo``, ``kl``, ``reconstruction`` (nats per
-        datapoint, at KL weight 1, averaged over the epoch while the parameters move), and
-        ``iw_bound`` of importance-weighted estimators, ``kl_parameters`` of full variational
-        Bayes, or whatever another objective reports; the bounds of held-out datapoints after the
-        epoch, ``validation_elbo`` and ``validation_iw_bound``; ``seconds``,
-        ``datapoints_per_second``.
-        ``pandas.DataFrame(history)`` reads it.
-    state : TrainState
-        Model, optimizer's state and key at the end.
-    """
-
-    model: Any
-    history: dict[str, list]
-    state: TrainState
+OF_ONE_MODEL = (SGVB, WakeSleep, MonteCarloEM)  # objectives that know nothing of q(θ)
 
 
 def train(
     model: LatentVariableModel,
-    data: Any,
+    data: PyTree | Source,
     *,
-    context: Any = None,
-    bound: str | Estimator = "auto",
+    context: PyTree = None,
+    estimator: str | Estimator = "auto",
     n_draws: int = 1,
-    objective: Callable | None = None,
+    objective: Objective | Callable | None = None,
     weight_prior: float | None = None,
     kl_weight: float | Callable = 1.0,
     free_bits: float = 0.0,
@@ -110,12 +48,13 @@ def train(
     learning_rate: Any = "auto",
     batch_size: int = 100,
     epochs: int = 10,
-    key: Any = 0,
-    validation_data: Any = None,
-    validation_context: Any = None,
+    key: Array | int = 0,
+    validation_data: PyTree | Source | None = None,
+    validation_context: PyTree = None,
     patience: int | None = None,
     tol: float | None = None,
-    callbacks: Sequence[Callable[[Epoch], Any]] = (),
+    callbacks: Sequence[Callback] = (),
+    resume: Run | None = None,
     verbose: bool | str = "auto",
 ) -> TrainResult:
     """Fit a latent-variable model by Algorithm 1, Auto-Encoding Variational Bayes.
@@ -125,17 +64,16 @@ def train(
     model : LatentVariableModel
         The model at its initial parameters; all floating arrays outside `Frozen` are trained. In
         `Bayesian`, it is fitted by full variational Bayes.
-    data : PyTree of arrays, shape (n, ...)
-        The datapoints, along the leading axis.
+    data : PyTree of arrays, shape (n, ...), or Source
+        The datapoints, along the leading axis; or a source of them (`aevb.data.source`).
     context : PyTree of arrays, shape (n, ...), optional
-        Context c of each datapoint, for models whose methods take one.
-    bound, n_draws
-        The estimator and its number of draws, as in `sgvb`.
-    objective : callable, optional
-        In place of `bound` and all that weighs it: `WakeSleep`, `MonteCarloEM`, `FullVB` (of
-        itself for a `Bayesian` model), or any
-        ``(model, batch, key, state) -> (surrogate, metrics, state)``; a state of its own, several
-        updates per batch: see `aevb.inference.training`.
+        Context c of each datapoint, for models whose methods take one. A source has its own.
+    estimator, n_draws
+        The estimator of the bound and its number of draws, as in `sgvb`.
+    objective : Objective or callable, optional
+        In place of `estimator` and all that weighs it: `WakeSleep`, `MonteCarloEM`, `FullVB` (the
+        default for a `Bayesian` model), an `Objective` of your own, or a function
+        ``(model, batch, key, state) -> (number to maximise, metrics, state)``.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the weights, which makes the fit a maximum a
         posteriori one; None: flat. Weights are arrays of two dimensions or more, biases and vectors
@@ -152,7 +90,7 @@ def train(
     batch_size : int
         The paper's M. The last, shorter batch of an epoch counts with its own number of rows.
     epochs : int
-        Passes over the data.
+        Passes over the data; those of `resume` are counted in.
     key : Array or int
         JAX random key, or a seed for one.
     validation_data : PyTree of arrays, optional
@@ -167,13 +105,17 @@ def train(
         variational Bayes).
     callbacks : sequence of callables
         Each is called with an `Epoch` after every epoch, and may return True to stop.
+    resume : Run, optional
+        A run to go on from, with the same data and settings: ``result.run``, or ``epoch.run`` that
+        a callback has kept. It ends at the same model, bit by bit, as a run that was never
+        interrupted. `model` and `key` are then those of the run.
     verbose : bool or "auto"
         Progress bar; ``"auto"``: in a terminal or a notebook.
 
     Returns
     -------
     TrainResult
-        ``.model``, ``.history`` and ``.state``.
+        ``.model``, ``.history``, ``.state`` and ``.run``.
 
     Raises
     ------
@@ -214,48 +156,51 @@ def train(
             "a subclass with the methods prior, likelihood and posterior."
         )
     check_callbacks(callbacks)
-    bar = ProgressBar(epochs, verbose)
-    settings = (bound, n_draws, weight_prior, kl_weight, free_bits)
-    objective = choose_objective(model, objective, settings)
-    make_optimizer(optimizer, learning_rate)  # say now what is wrong with them
-    key = _typed(key)
-    source = data if isinstance(data, InMemory) else InMemory(data, context, batch_size=batch_size)
-    if validation_data is not None and not isinstance(validation_data, InMemory):
-        validation_data = InMemory(validation_data, validation_context, batch_size=batch_size)
-    example = source.example()
-    check_trainable(model)
-    check_context(model, objective, example[1])
-    check_model(model.at_mean() if isinstance(model, Bayesian) else model, *example)
-    if validation_data is not None:
-        check_held_out(example, validation_data.example())
-    objective_state = None
-    if hasattr(objective, "init"):
-        own_key = jax.random.fold_in(key, 2**31 + 2)  # no step has that number
-        objective_state = eqx.filter_jit(objective.init)(model, source.x, source.c, own_key)
-    check_objective(
-        objective,
-        model,
-        example,
-        source.batch_size,
-        key,
-        state=objective_state,
-        validated=validation_data is not None,
-        stopped_early=EarlyStopping(patience, tol).on,
-    )
-    state = start(model, optimizer, learning_rate, key, objective_state)
-    with bar:
-        return proceed(
-            state,
-            source,
-            objective=objective,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            epochs=epochs,
-            validation=validation_data,
-            patience=patience,
-            tol=tol,
-            callbacks=(bar, *callbacks),
+    if not (resume is None or isinstance(resume, Run)):
+        raise TypeError(
+            f"Expected a Run, `result.run` of an earlier call, for `resume`; got "
+            f"{type(resume).__name__}."
         )
+    make_optimizer(optimizer, learning_rate)  # say now what is wrong with them
+    settings = (estimator, n_draws, weight_prior, kl_weight, free_bits)
+    plan = Plan(
+        choose_objective(model, objective, settings),
+        optimizer,
+        learning_rate,
+        batch_size,
+        epochs,
+        EarlyStopping(patience, tol),
+    )
+    key = _typed(key)
+    bar = ProgressBar(epochs - (0 if resume is None else resume.epoch), verbose)
+    source = _source(data, context, "data")
+    held_out = None
+    if validation_data is not None:
+        held_out = _source(validation_data, validation_context, "validation_data")
+    elif jax.tree.leaves(validation_context):
+        raise ValueError(
+            "Expected `validation_data` beside `validation_context`; got none. Give the held-out "
+            "datapoints, or leave their context out."
+        )
+    check_fit(model, source, plan, key, held_out)
+    run = resume
+    if run is None:
+        run = begin(model, source, plan.objective, optimizer, learning_rate, key)
+    with bar:
+        run = advance(run, source, plan, validation=held_out, callbacks=(bar, *callbacks))
+    return result_of(run)
+
+
+def _source(data: PyTree | Source, context: PyTree, name: str) -> Source:
+    if not isinstance(data, Source):
+        return InMemory(data, context)
+    if jax.tree.leaves(context):
+        parameter = "context" if name == "data" else "validation_context"
+        raise ValueError(
+            f"Expected `{parameter}` left at None beside a source for `{name}`, which has the "
+            f"context of its rows; got one. Give it to the source: InMemory(x, c)."
+        )
+    return data
 
 
 def _typed(key: Any) -> Array:
@@ -274,102 +219,72 @@ def _typed(key: Any) -> Array:
     return key
 
 
-def start(
-    model: Any, optimizer: Any, learning_rate: Any, key: Array, objective_state: Any = None
-) -> TrainState:
-    """Return the state before the first step."""
-    transformation, _ = make_optimizer(optimizer, learning_rate)
-    return _initialise(model, transformation, key, trainable(model), objective_state)
-
-
-_initialise = eqx.filter_jit(initialise)  # eagerly, it would compile dozens of small programs
-
-
-def proceed(
-    state: TrainState,
-    source: InMemory,
-    *,
-    objective: Callable,
-    optimizer: Any,
-    learning_rate: Any,
-    epochs: int,
-    validation: InMemory | None = None,
-    patience: int | None = None,
-    tol: float | None = None,
-    callbacks: Sequence[Callable[[Epoch], Any]] = (),
-) -> TrainResult:
-    """Train on from a state; see `train`."""
-    transformation, rate = make_optimizer(optimizer, learning_rate)
-    marks = trainable(state.model)
-    seed = [int(word) for word in np.asarray(jax.random.key_data(state.key)).flat] + [
-        int(state.step)
-    ]
-    stopping = EarlyStopping(patience, tol)
-    history: dict[str, list] = {}
-    for epoch_number in range(1, epochs + 1):
-        began = time.perf_counter()
-        last_good = state
-        schedule = set_learning_rate(state.optimizer_state, rate, (epoch_number - 1) / epochs)
-        state, metrics, finite = run_epoch(
-            state._replace(optimizer_state=schedule),
-            source.shuffled(seed, epoch_number),
-            objective,
-            transformation,
-            marks,
-            source.batch_size,
+def choose_objective(
+    model: LatentVariableModel, objective: Objective | Callable | None, settings: tuple
+) -> Objective:
+    """Return the objective that is meant: the one given, or the one that the settings describe."""
+    if objective is None:
+        objective = make_objective(*settings)
+        return FullVB(objective) if isinstance(model, Bayesian) else objective
+    if settings != ("auto", 1, None, 1.0, 0.0):
+        raise ValueError(
+            "Expected `estimator`, `n_draws`, `weight_prior`, `kl_weight` and `free_bits` left at "
+            f"their defaults beside an `objective`, which has its own; got {settings}."
         )
-        seconds = time.perf_counter() - began
-        if not finite:
-            kept = TrainResult(last_good.model, history, last_good)
-            raise DivergenceError(
-                _divergence_message(epoch_number, learning_rate), epoch_number, kept
+    if isinstance(model, Bayesian) and isinstance(objective, OF_ONE_MODEL):
+        raise ValueError(
+            "Expected FullVB for `objective` of a Bayesian model, FullVB(SGVB('A')) for instance; "
+            f"got {type(objective).__name__}."
+        )
+    return as_objective(objective)
+
+
+def check_fit(
+    model: Any, source: Source, plan: Plan, key: Array, held_out: Source | None = None
+) -> None:
+    """Hold model, data and plan of a training against each other, by shapes alone.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When they do not fit; nothing has been computed by then.
+    """
+    x, c = source.example()
+    check_trainable(model)
+    check_model(model.at_mean() if isinstance(model, Bayesian) else model, x, c)
+    if held_out is not None:
+        check_held_out((x, c), held_out.example())
+    check_objective(
+        plan.objective,
+        model,
+        source,
+        plan.batch_size,
+        key,
+        validated=held_out is not None,
+        stops_early=plan.stopping.on,
+    )
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Raise TypeError for anything but a sequence of callables."""
+    if callable(callbacks) or not all(map(callable, callbacks)):
+        raise TypeError(
+            f"Expected a sequence of callables for `callbacks`; got {callbacks!r}. "
+            "A single one is written [callback]."
+        )
+
+
+def check_held_out(example: tuple, held_out: tuple) -> None:
+    """Raise ValueError unless held-out rows and their context look like those to train on."""
+    for parameter, of, rows, other in zip(
+        ("validation_data", "validation_context"),
+        ("data", "context"),
+        example,
+        held_out,
+        strict=True,
+    ):
+        expected, got = (jax.tree.map(lambda row: row.shape, tree) for tree in (rows, other))
+        if expected != got:
+            raise ValueError(
+                f"Expected rows of shape {expected}, as in `{of}`, for `{parameter}`; got {got}."
             )
-        row: dict[str, Any] = {"epoch": epoch_number, **{k: _plain(v) for k, v in metrics.items()}}
-        if validation is not None:
-            held_out = _validation_metrics(state, validation, objective)
-            if not all(map(math.isfinite, held_out.values())):
-                kept = TrainResult(last_good.model, history, last_good)
-                raise DivergenceError(_held_out_message(epoch_number, held_out), epoch_number, kept)
-            row |= held_out
-        row |= {"seconds": seconds, "datapoints_per_second": len(source) / seconds}
-        for column, value in row.items():
-            history.setdefault(column, []).append(value)
-        epoch = Epoch(epoch_number, epochs, row, history, state)
-        wanted = [bool(callback(epoch)) for callback in callbacks]
-        if stopping.update(judged_value(row), state) or any(wanted):
-            break
-    state = stopping.best_state if stopping.on else state
-    return TrainResult(state.model, history, state)
-
-
-def _validation_metrics(
-    state: TrainState, source: InMemory, objective: Callable
-) -> dict[str, float]:
-    totals = [
-        evaluate_chunk(state, chunk, objective, source.batch_size) for chunk in source.ordered()
-    ]
-    means = mean_metrics(totals, len(source))
-    return {f"validation_{name}": _plain(means[name]) for name in BOUNDS if name in means}
-
-
-def _plain(value: np.ndarray) -> Any:
-    return float(value) if np.ndim(value) == 0 else np.asarray(value)
-
-
-def _held_out_message(epoch: int, bounds: dict[str, float]) -> str:
-    got = ", ".join(f"{name} = {value}" for name, value in bounds.items())
-    return (
-        f"Expected a finite bound of `validation_data`; got {got} after epoch {epoch}, whose "
-        "training was finite. Look in the held-out rows for values that are infinite, NaN or "
-        "impossible under the model."
-    )
-
-
-def _divergence_message(epoch: int, learning_rate: Any) -> str:
-    kept = "no epoch was completed" if epoch == 1 else f"the model after epoch {epoch - 1} is kept"
-    return (
-        f"Training diverged: in epoch {epoch} the bound or a parameter became infinite or NaN "
-        f"({kept}). Try a smaller `learning_rate` (now {learning_rate!r}), a larger `batch_size`, "
-        "an optimizer with clipped gradients (optax.chain(optax.clip_by_global_norm(...), ...)), "
-        "or look for extreme values in the data."
-    )

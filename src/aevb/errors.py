@@ -39,6 +39,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {names[matches[0]]!r}?" if matches else ""
 
 
+def some(items: Iterable[Any], limit: int = 5) -> str:
+    """List items for a message, not more than `limit` of them.
+
+    Examples
+    --------
+    >>> some(["a", "b"]), some(range(9), limit=2)
+    ("['a', 'b']", '[0, 1, … (9 in all)]')
+    """
+    items = [item if isinstance(item, str) else int(item) for item in items]
+    more = f", … ({len(items)} in all)" if len(items) > limit else ""
+    return "[" + ", ".join(repr(item) for item in items[:limit]) + more + "]"
+
+
 def choose(name: Any, table: Mapping[str, Any], parameter: str, otherwise: str = "") -> Any:
     """Look `name` up in `table`; say what `parameter` may be when it is not there."""
     if isinstance(name, str) and name in table:

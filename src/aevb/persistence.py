@@ -8,6 +8,7 @@ that a user wrote are not saved, only their arrays: they are passed again, and c
 from __future__ import annotations
 
 import json
+import math
 import platform
 import warnings
 from dataclasses import asdict
@@ -28,16 +29,17 @@ from aevb import probability
 from aevb.data.files import replacing
 from aevb.errors import ModelFileError
 from aevb.models.autoencoder import AutoEncoder, build_autoencoder
-from aevb.models.likelihoods import LIKELIHOODS
+from aevb.models.kinds import LIKELIHOODS, Measured
 from aevb.models.posteriors import POSTERIOR_CLASSES
-from aevb.models.priors import PRIORS, make_prior
+from aevb.models.priors import PRIORS, Fixed, make_prior
+from aevb.schema import Schema
+from aevb.vae import Config
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _HEADER = "aevb"
 _EXPLAINED = "explained_nats_"
+_MEASURED = "schema."  # before the names of what was measured on the data
 _OURS = "aevb."  # before the name of a distribution that is not NumPyro's
-# What predictions need.
-_PART_OF_MODEL = ("encoder", "decoder", "activation", "prior", "posterior")
 # Families that are saved with their options: what marks them in JSON, and the classes by name.
 _CONFIGS: dict[str, dict[str, Any]] = {
     "likelihood": LIKELIHOODS,
@@ -56,25 +58,18 @@ def save(vae: Any, path: Any) -> None:
     path : str or path-like
         Where to; an existing file is replaced.
     """
-    parameters, left_out = {}, {}
-    for name, value in vae.get_params(deep=False).items():
-        try:
-            parameters[name] = json.loads(json.dumps(value, default=_encode, allow_nan=False))
-        except (TypeError, ValueError):
-            left_out[name] = repr(value)[:200]
-    names = getattr(vae, "feature_names_in_", None)
+    parameters, no_parameters = _described(vae.get_params(deep=False))
+    built = {"likelihood": vae.schema_.likelihood, **vars(vae.config_)}
+    config, no_config = _described(built)
     header = {
         "format_version": FORMAT_VERSION,
         "estimator": type(vae).__name__,
         "parameters": parameters,
-        "left_out": left_out,
-        "schema": {
-            "feature_shape": vae.feature_shape_,
-            "feature_dtype": vae.feature_dtype_.name,
-            "feature_names": None if names is None else [str(name) for name in names],
-            "likelihood": _encode(vae.likelihood_),
-        },
+        "config": config,
+        "left_out": {"parameters": no_parameters, "config": no_config},
+        "schema": vae.schema_.to_json(),
         "history": vae.history_,
+        "best_epoch": vae.best_epoch_,
         "versions": {
             "python": platform.python_version(),
             **{library: version(library) for library in ("aevb", "jax", "equinox", "numpy")},
@@ -86,6 +81,8 @@ def save(vae: Any, path: Any) -> None:
         if eqx.is_array(leaf)
     }
     tensors[_EXPLAINED] = np.asarray(vae.explained_nats_)
+    measured = vae.schema_.measured._asdict()
+    tensors |= {_MEASURED + name: np.asarray(value) for name, value in measured.items()}
     metadata = {_HEADER: json.dumps(header, default=_encode)}
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(to_bytes(tensors, metadata=metadata))
@@ -116,33 +113,37 @@ def load(estimator: type, path: Any, parameters: dict[str, Any]) -> Any:
         When the file is foreign, damaged or newer, or its arrays do not fit the model.
     """
     header, tensors = _read(Path(path))
-    lacking = {"parameters", "left_out", "schema", "history"} - header.keys()
+    lacking = {"parameters", "config", "left_out", "schema", "history"} - header.keys()
     if lacking:
         raise ModelFileError(
             f"Expected a model file of aevb for `path`; the header of {path} lacks "
             f"{', '.join(sorted(lacking))}."
         )
-    missing = [name for name in header["left_out"] if name not in parameters]
-    needed = [name for name in missing if name in _PART_OF_MODEL]
+    left_out = header["left_out"]
+    needed = {
+        name: was
+        for name, was in left_out["config"].items()
+        if name not in parameters and name != "random_state"
+    }
     if needed:
         again = ", ".join(f"{name}=..." for name in needed)
         raise ModelFileError(
             f"Expected the model's own {' and '.join(needed)} again, which no file holds: "
             f"VAE.load(path, {again}); saved with "
-            + "; ".join(f"{name} {header['left_out'][name]}" for name in needed)
+            + "; ".join(f"{name} {was}" for name, was in needed.items())
         )
+    missing = [name for name in left_out["parameters"] if name not in parameters]
     if missing:
         warnings.warn(
-            f"The file does not hold {', '.join(missing)} ({header['left_out']}); the defaults "
+            f"The file does not hold {', '.join(missing)} ({left_out['parameters']}); the defaults "
             "stand in for them. Predictions do not depend on them.",
             stacklevel=3,
         )
     try:
         saved = {name: _decode(value) for name, value in header["parameters"].items()}
         vae = estimator(**{**saved, **parameters})
-        _learned(vae, header)
-        template = _template(vae)
         vae.explained_nats_ = tensors.pop(_EXPLAINED)
+        template = _learned(vae, header, tensors, parameters)
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelFileError(
             f"Expected a model file of aevb for `path`; the header of {path} does not describe a "
@@ -152,30 +153,43 @@ def load(estimator: type, path: Any, parameters: dict[str, Any]) -> Any:
     return vae
 
 
-def _learned(vae: Any, header: dict[str, Any]) -> None:
-    schema = header["schema"]
-    vae.feature_shape_ = tuple(schema["feature_shape"])
-    vae.feature_dtype_ = np.dtype(schema["feature_dtype"])
-    vae.n_features_in_ = int(np.prod(vae.feature_shape_))
-    if schema["feature_names"] is not None:
-        vae.feature_names_in_ = np.array(schema["feature_names"], dtype=object)
-    vae.likelihood_ = _decode(schema["likelihood"])
+def _described(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what JSON can hold, and how the rest looked."""
+    described, left_out = {}, {}
+    for name, value in values.items():
+        try:
+            described[name] = json.loads(json.dumps(value, default=_encode, allow_nan=False))
+        except (TypeError, ValueError):
+            left_out[name] = repr(value)[:200]
+    return described, left_out
+
+
+def _learned(
+    vae: Any, header: dict[str, Any], tensors: dict[str, np.ndarray], given: dict[str, Any]
+) -> AutoEncoder:
+    """Give an estimator what was learned, but for the model, whose template is returned."""
+    config = {name: _decode(value) for name, value in header["config"].items()}
+    own = {name: given[name] for name in header["left_out"]["config"] if name in given}
+    config = {"random_state": None, **config, **own}
+    measured = [tensors.pop(f"{_MEASURED}{name}") for name in Measured._fields[:-1]]
+    n_rows = int(tensors.pop(f"{_MEASURED}n_rows"))
+    schema = Schema.from_json(
+        header["schema"], config.pop("likelihood"), Measured(*measured, n_rows)
+    )
+    config["prior"] = make_prior(config["prior"])
+    vae.schema_, vae.config_ = schema, Config(**config)
+    vae.n_features_in_ = math.prod(schema.shape)
+    if schema.names is not None:
+        vae.feature_names_in_ = np.array(schema.names, dtype=object)
     vae.history_ = header["history"]
-    vae.n_epochs_ = len(vae.history_["epoch"])
-
-
-def _template(vae: Any) -> AutoEncoder:
-    blank = np.zeros((2, *vae.feature_shape_), vae.feature_dtype_)
-    n_examples = make_prior(vae.prior).n_examples
+    vae.n_epochs_, vae.best_epoch_ = len(vae.history_["epoch"]), header["best_epoch"]
+    n_examples = vae.config_.prior.n_examples
     return eqx.filter_eval_shape(
         build_autoencoder,
-        vae.feature_shape_,
-        likelihood=vae.likelihood_,
-        measured=vae.likelihood_.measure(blank),
-        examples=np.zeros((n_examples, *blank.shape[1:]), blank.dtype) if n_examples else None,
-        dtype=vae.feature_dtype_,
+        schema.block,
+        examples=np.zeros((n_examples, *schema.shape), schema.dtype) if n_examples else None,
         key=jax.random.key(0),
-        **vae._architecture(),
+        **vae.config_.architecture(),
     )
 
 
@@ -239,7 +253,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             header = json.loads(text) if text else None
             header = header if isinstance(header, dict) else None
             newest = (header or {}).get("format_version", 0)
-            if header is not None and newest <= FORMAT_VERSION:
+            if header is not None and newest == FORMAT_VERSION:
                 return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ModelFileError(
@@ -251,13 +265,20 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             f"Expected a model file of aevb for `path`; {path} is a safetensors file from "
             "elsewhere."
         )
+    way = (
+        "Install a newer version of aevb to read it."
+        if newest > FORMAT_VERSION
+        else "It was written before version 0.2: fit the model again."
+    )
     raise ModelFileError(
-        f"Expected a model file of format {FORMAT_VERSION} or older for `path`; {path} has format "
-        f"{newest}. Install a newer version of aevb to read it."
+        f"Expected a model file of format {FORMAT_VERSION} for `path`; {path} has format {newest}. "
+        f"{way}"
     )
 
 
 def _encode(value: Any) -> Any:
+    if isinstance(value, Fixed):
+        return _encode(value.distribution)
     for kind, classes in _CONFIGS.items():
         if type(value) in classes.values():
             return {kind: value.name, **asdict(value)}

@@ -5,32 +5,79 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted
 
-from aevb.algorithm import FAST, Epoch, TrainResult, proceed, start
+from aevb import predict
+from aevb.algorithm import FAST, check_callbacks, check_fit
 from aevb.data.arrays import as_rows
-from aevb.data.batches import InMemory
-from aevb.fitted import FittedMixin, mean_kl, random_key
+from aevb.data.source import InMemory
+from aevb.errors import choose, integer, number
+from aevb.inference.optimizers import make_optimizer
+from aevb.inference.run import Callback, Epoch, Plan, Run, advance, auto_epochs, begin, result_of
+from aevb.inference.sgvb import SGVB, make_objective
+from aevb.inference.stopping import EarlyStopping, Watch
 from aevb.models.autoencoder import build_autoencoder
-from aevb.models.checks import check_model
-from aevb.models.likelihoods import Likelihood, make_likelihood
-from aevb.models.networks import layer_sizes
-from aevb.models.posteriors import Posterior
-from aevb.models.priors import examples_for
-from aevb.parameters import auto_epochs, check_parameters
-from aevb.preparation import check_objective
+from aevb.models.kinds import Likelihood, make_likelihood
+from aevb.models.networks import activation_function, layer_sizes
+from aevb.models.posteriors import Posterior, make_posterior
+from aevb.models.priors import Prior, examples_for, make_prior
+from aevb.probability.distributions import Batched
 from aevb.progress import ProgressBar
+from aevb.schema import Schema
+
+if TYPE_CHECKING:
+    from aevb.plotting.accessor import PlotAccessor
 
 _build = eqx.filter_jit(build_autoencoder)
 
 
-class VAE(FittedMixin, BaseEstimator):
+@dataclass(frozen=True, eq=False)
+class Config:
+    """What a model was built with: the estimator's own copy, out of reach of its parameters.
+
+    Attributes
+    ----------
+    latent_dim, prior, posterior, hidden, activation, encoder, decoder, random_state
+        As the parameters of `VAE` of the same names, with names turned into what they stand for.
+    """
+
+    latent_dim: int
+    prior: Prior
+    posterior: Posterior
+    hidden: tuple[int, ...]
+    activation: str | Callable
+    encoder: Any
+    decoder: Any
+    random_state: Any
+
+    @classmethod
+    def of(cls, vae: VAE) -> Config:
+        """Copy what an estimator's parameters say now."""
+        return cls(
+            latent_dim=int(vae.latent_dim),  # a NumPy integer would be traced
+            prior=make_prior(vae.prior),
+            posterior=make_posterior(vae.posterior),
+            hidden=layer_sizes(vae.hidden),
+            activation=vae.activation,
+            encoder=vae.encoder,
+            decoder=vae.decoder,
+            random_state=vae.random_state,
+        )
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what `build_autoencoder` takes of it."""
+        return {name: value for name, value in vars(self).items() if name != "random_state"}
+
+
+class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Variational auto-encoder, trained by Auto-Encoding Variational Bayes.
 
     Reduces the dimension of data, generates new cases, maps a case to its nearest representation,
@@ -64,9 +111,10 @@ class VAE(FittedMixin, BaseEstimator):
         latent vector to a vector of features, or for image-shaped data directly to logits
         (Bernoulli) or standardised means (Gaussian) in the images' shape. Vectors of features pass
         one more affine map. They start from the weights that they come with.
-    bound : {"auto", "A", "B", "stl", "iw", "dreg", "score", "vimco"} or callable, default="auto"
-        Estimator of the bound to maximise; see `sgvb`. No posterior here is discrete: for discrete
-        latents write the model, and give `train` the bound ``"score"`` or ``"vimco"``.
+    estimator : str or callable, default="auto"
+        Estimator of the bound to maximise: "auto", "A", "B", "stl", "iw", "dreg", "score" or
+        "vimco"; see `sgvb`. No posterior here is discrete: for discrete
+        latents write the model, and give `train` the estimator ``"score"`` or ``"vimco"``.
     n_draws : int, default=1
         Draws of z per case and step: the paper's L, or k of an importance-weighted bound.
     optimizer : str or optax.GradientTransformation, default="adamax"
@@ -93,7 +141,7 @@ class VAE(FittedMixin, BaseEstimator):
     patience, tol : int, float, optional
         Stop when the bound has not risen by more than `tol` nats (default 0) for `patience` epochs
         (default 10), and keep the best epoch's model. With neither, no early stop. The bound is the
-        importance-weighted one if `bound` is one, else the ELBO; of held-out cases, if any.
+        importance-weighted one if `estimator` has one, else the ELBO; of held-out cases, if any.
     callbacks : sequence of callables, default=()
         Each is called with an `Epoch` after every epoch, and may return True to stop.
     random_state : int, RandomState or None, default=None
@@ -105,9 +153,14 @@ class VAE(FittedMixin, BaseEstimator):
     ----------
     model_ : AutoEncoder
         The fitted model: ``prior()``, ``likelihood(z)``, ``posterior(x)`` of one case, in the
-        data's own units; ``model_.bound`` says which estimator ``"auto"`` is.
+        data's own units; ``model_.estimator`` says which estimator ``"auto"`` is.
+    schema_ : Schema
+        What was learned of the data: ``schema_.describe()`` says it in a line.
     likelihood_ : Likelihood
         The likelihood in use.
+    config_ : Config
+        What the model was built with. Predictions depend on it, not on the parameters, which
+        `set_params` may change.
     history_ : dict of list
         One entry per epoch: epoch; elbo, kl, reconstruction, iw_bound of importance-weighted
         bounds (nats per case, averaged over the epoch); validation_elbo and validation_iw_bound (if
@@ -115,6 +168,8 @@ class VAE(FittedMixin, BaseEstimator):
         ``pandas.DataFrame(vae.history_)`` reads it.
     n_epochs_ : int
         Epochs trained.
+    best_epoch_ : int
+        The epoch whose model is kept: the last one, but for early stopping.
     explained_nats_ : ndarray of shape (latent_dim,)
         KL of each latent's own q(z_j|x) from p(z_j) in nats, averaged over (at most 4096) training
         cases; near 0: a dimension that is not in use. They sum to the KL of the bound if latents
@@ -152,7 +207,7 @@ class VAE(FittedMixin, BaseEstimator):
         activation: str | Callable = "tanh",
         encoder: Any = None,
         decoder: Any = None,
-        bound: str | Callable = "auto",
+        estimator: str | Callable = "auto",
         n_draws: int = 1,
         optimizer: Any = "adamax",
         learning_rate: Any = "auto",
@@ -164,7 +219,7 @@ class VAE(FittedMixin, BaseEstimator):
         validation_fraction: float = 0.0,
         patience: int | None = None,
         tol: float | None = None,
-        callbacks: Sequence[Callable[[Epoch], Any]] = (),
+        callbacks: Sequence[Callback] = (),
         random_state: Any = None,
         verbose: bool | str = "auto",
     ):
@@ -176,7 +231,7 @@ class VAE(FittedMixin, BaseEstimator):
         self.activation = activation
         self.encoder = encoder
         self.decoder = decoder
-        self.bound = bound
+        self.estimator = estimator
         self.n_draws = n_draws
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -216,30 +271,24 @@ class VAE(FittedMixin, BaseEstimator):
         DivergenceError
             When the numbers stop being finite. The last good epoch's model is kept.
         """
-        objective = check_parameters(self)
+        objective = self._check_parameters()
         with self._nothing_lost():
-            X = as_rows(self, X, reset=True)
-            likelihood, why = self._choose_likelihood(X)
             random = check_random_state(self.random_state)
+            rows = as_rows(self, X)
+            schema = Schema.fit(rows, self.likelihood, getattr(self, "feature_names_in_", None))
             held = None
             if validation_data is not None:
-                held = as_rows(self, validation_data, reset=False)
-                likelihood.check(held, self.feature_dtype_, self._columns)
+                held = as_rows(self, validation_data, schema.shape)
             elif self.validation_fraction:
-                order = random.permutation(len(X))
-                n_held = math.ceil(self.validation_fraction * len(X))
-                if n_held > len(X) - 2:
-                    raise ValueError(
-                        "Expected a share that leaves two cases or more to train on for "
-                        f"`validation_fraction`; got {self.validation_fraction} of {len(X)} cases."
-                    )
-                held, X = X[order[:n_held]], X[order[n_held:]]
-            self._initialise(X, likelihood, random)
-            headline = (
-                f"VAE on {len(X)} cases of shape {X.shape[1:]}: {likelihood}{why}; bound "
-                f"{self._state.model.bound if self.bound == 'auto' else self.bound!r}"
-            )
-            self._train(X, objective, self._n_epochs(len(X)), held=held, headline=headline)
+                rows, held = self._hold_out(rows, random)
+                schema = schema.measured_on(rows)
+            cases = schema.encode(rows)
+            source = InMemory(cases)
+            held_out = None if held is None else InMemory(schema.encode(held))
+            run = self._begin(schema, cases, source, objective, random)
+            plan = self._plan(objective, self._n_epochs(len(cases)))
+            check_fit(run.state.model, source, plan, run.state.key, held_out)
+            self._advance(run, source, plan, held_out)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> VAE:
@@ -260,118 +309,392 @@ class VAE(FittedMixin, BaseEstimator):
         VAE
             self. `history_` grows by one entry.
         """
-        objective = check_parameters(self)
+        objective = self._check_parameters()
         with self._nothing_lost():
+            random = check_random_state(self.random_state)
             if hasattr(self, "model_"):
-                X = self._rows(X)
-                if getattr(self, "_optimizer", None) != self._new_optimizer():  # or from a file
-                    key = random_key(check_random_state(self.random_state), FAST)
-                    self._start(self.model_, key)
+                source = InMemory(self._cases(X))
+                run = self._continued(source, objective, random)
             else:
-                X = as_rows(self, X, reset=True)
-                likelihood, _ = self._choose_likelihood(X)
-                self._initialise(X, likelihood, check_random_state(self.random_state))
-            self._train(X, objective, n_epochs=1, past=getattr(self, "history_", {}))
+                rows = as_rows(self, X)
+                schema = Schema.fit(rows, self.likelihood, getattr(self, "feature_names_in_", None))
+                cases = schema.encode(rows)
+                source = InMemory(cases)
+                run = self._begin(schema, cases, source, objective, random)
+            plan = self._plan(objective, run.epoch + 1)._replace(
+                stopping=EarlyStopping(None, None), falls=False
+            )
+            check_fit(run.state.model, source, plan, run.state.key)
+            self._advance(run, source, plan)
         return self
 
-    def _architecture(self) -> dict[str, Any]:
-        return {
-            "latent_dim": int(self.latent_dim),  # a NumPy integer would be traced
-            "prior": self.prior,
-            "posterior": self.posterior,
-            "hidden": layer_sizes(self.hidden),
-            "activation": self.activation,
-            "encoder": self.encoder,
-            "decoder": self.decoder,
-        }
+    def transform(self, X: Any) -> np.ndarray:
+        """Map cases to their latent representation, the mean of q(z|x) (median: "cauchy").
 
-    def _n_epochs(self, n_rows: int) -> int:
-        if isinstance(self.epochs, str):
-            return auto_epochs(n_rows, self.batch_size)
-        return self.epochs
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
 
-    def _choose_likelihood(self, X: np.ndarray) -> tuple[Likelihood, str]:
-        likelihood, why = make_likelihood(self.likelihood, X)
-        likelihood.check(X, X.dtype, self._columns)
-        return likelihood, why
+        Returns
+        -------
+        ndarray of shape (n, latent_dim)
+            Posterior means; float32, or float64 for float64 input. Those of a flow are averages
+            over 256 draws, the same every time.
+        """
+        dtype = np.float64 if getattr(X, "dtype", None) == np.float64 else np.float32
+        mean = predict.latent_mean(self.model_, self._cases(X))
+        return mean.astype(dtype, copy=False)
 
-    def _initialise(self, X: np.ndarray, likelihood: Likelihood, random: Any) -> None:
-        key_model, key_training = random_key(random, FAST), random_key(random, FAST)
-        model = _build(
-            X.shape[1:],
-            likelihood=likelihood,
-            measured=likelihood.measure(X),
-            dtype=X.dtype,
-            examples=examples_for(self.prior, X),
-            key=key_model,
-            **self._architecture(),
+    def encode(self, X: Any) -> Batched:
+        """Return q(z|x) itself for each case.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+
+        Returns
+        -------
+        Batched
+            One distribution per case: ``mean``, ``variance``, ``sample(key)``, ``log_prob(z)``.
+        """
+        return predict.encode(self.model_, self._cases(X))
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Map latent points to the expected case, E[x|z].
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, latent_dim)
+            Latent points.
+
+        Returns
+        -------
+        ndarray of shape (n, d) or (n, h, w[, c])
+            Expectations in the data's own units and shape, unrounded float32.
+        """
+        check_is_fitted(self)
+        Z = check_array(Z, dtype=np.float32, input_name="Z")
+        latent_dim = self.config_.latent_dim
+        if Z.shape[1] != latent_dim:
+            raise ValueError(
+                f"Expected latent points of shape (n, {latent_dim}) for `Z`; got {Z.shape}."
+            )
+        return self.schema_.decode(predict.decode(self.model_, Z))
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """Map cases to their nearest representation: ``inverse_transform(transform(X))``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+
+        Returns
+        -------
+        ndarray of the shape of X
+            Expectations E[x|z] at the mean of q(z|x), in the data's own units, float32.
+        """
+        return self.schema_.decode(predict.reconstruct(self.model_, self._cases(X)))
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, mean: bool = False
+    ) -> np.ndarray:
+        """Generate new cases: z ~ p(z), then x ~ p(x|z).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of cases.
+        random_state : int, RandomState or None
+            Seed; None: the one that the estimator was fitted with.
+        mean : bool, default=False
+            Return E[x|z] instead of a draw from p(x|z).
+
+        Returns
+        -------
+        ndarray of shape (n_samples, d) or (n_samples, h, w[, c])
+            New cases in the data's own units, float32.
+        """
+        check_is_fitted(self)
+        n_samples = integer(n_samples, "n_samples", minimum=1)
+        seed = self.config_.random_state if random_state is None else random_state
+        key = random_key(check_random_state(seed))
+        return self.schema_.decode(predict.sample(self.model_, n_samples, key, mean=mean))
+
+    def distances(self, X: Any, Y: Any = None, metric: str = "mean") -> np.ndarray:
+        r"""Distances between cases in the latent space.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+        Y : array-like, optional
+            Cases to measure the distance to; None: X.
+        metric : {"mean", "expected"}, default="mean"
+            ``"mean"``: Euclidean between posterior means, :math:`\|\mu - \mu'\|`. ``"expected"``:
+            root of the expected square for independent draws from both posteriors,
+            :math:`(\|\mu - \mu'\|^2 + \mathrm{tr}(\Sigma + \Sigma'))^{1/2}`, which is above 0
+            also between a case and itself.
+
+        Returns
+        -------
+        ndarray of shape (n, m)
+            Distances.
+        """
+        from sklearn.metrics import pairwise_distances
+
+        choose(metric, {"mean": None, "expected": None}, "metric")
+        both = [
+            predict.latent_moments(self.model_, self._cases(rows))
+            for rows in (X, Y)[: 1 if Y is None else 2]
+        ]
+        (mean, variance), (other_mean, other_variance) = both[0], both[-1]
+        between = pairwise_distances(mean, other_mean)
+        if metric == "mean":
+            return between
+        spread = variance.sum(axis=1)[:, None] + other_variance.sum(axis=1)[None, :]
+        return np.sqrt(between**2 + spread)
+
+    def elbo(self, X: Any, n_draws: int = 32, random_state: Any = None) -> np.ndarray:
+        """Estimate the evidence lower bound of each case.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+        n_draws : int, default=32
+            Draws of z to average over.
+        random_state : int, RandomState or None
+            Seed of the draws; None: 0. A case's draws depend on its values and the seed alone.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Nats per case; an unbiased estimate of a lower bound on log p(x).
+        """
+        return self._scores(predict.elbo, X, n_draws, random_state)
+
+    def log_likelihood(self, X: Any, n_draws: int = 1000, random_state: Any = None) -> np.ndarray:
+        """Estimate log p(x) of each case by importance sampling from q(z|x).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+        n_draws : int, default=1000
+            Importance samples; the estimate rises to log p(x) with their number.
+        random_state : int, RandomState or None
+            Seed of the draws; None: 0.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Nats per case, in the data's own units; on average between the bound and log p(x). Under
+            a Bernoulli likelihood on gray levels it is no likelihood of the data (`GrayBernoulli`).
+        """
+        return self._scores(predict.log_likelihood, X, n_draws, random_state)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the evidence lower bound of each case: `elbo` with its defaults.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Nats per case.
+        """
+        return self.elbo(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean evidence lower bound of X, for scikit-learn's model selection.
+
+        It compares sizes and settings of a model, never two families of likelihood.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+        y : Ignored
+            For scikit-learn's pipelines.
+
+        Returns
+        -------
+        float
+            Nats per case.
+        """
+        return float(np.mean(self.elbo(X), dtype=np.float64))
+
+    def save(self, path: Any) -> None:
+        """Write the fitted model to one file; see `aevb.persistence.save`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; an existing file is replaced in one step.
+        """
+        from aevb.persistence import save
+
+        check_is_fitted(self)
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: Any, **parameters: Any) -> Any:
+        """Read a model from a file written by `save`; runs no code from the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+        **parameters
+            Parameters that the file cannot hold, given again. Parts of the model must be:
+            ``encoder=``, ``decoder=``, a function as ``activation=``, a `Prior` or `Posterior` of
+            one's own, and a distribution as ``prior=`` unless its class is one of NumPyro's or
+            `aevb.probability`'s and its parameters are all of it (a mixture's are not). Training
+            alone needs functions and objects as ``estimator=``, ``kl_weight=``, ``optimizer=``,
+            ``learning_rate=``, ``callbacks=`` and ``random_state=``: without them a warning says
+            so, and the defaults stand in.
+
+        Returns
+        -------
+        VAE
+            The fitted model; its predictions are those of the model that was saved, bit by bit.
+
+        Raises
+        ------
+        ModelFileError
+            When the file is foreign, damaged, from a newer version, or does not fit `parameters`.
+        """
+        from aevb.persistence import load
+
+        return load(cls, path, parameters)
+
+    @property
+    def plot(self) -> PlotAccessor:
+        """Pictures of this estimator's predictions: ``vae.plot.samples()``; see `PlotAccessor`.
+
+        Raises
+        ------
+        ImportError
+            When matplotlib, of the extra ``aevb[plot]``, is not installed.
+        """
+        from aevb.plotting import PlotAccessor
+
+        return PlotAccessor(self)
+
+    def _check_parameters(self) -> SGVB:
+        """Check every parameter that no data are needed for; return the objective."""
+        integer(self.latent_dim, "latent_dim", minimum=1)
+        integer(self.batch_size, "batch_size", minimum=1)
+        if self.epochs != "auto":
+            integer(self.epochs, "epochs", minimum=1)
+        EarlyStopping(self.patience, self.tol)
+        layer_sizes(self.hidden)
+        activation_function(self.activation)
+        check_callbacks(self.callbacks)
+        make_likelihood(self.likelihood)
+        make_prior(self.prior)
+        make_posterior(self.posterior)
+        make_optimizer(self.optimizer, self.learning_rate)
+        expected = "a number from 0 to below 1"
+        number(self.validation_fraction, "validation_fraction", expected, lambda f: 0 <= f < 1)
+        return make_objective(
+            self.estimator, self.n_draws, self.weight_prior, self.kl_weight, self.free_bits
         )
-        if (self.posterior, self.prior) != ("normal", "normal"):
-            check_model(model, jax.ShapeDtypeStruct(X.shape[1:], X.dtype))
-        self.likelihood_ = likelihood
-        self._start(model, key_training)
 
-    def _start(self, model: Any, key: Any) -> None:
-        self._state = start(model, self.optimizer, self.learning_rate, key)
+    def _hold_out(
+        self, rows: np.ndarray, random: np.random.RandomState
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows to train on, and those held out."""
+        order = random.permutation(len(rows))
+        n_held = math.ceil(self.validation_fraction * len(rows))
+        if n_held > len(rows) - 2:
+            raise ValueError(
+                "Expected a share that leaves two cases or more to train on for "
+                f"`validation_fraction`; got {self.validation_fraction} of {len(rows)} cases."
+            )
+        return rows[order[n_held:]], rows[order[:n_held]]
+
+    def _begin(
+        self,
+        schema: Schema,
+        cases: np.ndarray,
+        source: InMemory,
+        objective: SGVB,
+        random: np.random.RandomState,
+    ) -> Run:
+        """Build the model for some cases, and return the run before its first step."""
+        config = Config.of(self)
+        key_model, key = random_key(random, FAST), random_key(random, FAST)
+        examples = examples_for(config.prior, cases)
+        model = _build(schema.block, examples=examples, key=key_model, **config.architecture())
+        self.schema_, self.config_ = schema, config
         self._optimizer = self._new_optimizer()
+        return begin(model, source, objective, self.optimizer, self.learning_rate, key)
+
+    def _continued(self, source: InMemory, objective: SGVB, random: np.random.RandomState) -> Run:
+        """Return the run so far; from its model alone, after `load` or for another optimizer."""
+        if getattr(self, "_optimizer", None) == self._new_optimizer():
+            return self._run
+        self._optimizer = self._new_optimizer()
+        key = random_key(random, FAST)
+        run = begin(self.model_, source, objective, self.optimizer, self.learning_rate, key)
+        return run._replace(epoch=self.n_epochs_, history=self.history_)
 
     def _new_optimizer(self) -> tuple:
         """Return what the form of the optimizer's state depends on: numbers only sit in it."""
         schedule = self.learning_rate if callable(self.learning_rate) else None
         return self.optimizer, schedule
 
-    def _train(
-        self,
-        X: np.ndarray,
-        objective: Any,
-        n_epochs: int,
-        *,
-        held: np.ndarray | None = None,
-        headline: str = "",
-        past: dict[str, list] | None = None,
-    ) -> None:
-        if (self.bound, self.free_bits) != ("auto", 0) or callable(self.kl_weight):  # else it fits
-            check_objective(
-                objective,
-                self._state.model,
-                (jax.ShapeDtypeStruct(X.shape[1:], X.dtype), None),
-                self.batch_size,
-                self._state.key,
-                validated=held is not None,
-                stopped_early=(self.patience, self.tol) != (None, None),
-            )
-        kept = past or {}
-        before = getattr(self, "history_", None)
+    def _n_epochs(self, n_rows: int) -> int:
+        if isinstance(self.epochs, str):
+            return auto_epochs(n_rows, self.batch_size)
+        return int(self.epochs)
 
-        def keep(now: TrainResult | Epoch) -> None:
-            self._state, self.model_ = now.state, now.model
-            n_old, n_new = len(kept.get("epoch", [])), len(now.history["epoch"])
-            self.n_epochs_ = n_old + n_new
-            self.history_ = {
-                name: kept.get(name, [np.nan] * n_old) + now.history.get(name, [np.nan] * n_new)
-                for name in {**kept, **now.history}
-            }
-            self.history_["epoch"] = list(range(1, self.n_epochs_ + 1))
+    def _plan(self, objective: SGVB, epochs: int) -> Plan:
+        return Plan(
+            objective,
+            self.optimizer,
+            self.learning_rate,
+            int(self.batch_size),
+            epochs,
+            EarlyStopping(self.patience, self.tol),
+        )
+
+    def _advance(
+        self, run: Run, source: InMemory, plan: Plan, held_out: InMemory | None = None
+    ) -> None:
+        """Train on, and keep every epoch that is complete, whatever comes."""
+        before = getattr(self, "history_", None)
+        model = run.state.model
+        estimator = model.estimator if self.estimator == "auto" else self.estimator
+        headline = f"VAE on {self.schema_.describe()}; estimator {estimator!r}"
+
+        def keep(epoch: Epoch) -> None:
+            self._keep(epoch.run)
 
         try:
-            with ProgressBar(n_epochs, self.verbose, headline) as bar:
-                result = proceed(
-                    self._state,
-                    InMemory(X, batch_size=self.batch_size),
-                    objective=objective,
-                    optimizer=self.optimizer,
-                    learning_rate=self.learning_rate,
-                    epochs=n_epochs,
-                    validation=None if held is None else InMemory(held, batch_size=self.batch_size),
-                    patience=self.patience,
-                    tol=self.tol,
-                    callbacks=(keep, bar, *self.callbacks),  # whatever comes, the epoch is kept
-                )
-            keep(result)
+            with ProgressBar(plan.epochs - run.epoch, self.verbose, headline) as bar:
+                callbacks = (keep, bar, *self.callbacks)
+                run = advance(run, source, plan, validation=held_out, callbacks=callbacks)
+            best = run.watch.best_epoch or run.epoch
+            self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)
         finally:
             if getattr(self, "history_", None) is not before:
-                rows = X[:: math.ceil(len(X) / 4096)]
-                self.explained_nats_ = mean_kl(self.model_, rows)
+                (chunk,) = source.chunks(None)
+                step = math.ceil(source.n_rows / 4096)
+                some = jax.device_get(chunk.x[: source.n_rows : step])
+                self.explained_nats_ = predict.latent_kl(self.model_, some).mean(axis=0)
+
+    def _keep(self, run: Run, best_epoch: int | None = None) -> None:
+        self._run, self.model_ = run, run.state.model
+        self.best_epoch_ = run.epoch if best_epoch is None else best_epoch
+        self.n_epochs_, self.history_ = run.epoch, run.history
 
     @contextmanager
     def _nothing_lost(self) -> Iterator[None]:
@@ -386,8 +709,29 @@ class VAE(FittedMixin, BaseEstimator):
             raise
 
     @property
+    def likelihood_(self) -> Likelihood:
+        """The likelihood in use."""
+        return self.schema_.likelihood
+
+    @property
+    def feature_shape_(self) -> tuple[int, ...]:
+        """Shape of one case."""
+        return self.schema_.shape
+
+    def _cases(self, X: Any) -> np.ndarray:
+        """Check cases against what was learned: type, shape, finite, within the support."""
+        check_is_fitted(self)
+        return self.schema_.encode(as_rows(self, X, self.schema_.shape))
+
+    def _scores(self, function: Callable, X: Any, n_draws: int, random_state: Any) -> np.ndarray:
+        cases = self._cases(X)
+        n_draws = integer(n_draws, "n_draws", minimum=1)
+        key = random_key(check_random_state(0 if random_state is None else random_state))
+        return function(self.model_, cases, key, n_draws=n_draws)
+
+    @property
     def _n_features_out(self) -> int:
-        return self.latent_dim
+        return self.config_.latent_dim
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
@@ -396,3 +740,8 @@ class VAE(FittedMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def random_key(random: np.random.RandomState, impl: str | None = None) -> jax.Array:
+    """Draw a JAX key from a NumPy generator."""
+    return jax.random.key(random.randint(2**31 - 1), impl=impl)

@@ -23,7 +23,7 @@ _POSTERIORS = (
     "logistic, gumbel, elliptical, log-normal, gamma, exponential, weibull, rayleigh, chi-squared, "
     "erlang, f, gompertz, pareto, reciprocal, beta, uniform, triangular or dirichlet"
 )
-_BOUNDS = "auto, A, B, stl, iw, dreg, score or vimco"
+_ESTIMATORS = "auto, A, B, stl, iw, dreg, score or vimco"
 
 
 class _Commands(TyperGroup):
@@ -122,7 +122,7 @@ def _aevb(
         "aevb fit images.idx.gz --latent-dim 20 --epochs 50 --seed 1 -o model.aevb",
         "aevb fit data.parquet --hidden 200,100 --validation-fraction 0.1 --patience 20 "
         "-o model.aevb",
-        "aevb fit data.csv --posterior iaf --prior vamp --bound iw --n-draws 5 -o model.aevb",
+        "aevb fit data.csv --posterior iaf --prior vamp --estimator iw --n-draws 5 -o model.aevb",
     )
 )
 def fit(
@@ -171,7 +171,9 @@ def fit(
     free_bits: Annotated[
         float, typer.Option(help="Nats of KL that each latent dimension has free.")
     ] = 0.0,
-    bound: Annotated[str, typer.Option(help=f"Estimator of the bound: {_BOUNDS}.")] = "auto",
+    estimator: Annotated[
+        str, typer.Option(help=f"Estimator of the bound: {_ESTIMATORS}.")
+    ] = "auto",
     n_draws: Annotated[int, typer.Option(help="Draws of z per case and step.")] = 1,
     seed: Annotated[int, typer.Option(help="The same seed and data give the same model.")] = 0,
     force: Force = False,
@@ -208,7 +210,7 @@ def fit(
         weight_prior=weight_prior,
         kl_weight=kl_weight,
         free_bits=free_bits,
-        bound=bound,
+        estimator=estimator,
         n_draws=n_draws,
         random_state=seed,
         verbose=False if quiet else "auto",

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from aevb.inference.stopping import BOUNDS, judged_column
+from aevb.inference.stopping import BOUNDS
 
 _BOUND_NAMES = {"elbo": "ELBO", "iw_bound": "importance-weighted bound"}
 UNUSED = 0.1  # nats: a latent dimension with less carries next to nothing about the data
@@ -20,7 +20,7 @@ def meaning(vae: Any, X: Any) -> tuple[str, str]:
     """Return what the model's bounds and log-likelihoods of `X` are, and what to heed."""
     if vae.likelihood_.name != "bernoulli":
         return "Log-density log p(x)", "A density depends on the units of the data."
-    values, white = np.asarray(X), vae.likelihood_.white(vae.feature_dtype_)
+    values, white = np.asarray(X), vae.schema_.white
     if ((values > 0) & (values < white)).any():
         return (
             "Expected log-likelihood under stochastic binarisation (gray levels)",
@@ -51,15 +51,13 @@ def show_scores(
 def show_fit(vae: Any, X: Any) -> None:
     """Print what was fitted, how well, and which latent dimensions are in use."""
     history = vae.history_
-    kept, judge = vae.n_epochs_ - 1, judged_column(history)
-    if judge is not None and (vae.patience is not None or vae.tol is not None):
-        kept = int(np.nanargmax(history[judge]))
+    kept = vae.best_epoch_ - 1
     epochs = f"{vae.n_epochs_} in {sum(history['seconds']):.1f} s"
     if kept < vae.n_epochs_ - 1:
         epochs += f"; the model of epoch {kept + 1}, the best, is kept"
     shape = " × ".join(str(size) for size in vae.feature_shape_)
     quantity, note = meaning(vae, X)
-    chosen = " (chosen for these data)" if vae.likelihood == "auto" else ""
+    chosen = " (chosen for these data)" if vae.schema_.why else ""
     nats = np.sort(vae.explained_nats_)[::-1]
     unused = int((nats < UNUSED).sum())
     unit = f"nats per {_case(vae)}"

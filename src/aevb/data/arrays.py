@@ -9,37 +9,37 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array, validate_data
 
+from aevb.errors import some
+
 _KEPT = (np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.float32)  # exact in float32
 
 
-def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
-    """Check cases against an estimator and return them as an array (n, *feature_shape).
+def as_rows(estimator: Any, X: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Check cases at the border and return them as an array (n, *shape) of a type for training.
 
     Parameters
     ----------
     estimator : VAE
-        Learns `n_features_in_`, `feature_names_in_`, `feature_shape_` and `feature_dtype_` when
-        `reset` is true; the cases are held to them otherwise.
+        Learns `n_features_in_` and `feature_names_in_` when `shape` is None; the cases are held to
+        them otherwise.
     X : array-like of shape (n, d) or (n, h, w[, c])
         Cases. Images may also come flattened once the shape is known.
-    reset : bool
-        Whether X defines the shape.
+    shape : tuple of int, optional
+        Shape of one case; None: X defines it.
 
     Raises
     ------
     ValueError, TypeError
         For anything but finite real numbers, too few rows, or another shape.
     """
+    reset = shape is None
     if (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) > 2:
         X = check_array(X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
-        shape = X.shape[1:]
-        expected = shape if reset else estimator.feature_shape_
-        if len(shape) > 3 or shape != expected:
-            want = "(n, h, w) or (n, h, w, c)" if reset else f"(n, {', '.join(map(str, expected))})"
+        own = X.shape[1:]
+        if len(own) > 3 or own != (shape or own):
+            want = "(n, h, w) or (n, h, w, c)" if reset else f"(n, {', '.join(map(str, shape))})"
             raise ValueError(f"Expected cases of shape {want} for `X`; got {X.shape}.")
-        X = X.reshape(len(X), math.prod(shape))
-    else:
-        shape = None
+        X, shape = X.reshape(len(X), math.prod(own)), own
     _check_numeric_columns(X)
     X = validate_data(
         estimator,
@@ -54,18 +54,14 @@ def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
             f"Expected numbers for `X`; got data of type {X.dtype}. Turn dates and durations into "
             "numbers, for instance days since a date."
         )
-    if reset:
-        estimator.feature_shape_ = shape or X.shape[1:]
     columns = getattr(estimator, "feature_names_in_", None)
     check_finite(X, columns)
     if reset:
         _warn_of_rounding(X, columns)
-    X = narrow(X).reshape(-1, *estimator.feature_shape_)
-    if reset:
-        if X.dtype == np.uint8 and X.max() <= 1:
-            X = X.astype(np.bool_)  # zeros and ones, not nearly black images
-        estimator.feature_dtype_ = X.dtype
-    return X
+    X = narrow(X)
+    if reset and X.dtype == np.uint8 and X.max() <= 1:
+        X = X.astype(np.bool_)  # zeros and ones, not nearly black images
+    return X.reshape(-1, *(shape or X.shape[1:]))
 
 
 def check_finite(X: np.ndarray, columns: Any = None, name: str = "X") -> None:
@@ -80,7 +76,7 @@ def check_finite(X: np.ndarray, columns: Any = None, name: str = "X") -> None:
     raise ValueError(
         f"Expected finite numbers for `{name}`; got {' and '.join(sorted(kinds))} in "
         f"{len(rows)} {'cell' if len(rows) == 1 else 'cells'}: "
-        f"rows {_some(np.unique(rows))}, columns {_some(named(np.unique(cols), columns))}. "
+        f"rows {some(np.unique(rows))}, columns {some(named(np.unique(cols), columns))}. "
         "Remove these rows or columns, or fill the holes, "
         "for instance by sklearn.impute.SimpleImputer."
     )
@@ -137,7 +133,7 @@ def _warn_of_rounding(X: np.ndarray, columns: Any) -> None:
     coarse = (step > 1e-3 * (high - low)) & (high > low)
     if coarse.any():
         warnings.warn(
-            f"Columns {_some(named(np.flatnonzero(coarse), columns))} of `X` vary so little beside "
+            f"Columns {some(named(np.flatnonzero(coarse), columns))} of `X` vary so little beside "
             "their size that float32 rounds their differences. Subtract an offset (their mean, a "
             "first date) before fitting.",
             stacklevel=4,
@@ -152,9 +148,3 @@ def _all_finite(X: np.ndarray) -> bool:
 def named(indices: np.ndarray, columns: Any = None) -> list:
     """Return columns by their names where there are any, else by their positions."""
     return [int(i) if columns is None else str(columns[i]) for i in indices]
-
-
-def _some(items: Any, limit: int = 5) -> str:
-    items = [item if isinstance(item, str) else int(item) for item in items]
-    more = f", … ({len(items)} in all)" if len(items) > limit else ""
-    return "[" + ", ".join(repr(item) for item in items[:limit]) + more + "]"

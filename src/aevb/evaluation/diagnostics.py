@@ -20,14 +20,14 @@ from aevb.errors import integer
 from aevb.inference.estimators import Estimate, Estimator
 from aevb.inference.full_vb import Bayesian
 from aevb.inference.sgvb import find_estimator
-from aevb.models.base import LatentVariableModel, name_of, trainable
+from aevb.models.base import LatentVariableModel, given, name_of, trainable
 from aevb.models.checks import check_model
 
 # Those of the ELBO first, so that what `train` does by default is the first row.
 CANDIDATES: tuple[tuple[str, int], ...] = (
-    *((bound, n_draws) for bound in ("auto", "A", "B", "stl") for n_draws in (1, 5)),
+    *((name, n_draws) for name in ("auto", "A", "B", "stl") for n_draws in (1, 5)),
     ("score", 5),
-    *((bound, k) for k in (2, 5, 20) for bound in ("iw", "dreg", "vimco")),
+    *((name, k) for k in (2, 5, 20) for name in ("iw", "dreg", "vimco")),
 )
 TIMED_CALLS = 20
 ALL = "all"
@@ -130,9 +130,9 @@ def gradient_variance(
     context : PyTree of arrays, shape (n, ...), optional
         Context of each datapoint.
     estimators : sequence of (str or callable, int), optional
-        Pairs of an estimator, as `bound` of `sgvb`, and its number of draws L or k. None: those of
-        the ELBO that need reparameterised draws with 1 and 5 draws, ``"score"`` with 5, those of
-        the importance-weighted bound with 2, 5 and 20.
+        Pairs of an estimator, as in `sgvb`, and its number of draws L or k. None: those of the ELBO
+        that need reparameterised draws with 1 and 5 draws, ``"score"`` with 5, those of the
+        importance-weighted bound with 2, 5 and 20.
     n_repeats : int
         Independent gradients per estimator; all estimators see the same noise.
     key : Array or int
@@ -251,7 +251,7 @@ def _gradient(
 
     def objective(parameters: Any) -> Array:
         model = eqx.combine(parameters, rest)
-        row = jax.vmap(lambda x, c, key: estimator(model, x, key, c, n_draws).value)
+        row = jax.vmap(lambda x, c, key: estimator(given(model, c), x, key, n_draws).value)
         return jnp.mean(row(x, c, keys))
 
     return jax.tree.leaves(jax.grad(objective)(parameters))
@@ -334,7 +334,7 @@ def _milliseconds(
 
 def _shapes(model: Any, estimator: Estimator, n_draws: int, x: Any, c: Any, key: Array) -> Estimate:
     return eqx.filter_eval_shape(
-        lambda model, x, c: estimator(model, x, key, c, n_draws), model, x, c
+        lambda model, x, c: estimator(given(model, c), x, key, n_draws), model, x, c
     )
 
 
@@ -372,9 +372,9 @@ def _check_pairs(estimators: Any) -> list[tuple[str, Estimator, int]]:
                 "Expected pairs of an estimator and its number of draws for `estimators`, "
                 f"[('stl', 1)] for instance; got {pair!r}."
             )
-        bound, n_draws = pair
-        name = bound if isinstance(bound, str) else getattr(bound, "__name__", repr(bound))
-        checked.append((name, find_estimator(bound), integer(n_draws, "n_draws", minimum=1)))
+        estimator, n_draws = pair
+        name = getattr(estimator, "__name__", str(estimator))
+        checked.append((name, find_estimator(estimator), integer(n_draws, "n_draws", minimum=1)))
     return checked
 
 

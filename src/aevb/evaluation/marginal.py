@@ -11,7 +11,7 @@ from jax import Array, lax
 
 from aevb.errors import integer
 from aevb.inference.estimators import draw
-from aevb.models.base import LatentVariableModel
+from aevb.models.base import LatentVariableModel, given
 from aevb.probability.divergences import has_closed_form, kl_divergence
 
 
@@ -53,7 +53,7 @@ def elbo(
     ()
     """
     n_draws = integer(n_draws, "n_draws", minimum=1)
-    draws = draw(model, x, key, c, n_draws, pathwise=False)
+    draws = draw(given(model, c), x, key, n_draws, pathwise=False)
     q, p = draws.posterior, draws.prior
     closed = has_closed_form(q, p)
     kl = kl_divergence(q, p) if closed else jnp.mean(draws.log_posterior() - draws.log_prior())
@@ -118,8 +118,10 @@ def log_likelihood(
     n_draws = integer(n_draws, "n_draws", minimum=1)
     chunk = min(integer(chunk, "chunk", minimum=1), n_draws)
 
+    view = given(model, c)
+
     def accumulate(total: Array, i: Array) -> tuple[Array, None]:
-        draws = draw(model, x, jax.random.fold_in(key, i), c, chunk, pathwise=False)
+        draws = draw(view, x, jax.random.fold_in(key, i), chunk, pathwise=False)
         log_w = draws.log_likelihood + draws.log_prior() - draws.log_posterior()
         log_w = jnp.where(i * chunk + jnp.arange(chunk) < n_draws, log_w, -jnp.inf)
         return jnp.logaddexp(total, jax.nn.logsumexp(log_w)), None

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from aevb.errors import integer, number
 from aevb.inference.estimators import draw, over_draws
 from aevb.inference.hmc import adapt, log_joint, move, require_unbounded, start_chain
-from aevb.models.base import LatentVariableModel, name_of, with_context
+from aevb.models.base import Given, LatentVariableModel, given, name_of
 
 MAX_DIM = 4
 _FIRST_STEP = 0.1
@@ -120,7 +120,7 @@ def reciprocal_importance_sampling(
     >>> bool(abs(estimate - dist.Normal(0.0, 2**0.5).log_prob(2.0)) < 0.05)
     True
     """
-    dim = latent_dim(model, x, c)
+    dim = latent_dim(given(model, c))
     if dim > MAX_DIM:
         raise ValueError(
             f"Expected at most {MAX_DIM} latent dimensions of `{name_of(model)}` for a density "
@@ -217,12 +217,13 @@ def posterior_draws(
     n_starts = integer(n_starts, "n_starts", minimum=2)
     expected = "a number between 0 and 1"
     number(target_acceptance, "target_acceptance", expected, lambda rate: 0 < rate < 1)
-    latent_dim(model, x, c)  # refuses what the chain cannot move in
+    view = given(model, c)
+    latent_dim(view)  # refuses what the chain cannot move in
     start_key, burn_in_key, key = jax.random.split(key, 3)
-    first, unravel = ravel_pytree(_start(model, x, start_key, c, n_starts))
+    first, unravel = ravel_pytree(_start(view, x, start_key, n_starts))
 
     def log_density(z: Array) -> Array:
-        return log_joint(model, x, unravel(z), c)
+        return log_joint(view, x, unravel(z))
 
     def transition(state: Any, key: Array, step_size: Array) -> tuple[Any, Array]:
         key, size_key = jax.random.split(key)
@@ -255,11 +256,11 @@ def fitted_normal(z: Array) -> dist.MultivariateNormal:
     return dist.MultivariateNormal(mean, covariance_matrix=covariance, validate_args=False)
 
 
-def latent_dim(model: LatentVariableModel, x: Any, c: Any = None) -> int:
+def latent_dim(model: Given) -> int:
     """Return the number of latent dimensions, which have to be real and unbounded."""
 
     def sample() -> Any:
-        prior = with_context(model.prior, c=c)
+        prior = model.prior()
         z = prior.sample(jax.random.key(0))
         require_unbounded(model, prior, z, "Hamiltonian Monte Carlo")
         return z
@@ -267,13 +268,13 @@ def latent_dim(model: LatentVariableModel, x: Any, c: Any = None) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(sample)))
 
 
-def _start(model: LatentVariableModel, x: Any, key: Array, c: Any, n: int) -> Any:
+def _start(model: Given, x: Any, key: Array, n: int) -> Any:
     """Pick one of n draws, half from q(z|x) and half from p(z), by its importance weight."""
     posterior_key, prior_key, key = jax.random.split(key, 3)
-    own = draw(model, x, posterior_key, c, n - n // 2, pathwise=False)
+    own = draw(model, x, posterior_key, n - n // 2, pathwise=False)
     more = own.prior.sample(prior_key, (n // 2,))
     z = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), own.z, more)
     log_q = jnp.logaddexp(over_draws(own.posterior.log_prob, z), over_draws(own.prior.log_prob, z))
-    log_w = over_draws(lambda z: log_joint(model, x, z, c), z) - log_q
+    log_w = over_draws(lambda z: log_joint(model, x, z), z) - log_q
     chosen = jax.random.categorical(key, log_w)
     return jax.tree.map(lambda leaf: leaf[chosen], z)

@@ -8,7 +8,6 @@ made from the row's content, give a row the same number wherever it stands.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -16,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+
+_UNDER_WAY = 8  # blocks whose results may be on the device at one time
 
 
 def map_rows(function: Callable, model: Any, X: Any, block: int, *extra: Any) -> Any:
@@ -40,14 +41,14 @@ def map_rows(function: Callable, model: Any, X: Any, block: int, *extra: Any) ->
         The results, stacked along a leading axis of n rows.
     """
     n = len(jax.tree.leaves(X)[0])
-
-    def part(start: int) -> Any:
-        return jax.device_get(_block(function, model, _rows(X, start, block), extra))
-
-    parts = [part(0)]  # alone, so that one thread compiles
-    with ThreadPoolExecutor(4) as pool:  # products of one block beside the rest of others
-        parts += pool.map(part, range(block, n, block))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *parts)
+    # JAX computes some blocks side by side while others are prepared. All calls are made here, in
+    # the thread of the caller: whatever it has set (64 bits, a device, a precision) holds for all.
+    parts: list[Any] = []
+    for i, start in enumerate(range(0, n, block)):
+        parts.append(_block(function, model, _rows(X, start, block), extra))
+        if i >= _UNDER_WAY:
+            parts[i - _UNDER_WAY] = jax.device_get(parts[i - _UNDER_WAY])
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *jax.device_get(parts))
 
 
 def row_key(key: Array, x: Any) -> Array:

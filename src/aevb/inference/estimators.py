@@ -1,7 +1,8 @@
 """Estimators of a bound on log p(x) for one datapoint, and of its gradient: one function each.
 
-Every estimator has the signature ``(model, x, key, c, n_draws) -> Estimate`` and sees one
-datapoint, as the paper's equations do. Its value is the bound that its name says; its derivative,
+Every estimator has the signature ``(model, x, key, n_draws) -> Estimate`` and sees one
+datapoint, as the paper's equations do; `model` is the view of a model under the datapoint's
+context (`aevb.models.given`). Its value is the bound that its name says; its derivative,
 by `jax.grad`, is the gradient estimator that its name says. The two differ where a gradient is no
 plain derivative of the value (sticking the landing, DReG, score function, VIMCO).
 
@@ -23,7 +24,7 @@ import numpyro.distributions as dist
 from jax import Array, lax
 from numpyro.distributions import Distribution
 
-from aevb.models.base import LatentVariableModel, name_of, with_context
+from aevb.models.base import Given, name_of
 from aevb.models.checks import family_of
 from aevb.probability.divergences import has_closed_form, kl_divergence
 from aevb.probability.joint import Joint
@@ -90,10 +91,9 @@ class Draws(NamedTuple):
 
 
 def draw(
-    model: LatentVariableModel,
+    model: Given,
     x: Any,
     key: Array,
-    c: Any,
     n_draws: int,
     *,
     pathwise: bool = True,
@@ -106,15 +106,15 @@ def draw(
 
     Parameters
     ----------
-    model, x, key, c, n_draws
+    model, x, key, n_draws
         As for every estimator.
     pathwise : bool
         Whether gradients go through z, which then must be reparameterised.
     at : callable
         Applied to the draws before anything is evaluated at them.
     """
-    posterior = with_context(model.posterior, x, c=c)
-    prior = with_context(model.prior, c=c)
+    posterior = model.posterior(x)
+    prior = model.prior()
     log_share, log_q = None, None
     if pathwise and isinstance(posterior, dist.MixtureSameFamily):
         components = posterior.component_distribution
@@ -131,7 +131,7 @@ def draw(
         else:
             z = posterior.sample(key, (n_draws,))
     z = at(z)
-    log_likelihood = over_draws(lambda z: with_context(model.likelihood, z, c=c).log_prob(x), z)
+    log_likelihood = over_draws(lambda z: model.likelihood(z).log_prob(x), z)
     batch_shapes = (getattr(d, "batch_shape", ()) for d in (posterior, prior))
     _check_single(model, *batch_shapes, log_likelihood.shape[1:])
     return Draws(posterior, prior, z, log_likelihood, log_share, log_q)
@@ -145,17 +145,17 @@ def over_draws(function: Callable[[Any], Array], z: Any) -> Array:
     return function(jax.tree.map(lambda leaf: leaf[0], z))[None]
 
 
-def require_reparameterised(model: LatentVariableModel, posterior: Distribution) -> None:
+def require_reparameterised(model: Given, posterior: Distribution) -> None:
     """Raise ValueError for a posterior whose draws carry no gradient."""
     if not posterior.has_rsample:
         raise ValueError(
             f"Expected a reparameterised distribution from `{name_of(model)}.posterior`; "
             f"got {family_of(posterior)}, whose draws carry no gradient. The estimators "
-            "'score' and 'vimco' need none (`bound='score'`, `n_draws` of 2 or more)."
+            "'score' and 'vimco' need none (`estimator='score'`, `n_draws` of 2 or more)."
         )
 
 
-def _check_single(model: LatentVariableModel, *batch_shapes: tuple[int, ...]) -> None:
+def _check_single(model: Given, *batch_shapes: tuple[int, ...]) -> None:
     # A bound that is no scalar could be broadcast against the rows' weights, and be plainly wrong.
     for method, shape in zip(("posterior", "prior", "likelihood"), batch_shapes, strict=True):
         if shape:
@@ -166,7 +166,7 @@ def _check_single(model: LatentVariableModel, *batch_shapes: tuple[int, ...]) ->
             )
 
 
-def _require_fixed_support(model: LatentVariableModel, draws: Draws, estimator: str) -> None:
+def _require_fixed_support(model: Given, draws: Draws, estimator: str) -> None:
     # Where the ends of q move with its parameters, its score does not average to zero.
     z = jax.tree.map(lambda leaf: leaf[0], draws.z)
     for q in _factors(draws.posterior, z):
@@ -203,58 +203,50 @@ def _elbo(draws: Draws, kl: Array) -> Estimate:
     return Estimate(metrics["elbo"], metrics)
 
 
-def estimator_a(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -> Estimate:
+def estimator_a(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
     """Equation (6): the mean over draws of log p(x, z) - log q(z|x)."""
-    draws = draw(model, x, key, c, n_draws)
+    draws = draw(model, x, key, n_draws)
     return _elbo(draws, draws.kl())
 
 
-def estimator_b(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -> Estimate:
+def estimator_b(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
     """Equation (7): -KL(q(z|x)‖p(z)) in closed form, plus the mean of log p(x|z) over draws."""
-    draws = draw(model, x, key, c, n_draws)
+    draws = draw(model, x, key, n_draws)
     return _elbo(draws, draws.exact_kl())
 
 
-def estimator_auto(
-    model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int
-) -> Estimate:
+def estimator_auto(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
     """Estimator B where the divergence has a closed form for the pair of families, else A."""
-    draws = draw(model, x, key, c, n_draws)
+    draws = draw(model, x, key, n_draws)
     exact = has_closed_form(draws.posterior, draws.prior)
     return _elbo(draws, draws.exact_kl() if exact else draws.kl())
 
 
-def sticking_the_landing(
-    model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int
-) -> Estimate:
+def sticking_the_landing(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
     """Estimator A without the score of q: log q(z|x) passes its gradient on through z alone.
 
     The score has expectation zero, so the gradient stays unbiased; at the exact posterior it is
     zero in φ for every draw. Roeder, Wu and Duvenaud (2017), https://arxiv.org/abs/1703.09194
     """
-    draws = draw(model, x, key, c, n_draws)
+    draws = draw(model, x, key, n_draws)
     _require_fixed_support(model, draws, "stl")
     log_q = over_draws(partial(_log_prob_through_z, draws.posterior), draws.z)
     return _elbo(draws, draws.average(log_q - draws.log_prior()))
 
 
-def importance_weighted(
-    model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int
-) -> Estimate:
+def importance_weighted(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
     """Log of the mean over k draws of p(x, z) / q(z|x): at least the ELBO, at most log p(x).
 
     With k = 1 it is estimator A. Burda, Grosse and Salakhutdinov (2015),
     https://arxiv.org/abs/1509.00519
     """
-    draws = draw(model, x, key, c, n_draws)
+    draws = draw(model, x, key, n_draws)
     log_ratio = draws.log_posterior() - draws.log_prior()
     bound = draws.log_mean_exp(draws.log_likelihood - log_ratio)
     return Estimate(bound, _metrics(draws, draws.average(log_ratio), iw_bound=bound))
 
 
-def doubly_reparameterised(
-    model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int
-) -> Estimate:
+def doubly_reparameterised(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
     r"""Importance-weighted bound with the doubly reparameterised gradient (DReG) in φ.
 
     .. math:: \nabla_\phi L_k = E \sum_i \tilde w_i^2
@@ -269,7 +261,7 @@ def doubly_reparameterised(
         carried.extend((share, one))
         return z
 
-    draws = draw(model, x, key, c, n_draws, at=carry)
+    draws = draw(model, x, key, n_draws, at=carry)
     if draws.log_share is not None:
         raise ValueError(
             f"Expected a posterior that is no mixture of `{name_of(model)}` for estimator 'dreg'; "
@@ -315,9 +307,7 @@ def _scale_backward(_: None, cotangents: tuple) -> tuple:
 _scale_cotangents.defvjp(_scale_forward, _scale_backward)
 
 
-def score_function(
-    model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int
-) -> Estimate:
+def score_function(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
     r"""Estimate the ELBO and its gradient without a path through z: any q, also a discrete one.
 
     .. math:: \frac1L \sum_l (f_l - \bar f_{-l}) \nabla_\phi \log q(z_l|x)
@@ -327,7 +317,7 @@ def score_function(
     https://arxiv.org/abs/1602.06725; Kool, van Hoof and Welling (2019).
     """
     _require_two(n_draws, "score")
-    draws = draw(model, x, key, c, n_draws, pathwise=False, at=_stopped)
+    draws = draw(model, x, key, n_draws, pathwise=False, at=_stopped)
     _require_fixed_support(model, draws, "score")
     log_q, log_p = draws.log_posterior(), draws.log_likelihood + draws.log_prior()
     f = lax.stop_gradient(log_p - log_q)
@@ -336,7 +326,7 @@ def score_function(
     return _with_gradient_of(surrogate, jnp.mean(f), draws, log_q)
 
 
-def vimco(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) -> Estimate:
+def vimco(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
     r"""Estimate the importance-weighted bound and its gradient without a path through z.
 
     .. math:: \sum_i (\hat L - \hat L_{-i}) \nabla \log q(z_i|x) + \sum_i \tilde w_i \nabla \log w_i
@@ -345,7 +335,7 @@ def vimco(model: LatentVariableModel, x: Any, key: Array, c: Any, n_draws: int) 
     k ≥ 2. Mnih and Rezende (2016), https://arxiv.org/abs/1602.06725
     """
     _require_two(n_draws, "vimco")
-    draws = draw(model, x, key, c, n_draws, pathwise=False, at=_stopped)
+    draws = draw(model, x, key, n_draws, pathwise=False, at=_stopped)
     _require_fixed_support(model, draws, "vimco")
     log_q = draws.log_posterior()
     log_w = draws.log_likelihood + draws.log_prior() - log_q
@@ -377,7 +367,7 @@ def _require_two(n_draws: int, estimator: str) -> None:
         )
 
 
-Estimator = Callable[[LatentVariableModel, Any, Array, Any, int], Estimate]
+Estimator = Callable[[Given, Any, Array, int], Estimate]
 
 ESTIMATORS: dict[str, Estimator] = {
     "auto": estimator_auto,

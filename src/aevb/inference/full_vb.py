@@ -14,8 +14,9 @@ from jax import Array, lax
 from numpyro.distributions import Distribution
 
 from aevb.errors import integer, number
+from aevb.inference.objective import Objective, as_objective
 from aevb.inference.sgvb import SGVB
-from aevb.models.base import Frozen, LatentVariableModel, trainable, with_context
+from aevb.models.base import Frozen, LatentVariableModel, trainable
 from aevb.probability.divergences import has_closed_form, kl_divergence
 
 
@@ -149,17 +150,20 @@ class Bayesian(LatentVariableModel):
 
         return jax.tree.reduce(jnp.add, jax.tree.map(one, self.mean, self.log_scale, theta))
 
-    def prior(self, c: Any = None) -> Distribution:
-        """Return p(z) at the mean of q(θ)."""
-        return with_context(self.at_mean().prior, c=c)
+    @property
+    def prior(self) -> Callable[..., Distribution]:
+        """The method that returns p(z), at the mean of q(θ)."""
+        return self.at_mean().prior
 
-    def likelihood(self, z: Any, c: Any = None) -> Distribution:
-        """Return p(x|z) at the mean of q(θ)."""
-        return with_context(self.at_mean().likelihood, z, c=c)
+    @property
+    def likelihood(self) -> Callable[..., Distribution]:
+        """The method that returns p(x|z), at the mean of q(θ)."""
+        return self.at_mean().likelihood
 
-    def posterior(self, x: Any, c: Any = None) -> Distribution:
-        """Return q(z|x) at the mean of q(θ)."""
-        return with_context(self.at_mean().posterior, x, c=c)
+    @property
+    def posterior(self) -> Callable[..., Distribution]:
+        """The method that returns q(z|x), at the mean of q(θ)."""
+        return self.at_mean().posterior
 
 
 def _chosen(model: Any, where: Any) -> Any:
@@ -190,7 +194,7 @@ def _checked(prior: Any) -> Distribution:
     return prior
 
 
-class FullVB(eqx.Module):
+class FullVB(Objective):
     r"""Minibatch objective of full variational Bayes, equation (24) divided by N.
 
     .. math:: \frac{1}{\sum_i w_i} \sum_i w_i \tilde{\mathcal{L}}_\theta(x_i)
@@ -218,11 +222,16 @@ class FullVB(eqx.Module):
                 "Expected `weight_prior` left at None for a Bayesian model, whose parameters have "
                 f"a prior already, Bayesian(model, prior=...); got {self.objective.weight_prior}."
             )
-        if hasattr(self.objective, "expectation") or hasattr(self.objective, "init"):
+        if as_objective(self.objective).has_state:
             raise TypeError(
                 "Expected an objective without an E step or a state of its own for FullVB; got "
                 f"{type(self.objective).__name__}."
             )
+
+    def check(self, model: Any, x: Any, c: Any, key: Array) -> None:
+        """Check what is averaged over θ, at the mean of q(θ)."""
+        if isinstance(model, Bayesian):
+            as_objective(self.objective).check(model.at_mean(), x, c, key)
 
     def __call__(
         self, model: Bayesian, batch: Any, key: Array, state: Any

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from numpyro.distributions import constraints
 
-from aevb.models.base import LatentVariableModel, name_of, with_context
+from aevb.models.base import Given, name_of
 from aevb.probability.joint import Joint
 
 # How fast the step size follows the acceptance: log ε rises by this times the excess over the
@@ -38,13 +38,12 @@ def adapt(step_size: Array, acceptance: Array, target: float) -> Array:
     return step_size * jnp.exp(_RATE * (acceptance - target))
 
 
-def log_joint(model: LatentVariableModel, x: Any, z: Any, c: Any) -> Array:
+def log_joint(model: Given, x: Any, z: Any) -> Array:
     """Evaluate log p(x, z)."""
-    likelihood = with_context(model.likelihood, z, c=c)
-    return with_context(model.prior, c=c).log_prob(z) + likelihood.log_prob(x)
+    return model.prior().log_prob(z) + model.likelihood(z).log_prob(x)
 
 
-def require_unbounded(model: LatentVariableModel, prior: Any, z: Any, purpose: str) -> None:
+def require_unbounded(model: Any, prior: Any, z: Any, purpose: str) -> None:
     """Raise ValueError for latents that are not known to be free to move anywhere."""
     if isinstance(prior, Joint):
         for name, part in prior.factors(z).items():

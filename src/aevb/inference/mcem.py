@@ -18,8 +18,9 @@ from aevb.inference.hmc import (
     require_unbounded,
     start_chain,
 )
+from aevb.inference.objective import Objective
 from aevb.inference.sgvb import check_setting, log_weight_prior
-from aevb.models.base import LatentVariableModel, with_context
+from aevb.models.base import LatentVariableModel, given
 
 
 class Chains(NamedTuple):
@@ -41,7 +42,7 @@ class Chains(NamedTuple):
     acceptance: Array
 
 
-class MonteCarloEM(eqx.Module):
+class MonteCarloEM(Objective):
     r"""Minibatch objective of Monte Carlo expectation-maximisation, without a recognition model.
 
     *E step:* one transition of Hamiltonian Monte Carlo towards
@@ -108,27 +109,25 @@ class MonteCarloEM(eqx.Module):
         number(self.step_size, "step_size", expected, lambda size: 0 < size < float("inf"))
         check_setting("weight_prior", self.weight_prior)
 
-    def init(self, model: LatentVariableModel, x: Any, c: Any, key: Array) -> Chains:
+    def init(self, model: LatentVariableModel, chunk: Any, key: Array) -> Chains:
         """Return chains that start from the prior, one for each row of the data's buffer."""
         blackjax_hmc()  # say now that it is missing
-        keys = jax.random.split(key, len(jax.tree.leaves(x)[0]))
+        keys = jax.random.split(key, len(jax.tree.leaves(chunk.x)[0]))
 
         def row(c: Any, key: Array) -> Any:
-            prior = with_context(model.prior, c=c)
+            prior = given(model, c).prior()
             z = prior.sample(key)
             require_unbounded(model, prior, z, "MonteCarloEM")
             return z
 
-        return Chains(jax.vmap(row)(c, keys), jnp.array(self.step_size), jnp.zeros(()))
+        return Chains(jax.vmap(row)(chunk.c, keys), jnp.array(self.step_size), jnp.zeros(()))
 
-    def expectation(
-        self, model: LatentVariableModel, batch: Any, key: Array, state: Chains
-    ) -> Chains:
+    def expect(self, model: LatentVariableModel, batch: Any, key: Array, state: Chains) -> Chains:
         """Move the chains of the batch's rows, and adapt the step size."""
 
         def row(z: Any, x: Any, c: Any, key: Array) -> tuple[Any, Array]:
             def log_density(z: Any) -> Array:
-                return log_joint(model, x, z, c)
+                return log_joint(given(model, c), x, z)
 
             start = start_chain(log_density, z)
             end, acceptance = move(log_density, start, key, state.step_size, self.n_leapfrog)
@@ -156,7 +155,7 @@ class MonteCarloEM(eqx.Module):
         """Return the objective to maximise, the metrics (means over the rows), and the state."""
 
         def row(x: Any, z: Any, c: Any) -> Array:
-            return log_joint(model, x, z, c)
+            return log_joint(given(model, c), x, z)
 
         rows = jax.vmap(row)(batch.x, _at(state.z, batch.rows), batch.c)
         mean = jnp.sum(batch.weight * rows) / jnp.sum(batch.weight)

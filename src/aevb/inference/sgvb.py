@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ from jax import Array
 
 from aevb.errors import choose, integer, number
 from aevb.inference.estimators import ESTIMATORS, Estimate, Estimator
-from aevb.models.base import LatentVariableModel, name_of, trainable, with_context
+from aevb.inference.objective import Objective
+from aevb.models.base import LatentVariableModel, given, name_of, trainable
 from aevb.models.checks import family_of
 from aevb.probability.divergences import has_closed_form, kl_per_dimension
 
@@ -40,11 +42,11 @@ def check_setting(name: str, value: Any) -> None:
         number(value, name, *_SETTINGS[name])
 
 
-def find_estimator(bound: str | Estimator) -> Estimator:
+def find_estimator(estimator: str | Estimator) -> Estimator:
     """Return the estimator that a name stands for, or the function itself."""
-    if callable(bound):
-        return bound
-    return choose(bound, ESTIMATORS, "bound", " or an estimator")
+    if callable(estimator):
+        return estimator
+    return choose(estimator, ESTIMATORS, "estimator", " or a function")
 
 
 def sgvb(
@@ -53,7 +55,7 @@ def sgvb(
     key: Array,
     *,
     c: Any = None,
-    bound: str | Estimator = "auto",
+    estimator: str | Estimator = "auto",
     n_draws: int = 1,
 ) -> Array:
     r"""Estimate a lower bound on the evidence of one datapoint by stochastic gradient VB.
@@ -70,7 +72,7 @@ def sgvb(
         JAX random key, for the draws of z.
     c : PyTree, optional
         Context of the datapoint, for models that take one.
-    bound : str or callable
+    estimator : str or callable
         The estimator. Of the evidence lower bound: ``"A"``, equation (6); ``"B"``, equation (7),
         with KL(q‖p) in closed form; ``"auto"``, B where such a form exists for the pair of
         families, else A; ``"stl"``, A with the gradient that sticks the landing; ``"score"``, by
@@ -92,7 +94,7 @@ def sgvb(
     Raises
     ------
     ValueError
-        When `bound` is unknown, `n_draws` too small, or the estimator cannot serve the model, as
+        When `estimator` is unknown, `n_draws` too small, or the model cannot be served, as by
         ``"B"`` where no closed form is known.
 
     References
@@ -107,12 +109,11 @@ def sgvb(
     >>> bound.shape, bool(bound < 0)
     ((), True)
     """
-    estimator = find_estimator(bound)
     n_draws = integer(n_draws, "n_draws", minimum=1)
-    return estimator(model, x, key, c, n_draws).value
+    return find_estimator(estimator)(given(model, c), x, key, n_draws).value
 
 
-class SGVB(eqx.Module):
+class SGVB(Objective):
     r"""Minibatch objective: the mean of an estimator over the rows, plus log p(θ) / N.
 
     .. math:: \frac{1}{\sum_i w_i} \sum_i w_i \tilde{\mathcal{L}}(x_i) + \frac{1}{N} \log p(\theta)
@@ -122,7 +123,7 @@ class SGVB(eqx.Module):
 
     Parameters
     ----------
-    bound : str or callable
+    estimator : str or callable
         The estimator; see `sgvb`.
     n_draws : int
         Draws of z per datapoint, the paper's L.
@@ -148,35 +149,35 @@ class SGVB(eqx.Module):
         For settings that do not fit; arrays are taken as they are.
     """
 
-    bound: str | Estimator = eqx.field(static=True, default="auto")
+    estimator: str | Estimator = eqx.field(static=True, default="auto")
     n_draws: int = eqx.field(static=True, default=1)
     weight_prior: Any = None
     kl_weight: Any = None
     free_bits: Any = None
 
     def __check_init__(self) -> None:
-        estimator = find_estimator(self.bound)
+        estimator = find_estimator(self.estimator)
         integer(self.n_draws, "n_draws", minimum=1)
         for name in _SETTINGS:
             if not (name == "kl_weight" and callable(self.kl_weight)):
                 check_setting(name, getattr(self, name))
-        for name, bounds in (("kl_weight", WITH_KL), ("free_bits", WITH_PLAIN_KL)):
+        for name, names in (("kl_weight", WITH_KL), ("free_bits", WITH_PLAIN_KL)):
             if getattr(self, name) is None:
                 continue
-            if estimator not in [ESTIMATORS[known] for known in bounds]:
+            if estimator not in [ESTIMATORS[known] for known in names]:
                 raise ValueError(
-                    f"Expected a `bound` with a KL term beside `{name}`: one of "
-                    f"{', '.join(map(repr, bounds))}; got {self.bound!r}."
+                    f"Expected an `estimator` with a KL term beside `{name}`: one of "
+                    f"{', '.join(map(repr, names))}; got {self.estimator!r}."
                 )
 
     def __call__(
         self, model: LatentVariableModel, batch: Any, key: Array, state: Any
     ) -> tuple[Array, dict[str, Array], Any]:
         """Return the objective to maximise, the metrics (means over the rows), and the state."""
-        estimator = find_estimator(self.bound)
+        estimator = find_estimator(self.estimator)
 
         def row(x: Any, c: Any, key: Array) -> Estimate:
-            return estimator(model, x, key, c, self.n_draws)
+            return estimator(given(model, c), x, key, self.n_draws)
 
         estimates = jax.vmap(row)(batch.x, batch.c, batch.keys)
         weight = batch.weight / jnp.sum(batch.weight)
@@ -186,6 +187,23 @@ class SGVB(eqx.Module):
         if self.weight_prior is not None:
             surrogate += log_weight_prior(model, self.weight_prior) / batch.n_total
         return surrogate, metrics, state
+
+    def check(self, model: Any, x: Any, c: Any, key: Array) -> None:
+        """Raise TypeError if a user's estimator does not return an `Estimate`."""
+        if not callable(self.estimator):
+            return
+        estimate = self.estimator(given(model, c), x, key, self.n_draws)
+        if not (isinstance(estimate, Estimate) and isinstance(estimate.metrics, dict)):
+            wrong = f"{type(estimate).__name__}"
+        elif jnp.shape(estimate.value):
+            wrong = f"a value of shape {jnp.shape(estimate.value)}"
+        else:
+            return
+        raise TypeError(
+            "Expected an Estimate(value, metrics), a number and a dict of numbers for one "
+            f"datapoint, from the function given as `estimator`; got {wrong}. See "
+            "aevb.inference.estimators.Estimate."
+        )
 
     def _penalty(self, kl: Array, model: Any, batch: Any, weight: Array) -> Array:
         """Return what stands in the place of the mean KL: weighted, and with free bits."""
@@ -197,7 +215,8 @@ class SGVB(eqx.Module):
 
     def _kl_above_free_bits(self, model: Any, batch: Any, weight: Array) -> Array:
         def row(x: Any, c: Any) -> Array:
-            q, p = with_context(model.posterior, x, c=c), with_context(model.prior, c=c)
+            view = given(model, c)
+            q, p = view.posterior(x), view.prior()
             if not has_closed_form(q, p):
                 raise ValueError(
                     "Expected a posterior and a prior with a divergence in closed form beside "
@@ -215,6 +234,30 @@ class SGVB(eqx.Module):
 
         mean = jnp.tensordot(weight, jax.vmap(row)(batch.x, batch.c), 1)
         return jnp.sum(jnp.maximum(mean, self.free_bits))
+
+
+def make_objective(
+    estimator: str | Estimator,
+    n_draws: int = 1,
+    weight_prior: float | None = None,
+    kl_weight: float | Callable = 1.0,
+    free_bits: float = 0.0,
+) -> SGVB:
+    """Build the minibatch objective from a user's settings, and check them."""
+    plain_kl = isinstance(kl_weight, float | int) and kl_weight == 1
+    settings = {
+        "weight_prior": weight_prior,
+        "kl_weight": None if plain_kl else kl_weight,
+        "free_bits": free_bits or None,
+    }
+    SGVB(estimator, n_draws, **settings)
+    # Traced, so that other numbers compile nothing.
+    traced = {
+        name: jnp.asarray(value, jnp.float32)
+        for name, value in settings.items()
+        if isinstance(value, numbers.Real)
+    }
+    return SGVB(estimator, n_draws, **{**settings, **traced})
 
 
 def log_weight_prior(model: Any, scale: Any) -> Array:

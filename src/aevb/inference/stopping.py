@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container
-from typing import Any
+from typing import Any, NamedTuple
 
 from aevb.errors import integer, number
 
@@ -37,29 +37,58 @@ def judged_value(metrics: dict[str, Any]) -> Any:
 
 
 class EarlyStopping:
-    """Keeps the best state, and says when `patience` epochs have brought less than `tol`."""
+    """The rule by which training stops: `patience` epochs have brought no more than `tol` nats.
+
+    Parameters
+    ----------
+    patience : int or None
+        Number of epochs; None: 10, or no early stop if `tol` is None as well.
+    tol : float or None
+        Nats by which the bound has to rise; None: 0.
+    """
 
     def __init__(self, patience: int | None, tol: float | None):
         self.on = patience is not None or tol is not None
         self.patience = 10 if patience is None else integer(patience, "patience", minimum=1)
-        if tol is None:
-            tol = 0.0
-        self.tol = number(
-            tol, "tol", "a number from 0 up, or None", lambda tol: 0 <= tol < math.inf
-        )
-        self.best, self.reference, self.waited = -math.inf, -math.inf, 0
-        self.best_state: Any = None
+        expected = "a number from 0 up, or None"
+        tol = 0.0 if tol is None else tol
+        self.tol = number(tol, "tol", expected, lambda tol: 0 <= tol < math.inf)
 
-    def update(self, bound: Any, state: Any) -> bool:
-        """Take in an epoch's bound and state; say whether to stop."""
+    def after(self, watch: Watch, bound: Any, state: Any, epoch: int) -> Watch:
+        """Take in an epoch's bound and the state after it."""
         if not self.on:
-            return False
-        if self.best_state is None:
-            self.best_state = state  # there is one to return, whatever its bound
-        if bound > self.best:
-            self.best, self.best_state = bound, state
-        if bound > self.reference + self.tol:
-            self.reference, self.waited = bound, 0
-        else:
-            self.waited += 1
-        return self.waited >= self.patience
+            return watch
+        if watch.best_state is None or bound > watch.best:  # there is one to return in any case
+            best = bound if bound > watch.best else watch.best
+            watch = watch._replace(best=best, best_state=state, best_epoch=epoch)
+        if bound > watch.reference + self.tol:
+            return watch._replace(reference=bound, waited=0)
+        return watch._replace(waited=watch.waited + 1)
+
+    def stops(self, watch: Watch) -> bool:
+        """Say whether it is time to stop."""
+        return self.on and watch.waited >= self.patience
+
+
+class Watch(NamedTuple):
+    """What early stopping has seen so far.
+
+    Attributes
+    ----------
+    best : float
+        The highest bound.
+    best_state : TrainState or None
+        The state that had it.
+    best_epoch : int
+        The number of its epoch.
+    reference : float
+        The bound that the next ones have to exceed by `tol`.
+    waited : int
+        Epochs since the reference was set.
+    """
+
+    best: float = -math.inf
+    best_state: Any = None
+    best_epoch: int = 0
+    reference: float = -math.inf
+    waited: int = 0

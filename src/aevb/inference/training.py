@@ -1,27 +1,21 @@
 """Algorithm 1 of the paper: minibatch gradient ascent, one compiled loop per chunk of an epoch.
 
 Knows nothing of models, bounds or data sets: objective, optimizer, chunks and the mark of what is
-trainable are arguments. An objective is a callable
-``(model, batch, key, state) -> (surrogate to maximise, metrics, state)``; a chunk has the fields
-of `aevb.data.batches.Chunk`. An objective of expectation-maximisation has besides
-
-- ``init(model, x, c, key) -> state``, its state before the first step, from the buffers of data
-  and context, to whose rows `Batch.rows` points;
-- ``expectation(model, batch, key, state) -> state``, run on each batch before its updates;
-- ``n_updates``, the number of updates per batch (1 where it is missing), all with that state, and
-  each with keys of its own.
+trainable are arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
+from jaxtyping import PyTree
+
+from aevb.inference.objective import Batch, Metrics, Objective
 
 
 class TrainState(NamedTuple):
@@ -34,34 +28,27 @@ class TrainState(NamedTuple):
     step: Array
 
 
-class Batch(NamedTuple):
-    """A minibatch of fixed shape: rows with weight 0 are padding.
+class Visit(NamedTuple):
+    """The rows of a chunk to run over in one compiled call; arrays only, of fixed shapes.
 
     Attributes
     ----------
-    x : PyTree
-        Data, leading axis B.
-    c : PyTree
-        Context, leading axis B, or None.
-    weight : Array
-        Shape (B,): 1 for a real row, 0 for padding.
-    keys : Array
-        Shape (B,): a random key of each row's own.
-    n_total : Array
-        The paper's N: number of training rows of the whole data set.
+    x, c : PyTree
+        Buffers on the devices; c may be None.
     rows : Array
-        Shape (B,): where each row stands in the buffer of its chunk.
-    step : Array
-        Number of steps taken before this one.
+        int32, a multiple of the batch size long: the order in which the buffers' rows are
+        visited. What stands behind the first `n` of them is padding.
+    n : Array
+        int32, number of rows visited.
+    n_total : Array
+        int32, the paper's N: number of rows of the whole data set.
     """
 
-    x: Any
-    c: Any
-    weight: Array
-    keys: Array
-    n_total: Array
-    rows: Array
-    step: Array
+    x: PyTree
+    c: PyTree
+    rows: Any
+    n: Any
+    n_total: Any
 
 
 def initialise(
@@ -79,19 +66,23 @@ def _strong(leaf: Any) -> Any:
 
 
 def step(
-    state: TrainState, batch: Batch, objective: Callable, optimizer: Any, trainable: Any
-) -> tuple[TrainState, dict[str, Array]]:
+    state: TrainState,
+    batch: Batch,
+    objective: Objective,
+    optimizer: Any,
+    trainable: PyTree,
+    placement: Any,
+) -> tuple[TrainState, Metrics]:
     """Take one step of gradient ascent on the objective; return the state and the metrics.
 
     A step is one batch: one update of the parameters, or the objective's `n_updates`.
     """
     key = jax.random.fold_in(state.key, state.step)
-    if hasattr(objective, "expectation"):
-        key, own_key = jax.random.split(key)
-        expected = objective.expectation(state.model, batch, own_key, state.objective_state)
-        state = state._replace(objective_state=expected)
+    own_key = jax.random.fold_in(key, 2**31)  # not computed where there is no E step
+    expected = objective.expect(state.model, batch, own_key, state.objective_state)
+    state = state._replace(objective_state=expected)
 
-    def update(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
         parameters, rest = eqx.partition(state.model, trainable)
 
         def loss(parameters: Any) -> tuple[Array, Any]:
@@ -102,25 +93,26 @@ def step(
             return -surrogate, (metrics, objective_state)
 
         gradient, (metrics, objective_state) = jax.grad(loss, has_aux=True)(parameters)
+        gradient = jax.tree.map(jnp.conj, gradient)  # of complex parameters, to go uphill
+        gradient, metrics = placement.reduce((gradient, metrics), jnp.sum(batch.weight))
         updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, parameters)
         model = eqx.combine(eqx.apply_updates(parameters, updates), rest)
         return TrainState(model, optimizer_state, objective_state, state.key, state.step), metrics
 
-    n_updates = getattr(objective, "n_updates", 1)
-    if n_updates == 1:
+    if objective.n_updates == 1:
         state, metrics = update(state, batch, key)
     else:
-        state, metrics = _repeat(update, state, batch, key, n_updates)
+        state, metrics = _repeat(update, state, batch, key, objective.n_updates)
     return state._replace(step=state.step + 1), metrics
 
 
 def _repeat(
     update: Callable, state: TrainState, batch: Batch, key: Array, n_updates: int
-) -> tuple[TrainState, dict[str, Array]]:
+) -> tuple[TrainState, Metrics]:
     """Update several times; return the metrics of the first, before the weights have moved."""
     arrays, static = eqx.partition(state, eqx.is_array)
 
-    def body(arrays: Any, i: Array) -> tuple[Any, dict[str, Array]]:
+    def body(arrays: Any, i: Array) -> tuple[Any, Metrics]:
         keys = jax.vmap(lambda key: jax.random.fold_in(key, i))(batch.keys)
         new = batch._replace(keys=keys), jax.random.fold_in(key, i)
         state, metrics = update(eqx.combine(arrays, static), *new)
@@ -130,14 +122,14 @@ def _repeat(
     return eqx.combine(arrays, static), jax.tree.map(lambda each: each[0], metrics)
 
 
-def batch_at(chunk: Any, i: Any, batch_size: int, key: Array, step: Any) -> Batch:
+def batch_at(visit: Visit, i: Any, batch_size: int, key: Array, step: Any) -> Batch:
     """Gather the i-th batch of a chunk, for a step of the training."""
     start = i * batch_size
-    rows = lax.dynamic_slice_in_dim(chunk.rows, start, batch_size)
-    weight = (start + jnp.arange(batch_size) < chunk.n).astype(jnp.float32)
-    x, c = jax.tree.map(lambda buffer: buffer[rows], (chunk.x, chunk.c))
+    rows = lax.dynamic_slice_in_dim(visit.rows, start, batch_size)
+    weight = (start + jnp.arange(batch_size) < visit.n).astype(jnp.float32)
+    x, c = jax.tree.map(lambda buffer: buffer[rows], (visit.x, visit.c))
     keys = _counted_keys(key, step * batch_size + jnp.arange(batch_size))
-    n_total = jnp.asarray(chunk.n_total, jnp.float32)
+    n_total = jnp.asarray(visit.n_total, jnp.float32)
     return Batch(x, c, weight, keys, n_total, rows, jnp.asarray(step, jnp.int32))
 
 
@@ -152,12 +144,13 @@ def _counted_keys(key: Array, counts: Array) -> Array:
 @eqx.filter_jit
 def run_chunk(
     state: TrainState,
-    chunk: Any,
-    objective: Callable,
+    visit: Visit,
+    objective: Objective,
     optimizer: Any,
-    trainable: Any,
+    trainable: PyTree,
     batch_size: int,
-) -> tuple[TrainState, dict[str, Array], Array]:
+    placement: Any,
+) -> tuple[TrainState, Metrics, Array]:
     """Run ⌈n/B⌉ steps over a chunk, in one compiled loop.
 
     Returns
@@ -170,18 +163,18 @@ def run_chunk(
         Whether the totals and the parameters are all finite.
     """
     arrays, static = eqx.partition(state, eqx.is_array)
-    zeros = _zero_metrics(state, chunk, objective, batch_size)
+    zeros = _zero_metrics(state, visit, objective, batch_size)
 
     def body(i: Any, carry: tuple) -> tuple:
         arrays, totals = carry
         state = eqx.combine(arrays, static)
-        batch = batch_at(chunk, i, batch_size, state.key, state.step)
-        state, metrics = step(state, batch, objective, optimizer, trainable)
+        batch = batch_at(visit, i, batch_size, state.key, state.step)
+        state, metrics = step(state, batch, objective, optimizer, trainable, placement)
         count = jnp.sum(batch.weight)
         totals = jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
         return eqx.filter(state, eqx.is_array), totals
 
-    n_steps = (chunk.n + batch_size - 1) // batch_size
+    n_steps = (visit.n + batch_size - 1) // batch_size
     arrays, totals = lax.fori_loop(0, n_steps, body, (arrays, zeros))
     state = eqx.combine(arrays, static)
     # One sum tells if anything in it is infinite or NaN.
@@ -192,57 +185,34 @@ def run_chunk(
 
 @eqx.filter_jit
 def evaluate_chunk(
-    state: TrainState, chunk: Any, objective: Callable, batch_size: int
-) -> dict[str, Array]:
+    state: TrainState, visit: Visit, objective: Objective, batch_size: int
+) -> Metrics:
     """Sum the objective's metrics over a chunk, without training; the same draws every time."""
     key = jax.random.fold_in(state.key, 2**31)  # between the keys of rows and those of steps
 
     def body(i: Any, totals: dict) -> dict:
-        batch = batch_at(chunk, i, batch_size, key, i)
+        batch = batch_at(visit, i, batch_size, key, i)
         key_i = jax.random.fold_in(key, i)
         _, metrics, _ = objective(state.model, batch, key_i, state.objective_state)
         count = jnp.sum(batch.weight)
         return jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
 
-    zeros = _zero_metrics(state, chunk, objective, batch_size)
-    return lax.fori_loop(0, (chunk.n + batch_size - 1) // batch_size, body, zeros)
+    zeros = _zero_metrics(state, visit, objective, batch_size)
+    return lax.fori_loop(0, (visit.n + batch_size - 1) // batch_size, body, zeros)
 
 
 def _zero_metrics(
-    state: TrainState, chunk: Any, objective: Callable, batch_size: int
-) -> dict[str, Array]:
-    def metrics() -> dict[str, Array]:
-        batch = batch_at(chunk, 0, batch_size, state.key, 0)
+    state: TrainState, visit: Visit, objective: Objective, batch_size: int
+) -> Metrics:
+    def metrics() -> Metrics:
+        batch = batch_at(visit, 0, batch_size, state.key, 0)
         return objective(state.model, batch, state.key, state.objective_state)[1]
 
     shapes = eqx.filter_eval_shape(metrics)
     return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
 
-def run_epoch(
-    state: TrainState,
-    chunks: Iterable[Any],
-    objective: Callable,
-    optimizer: Any,
-    trainable: Any,
-    batch_size: int,
-) -> tuple[TrainState, dict[str, np.ndarray], bool]:
-    """Run over all chunks of an epoch; return the state, the metrics' means, and if all is finite.
-
-    The state that came in stays valid: it is what to return to when the new one is not finite.
-    """
-    n = 0
-    totals: list[dict[str, Array]] = []
-    finite: list[Array] = []
-    for chunk in chunks:
-        state, total, good = run_chunk(state, chunk, objective, optimizer, trainable, batch_size)
-        n += int(chunk.n)
-        totals.append(total)
-        finite.append(good)
-    return state, mean_metrics(totals, n), all(map(bool, finite))
-
-
-def mean_metrics(totals: list[dict[str, Array]], n: int) -> dict[str, Any]:
+def mean_metrics(totals: list[Metrics], n: int) -> dict[str, Any]:
     """Turn the totals of some chunks into means per row, on the host."""
     host = jax.device_get(totals)
     return {name: sum(total[name] for total in host) / n for name in host[0]}

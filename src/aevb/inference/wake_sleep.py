@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from aevb.inference.estimators import draw
+from aevb.inference.objective import Objective
 from aevb.inference.sgvb import check_setting, log_weight_prior
-from aevb.models.base import LatentVariableModel, name_of, with_context
+from aevb.models.base import Given, LatentVariableModel, given, name_of
 
 
-class WakeSleep(eqx.Module):
+class WakeSleep(Objective):
     r"""Minibatch objective of the wake-sleep algorithm.
 
     .. math:: \frac{1}{\sum_i w_i} \sum_i w_i \left[ \log p_\theta(x_i, z_i)
@@ -71,8 +71,9 @@ class WakeSleep(eqx.Module):
 
         def row(x: Any, c: Any, key: Array) -> tuple[Array, dict[str, Array]]:
             wake_key, sleep_key = jax.random.split(key)
-            log_joint, metrics = _wake(model, x, c, wake_key)
-            dream_log_posterior = _sleep(model, c, sleep_key)
+            view = given(model, c)
+            log_joint, metrics = _wake(view, x, wake_key)
+            dream_log_posterior = _sleep(view, sleep_key)
             metrics["dream_log_posterior"] = dream_log_posterior
             return log_joint + dream_log_posterior, metrics
 
@@ -84,24 +85,24 @@ class WakeSleep(eqx.Module):
         return surrogate, metrics, state
 
 
-def _wake(model: LatentVariableModel, x: Any, c: Any, key: Array) -> tuple[Array, dict[str, Array]]:
+def _wake(model: Given, x: Any, key: Array) -> tuple[Array, dict[str, Array]]:
     """Return log p(x, z) at z ~ q(z|x), and the metrics at the same z."""
-    draws = draw(model, x, key, c, 1, pathwise=False, at=lax.stop_gradient)
+    draws = draw(model, x, key, 1, pathwise=False, at=lax.stop_gradient)
     (log_likelihood,), (log_prior,) = draws.log_likelihood, draws.log_prior()
     kl = draws.log_posterior()[0] - log_prior
     metrics = {"elbo": log_likelihood - kl, "kl": kl, "reconstruction": log_likelihood}
     return log_likelihood + log_prior, metrics
 
 
-def _sleep(model: LatentVariableModel, c: Any, key: Array) -> Array:
+def _sleep(model: Given, key: Array) -> Array:
     """Return log q(z|x) of a dream: z ~ p(z), x ~ p(x|z)."""
     latent_key, key = jax.random.split(key)
-    z = with_context(model.prior, c=c).sample(latent_key)
-    likelihood = with_context(model.likelihood, z, c=c)
+    z = model.prior().sample(latent_key)
+    likelihood = model.likelihood(z)
     if not hasattr(likelihood, "sample"):
         raise TypeError(
             f"Expected a distribution that can be drawn from, for dreams, from "
             f"`{name_of(model)}.likelihood`; got {type(likelihood).__name__}, without `sample`."
         )
     z, x = lax.stop_gradient((z, likelihood.sample(key)))
-    return with_context(model.posterior, x, c=c).log_prob(z)
+    return model.posterior(x).log_prob(z)

@@ -1,9 +1,10 @@
 """What is fitted: latent-variable models, and the parts an auto-encoder is made of."""
 
 from aevb.models import posteriors, priors
-from aevb.models.autoencoder import AutoEncoder, Conditional
-from aevb.models.base import Frozen, LatentVariableModel
-from aevb.models.likelihoods import Bernoulli, Gaussian, Likelihood
+from aevb.models.autoencoder import AutoEncoder
+from aevb.models.base import Frozen, Given, LatentVariableModel, given
+from aevb.models.conditional import Conditional, Network
+from aevb.models.kinds import Bernoulli, Gaussian, Kind, Likelihood
 from aevb.models.networks import MLP
 
 __all__ = [
@@ -13,8 +14,12 @@ __all__ = [
     "Conditional",
     "Frozen",
     "Gaussian",
+    "Given",
+    "Kind",
     "LatentVariableModel",
     "Likelihood",
+    "Network",
+    "given",
     "posteriors",
     "priors",
 ]

@@ -13,33 +13,12 @@ from jax import Array
 from numpyro.distributions import Distribution
 
 from aevb.models.base import LatentVariableModel
-from aevb.models.likelihoods import Likelihood, Measured
+from aevb.models.conditional import Network
+from aevb.models.kinds.base import Block
 from aevb.models.networks import MLP, output_shape
-from aevb.models.posteriors import make_posterior
-from aevb.models.priors import VampPrior, make_prior
+from aevb.models.posteriors import Posterior
+from aevb.models.priors import Prior, VampPrior
 from aevb.probability.divergences import has_closed_form
-
-
-class Conditional(eqx.Module):
-    """A distribution given an input: scaling, then body, then head.
-
-    Parameters
-    ----------
-    body : callable PyTree
-        Turns one input into features.
-    head : callable PyTree
-        Turns features into a distribution.
-    scale : callable PyTree, optional
-        Applied to the input first.
-    """
-
-    body: Callable
-    head: Callable
-    scale: Callable | None = None
-
-    def __call__(self, x: Array) -> Distribution:
-        """Return the distribution for one input."""
-        return self.head(self.body(x if self.scale is None else self.scale(x)))
 
 
 class AutoEncoder(LatentVariableModel):
@@ -55,9 +34,9 @@ class AutoEncoder(LatentVariableModel):
         z -> p(x|z).
     latent_prior : callable
         () -> p(z); a `VampPrior`, whose components are posteriors, is handed the encoder.
-    bound : {"A", "B"}, optional
-        The estimator that ``bound="auto"`` stands for with this pair of q(z|x) and p(z): B where
-        KL(q‖p) is known in closed form, else A.
+    estimator : {"A", "B"}, optional
+        What ``estimator="auto"`` stands for with this pair of q(z|x) and p(z): B where KL(q‖p) is
+        known in closed form, else A.
 
     Examples
     --------
@@ -70,33 +49,30 @@ class AutoEncoder(LatentVariableModel):
     encoder: Callable[[Any], Distribution]
     decoder: Callable[[Any], Distribution]
     latent_prior: Callable[..., Distribution]
-    bound: str | None = eqx.field(static=True, default=None)
+    estimator: str | None = eqx.field(static=True, default=None)
 
-    def prior(self, c: Any = None) -> Distribution:
+    def prior(self) -> Distribution:
         """Return p(z)."""
         if isinstance(self.latent_prior, VampPrior):
             encoder: Any = self.encoder
-            return self.latent_prior(Conditional(encoder.body, encoder.head))  # scaled already
+            return self.latent_prior(Network(encoder.body, encoder.head))  # scaled already
         return self.latent_prior()
 
-    def likelihood(self, z: Array, c: Any = None) -> Distribution:
+    def likelihood(self, z: Array) -> Distribution:
         """Return p(x|z)."""
         return self.decoder(z)
 
-    def posterior(self, x: Any, c: Any = None) -> Distribution:
+    def posterior(self, x: Any) -> Distribution:
         """Return q(z|x)."""
         return self.encoder(x)
 
 
 def build_autoencoder(
-    shape: tuple[int, ...],
+    block: Block,
     latent_dim: int,
     *,
-    likelihood: Likelihood,
-    measured: Measured,
-    dtype: Any,
-    prior: Any = "normal",
-    posterior: Any = "normal",
+    prior: Prior,
+    posterior: Posterior,
     examples: Any = None,
     hidden: tuple[int, ...] = (500,),
     activation: str | Callable = "tanh",
@@ -104,21 +80,15 @@ def build_autoencoder(
     decoder: Callable | None = None,
     key: Array,
 ) -> AutoEncoder:
-    """Put an auto-encoder together for data of a given shape and type.
+    """Put an auto-encoder together for data as a block describes them.
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of one datum.
+    block : Block
+        Kind and shape of one datum, and what the model holds of the data.
     latent_dim : int
         Number of latent dimensions.
-    likelihood : Likelihood
-        The family p(x|z).
-    measured : Measured
-        What the likelihood takes from the data, from ``likelihood.measure``.
-    dtype : numpy dtype
-        Type of the data.
-    prior, posterior : str, Prior or Distribution; str or Posterior
+    prior, posterior : Prior, Posterior
         Families of p(z) and q(z|x).
     examples : Array, optional
         Training cases that the prior starts from, as `aevb.models.priors.examples_for` gives them.
@@ -134,6 +104,7 @@ def build_autoencoder(
     ValueError, TypeError
         When the output of a given body does not fit.
     """
+    shape = block.shape
     keys = jax.random.split(key, 4)
     if encoder is None:
         encoder = MLP(math.prod(shape), hidden, activation, key=keys[0])
@@ -145,7 +116,7 @@ def build_autoencoder(
             "Expected one vector of features, of shape (k,), as output of `encoder`; "
             f"got shape {features}. Flatten it in the encoder's last step."
         )
-    recognise = make_posterior(posterior).head(features[0], latent_dim, key=keys[2])
+    recognise = posterior.build(features[0], latent_dim, key=keys[2])
     features = output_shape(decoder, (latent_dim,), "decoder")
     if len(features) != 1 and (features != shape or len(shape) == 1):
         direct = f", or an array of the shape of the data, {shape}," if len(shape) > 1 else ""
@@ -153,20 +124,21 @@ def build_autoencoder(
             f"Expected one vector of features, of shape (k,){direct} as output of `decoder`; "
             f"got shape {features}."
         )
-    generate = likelihood.head(features, shape, measured, dtype, key=keys[3])
+    generate = block.head(features, key=keys[3])
+    inputs = block.constants.inputs
     if examples is not None:
-        examples = jax.vmap(measured.standardise)(examples)
-    key_prior = jax.random.fold_in(key, 4)
+        examples = jax.vmap(inputs)(examples)
     model = AutoEncoder(
-        encoder=Conditional(encoder, recognise, measured.standardise),
-        decoder=Conditional(decoder, generate),
-        latent_prior=make_prior(prior).build(latent_dim, examples=examples, key=key_prior),
+        encoder=Network(encoder, recognise, inputs),
+        decoder=Network(decoder, generate),
+        latent_prior=prior.build(latent_dim, examples=examples, key=jax.random.fold_in(key, 4)),
     )
-    return dataclasses.replace(model, bound=_bound(model, jax.ShapeDtypeStruct(shape, dtype)))
+    return dataclasses.replace(model, estimator=_best_of_two(model, block))
 
 
-def _bound(model: AutoEncoder, x: Any) -> str:
+def _best_of_two(model: AutoEncoder, block: Block) -> str:
     def closed(model: AutoEncoder, x: Any) -> bool:
         return has_closed_form(model.posterior(x), model.prior())
 
+    x = jax.ShapeDtypeStruct(block.shape, block.kind.dtype)
     return "B" if eqx.filter_eval_shape(closed, model, x) else "A"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -31,7 +32,7 @@ class LatentVariableModel(eqx.Module):
     ...     def posterior(self, x):
     ...         return dist.Normal(self.weight * x, 0.5**0.5)
     >>> exact = Shift(weight=jnp.array(0.5))
-    >>> bound = aevb.sgvb(exact, jnp.array(2.0), jax.random.key(0), bound="A")
+    >>> bound = aevb.sgvb(exact, jnp.array(2.0), jax.random.key(0), estimator="A")
     >>> round(float(bound), 4)  # the evidence, log N(2; 0, 2), since the posterior is exact
     -2.2655
     """
@@ -47,6 +48,83 @@ class LatentVariableModel(eqx.Module):
     @abstractmethod
     def posterior(self, x: Any, c: Any = None) -> Distribution:
         """Return q(z|x)."""
+
+
+class Given(eqx.Module):
+    """A model under the context of one datapoint: what estimators see. `given` makes it.
+
+    Attributes
+    ----------
+    model : LatentVariableModel
+        The model.
+    context : PyTree
+        The datapoint's context c, passed to the methods that take one; None without.
+    """
+
+    model: LatentVariableModel
+    context: Any = None
+
+    def prior(self) -> Distribution:
+        """Return p(z) under the context."""
+        return self._call(self.model.prior)
+
+    def likelihood(self, z: Any) -> Distribution:
+        """Return p(x|z) under the context."""
+        return self._call(self.model.likelihood, z)
+
+    def posterior(self, x: Any) -> Distribution:
+        """Return q(z|x) under the context."""
+        return self._call(self.model.posterior, x)
+
+    def _call(self, method: Callable, *arguments: Any) -> Distribution:
+        return method(*arguments, c=self.context) if _reads(method) else method(*arguments)
+
+
+def given(model: LatentVariableModel, c: Any = None) -> Given:
+    """Return the view of a model under a context, whose methods take no ``c`` any more.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        The model.
+    c : PyTree of arrays, optional
+        Context of one datapoint.
+
+    Returns
+    -------
+    Given
+        With ``prior()``, ``likelihood(z)`` and ``posterior(x)``.
+
+    Raises
+    ------
+    ValueError
+        For a context that none of the model's methods would read.
+
+    Examples
+    --------
+    >>> import aevb, jax.numpy as jnp, numpyro.distributions as dist
+    >>> class Shifted(aevb.LatentVariableModel):
+    ...     def prior(self, c):
+    ...         return dist.Normal(c, 1.0)
+    ...     def likelihood(self, z):
+    ...         return dist.Normal(z, 1.0)
+    ...     def posterior(self, x, c):
+    ...         return dist.Normal((x + c) / 2, 0.5**0.5)
+    >>> view = given(Shifted(), jnp.array(3.0))
+    >>> float(view.prior().mean)
+    3.0
+    """
+    methods = (model.prior, model.likelihood, model.posterior)
+    if jax.tree.leaves(c) and not any(map(_reads, methods)):
+        raise ValueError(
+            f"Expected `context` left at None for `{name_of(model)}`, none of whose methods has "
+            "an argument `c`; got one. Write `def likelihood(self, z, c)`, for instance."
+        )
+    return Given(model, c)
+
+
+def _reads(method: Callable) -> bool:
+    return "c" in inspect.signature(method).parameters
 
 
 class Frozen(eqx.Module):
@@ -74,11 +152,4 @@ def trainable(model: Any) -> Any:
 
 def name_of(model: Any) -> str:
     """Return the name of a model's class, for messages."""
-    return type(model).__name__
-
-
-def with_context(method: Any, *arguments: Any, c: Any = None) -> Distribution:
-    """Call a model's method, with the context if its signature has one."""
-    if "c" in inspect.signature(method).parameters:
-        return method(*arguments, c=c)
-    return method(*arguments)
+    return type(model.model if isinstance(model, Given) else model).__name__

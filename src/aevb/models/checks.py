@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import constraints
 
-from aevb.models.base import LatentVariableModel, name_of, trainable, with_context
+from aevb.models.base import Frozen, Given, LatentVariableModel, name_of, trainable
 from aevb.probability.joint import Joint
 
 # Values within the supports that posteriors have, to be tried on the prior's.
@@ -42,15 +42,34 @@ def check_model(model: LatentVariableModel, x: Any, c: Any = None) -> None:
     rest = jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, rest)
 
     def check(parameters: Any, x: Any, c: Any) -> None:
-        _check(eqx.combine(parameters, rest), x, c)
+        _check(Given(eqx.combine(parameters, rest), c), x)
 
     eqx.filter_eval_shape(check, parameters, x, c)
 
 
-def _check(model: LatentVariableModel, x: Any, c: Any) -> None:
+def check_trainable(model: Any) -> None:
+    """Raise ValueError for a model that training could not move."""
+    if any(jax.tree.leaves(trainable(model))):
+        return
+    leaves, _ = jax.tree_util.tree_flatten_with_path(
+        model, is_leaf=lambda node: isinstance(node, Frozen)
+    )
+    numbers = [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, leaf in leaves
+        if isinstance(leaf, float)
+    ]
+    found = f"; {', '.join(f'`{name}`' for name in numbers)} of type float" if numbers else ""
+    raise ValueError(
+        f"Expected parameters to train in `{name_of(model)}`; got none{found}. They are the "
+        "floating JAX arrays outside `Frozen`: jnp.array(0.5), not 0.5."
+    )
+
+
+def _check(model: Given, x: Any) -> None:
     name = name_of(model)
-    posterior = _distribution(model, "posterior", x, c=c)
-    prior = _distribution(model, "prior", c=c)
+    posterior = _distribution(model, "posterior", x)
+    prior = _distribution(model, "prior")
     if posterior.event_shape != prior.event_shape:
         raise ValueError(
             f"Expected the same latent from `{name}.posterior` and `{name}.prior`; got event "
@@ -59,7 +78,7 @@ def _check(model: LatentVariableModel, x: Any, c: Any) -> None:
     z = posterior.sample(jax.random.key(0))
     _check_supports(name, posterior, prior, z)
     _check_log_prob(name, "prior", prior, z)
-    likelihood = _distribution(model, "likelihood", z, c=c)
+    likelihood = _distribution(model, "likelihood", z)
     expected, got = _shapes(x), getattr(likelihood, "event_shape", None)
     if not _agree(got, expected):
         raise ValueError(
@@ -69,11 +88,11 @@ def _check(model: LatentVariableModel, x: Any, c: Any) -> None:
     _check_log_prob(name, "likelihood", likelihood, x)
 
 
-def _distribution(model: LatentVariableModel, method: str, *arguments: Any, c: Any) -> Any:
+def _distribution(model: Given, method: str, *arguments: Any) -> Any:
     """Call a method; return the one joint distribution that must come of it."""
     name = f"{name_of(model)}.{method}"
     try:
-        d = with_context(getattr(model, method), *arguments, c=c)
+        d = getattr(model, method)(*arguments)
         getattr(d, "event_shape", None)  # a Joint calls its functions now
     except Exception as error:  # whatever a user's model raises is the user's to read
         of = f" of one {'latent' if method == 'likelihood' else 'datapoint'}" if arguments else ""

@@ -1,30 +1,30 @@
 """Recognition models q(z|x): families, and the head that turns an encoder's features into one.
 
-A `Posterior` is the family that the user names; its head is the part of the model. In a model of
-one's own, ``head = Mixture(3).head(n_features, latent_dim, key=key)`` is a field, and
+A `Posterior` is the family that the user names; its head is the part of the model. In your own
+model, ``head = Mixture(3).build(n_features, latent_dim, key=key)`` is a field, and
 ``head(features)`` is q(z|x).
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
 import numpyro.distributions as dist
-from equinox import Module, field
+from equinox import field
 from jax import Array, random
 
 from aevb.errors import choose, integer
+from aevb.models.conditional import Conditional
 from aevb.models.flows import Bijection, FlowDistribution, check_options
 from aevb.models.networks import Linear
 from aevb.probability.reparameterise import FAMILIES
 
 __all__ = [
-    "Family",
     "Flow",
     "FullNormal",
     "LowRankNormal",
@@ -32,49 +32,53 @@ __all__ = [
     "Normal",
     "Parametric",
     "Posterior",
+    "Reparameterised",
 ]
 
 
 @dataclass(frozen=True)
-class Posterior:
+class Posterior(ABC):
     """A family of recognition models q(z|x), as the user names it."""
 
     name: ClassVar[str]
 
     @abstractmethod
-    def head(self, n_features: int, latent_dim: int, *, key: Array) -> Callable:
+    def build(self, n_features: int, latent_dim: int, *, key: Array) -> Conditional:
         """Build the head: a map from the features of one datum, shape (n_features,), to q(z|x)."""
 
 
 @dataclass(frozen=True)
 class Parametric(Posterior):
-    """A family whose members are said by some real numbers; subclasses are final."""
+    """A family whose members are given by real parameters; subclasses are final."""
 
     @abstractmethod
     def n_parameters(self, latent_dim: int) -> int:
-        """How many numbers say one member."""
+        """Return the number of parameters of a member."""
 
     @abstractmethod
     def member(self, reals: Array, latent_dim: int) -> dist.Distribution:
-        """Return the member that the numbers say."""
+        """Return the member with these parameters."""
 
-    def head(self, n_features: int, latent_dim: int, *, key: Array) -> Callable:
-        """Build the head: an affine map from features to the numbers."""
+    def build(self, n_features: int, latent_dim: int, *, key: Array) -> Conditional:
+        """Build the head: an affine map from features to the parameters."""
         return Head(Linear(n_features, self.n_parameters(latent_dim), key=key), self, latent_dim)
 
 
-class Head(Module):
-    """An affine map from features to the numbers that say a member of a family."""
+@final
+class Head(Conditional):
+    """An affine map from features to the parameters of a family."""
 
     linear: Linear
     family: Parametric = field(static=True)
     latent_dim: int = field(static=True)
 
-    def __call__(self, h: Array) -> dist.Distribution:
+    def __call__(self, *given: Array) -> dist.Distribution:
         """Return q(z|x) for the features of one datum."""
+        (h,) = given
         return self.family.member(self.linear(h), self.latent_dim)
 
 
+@final
 @dataclass(frozen=True)
 class Normal(Parametric):
     r"""Diagonal Gaussian, :math:`\mu = W_4 h + b_4,\ \log \sigma^2 = W_5 h + b_5` (appendix C.2).
@@ -82,7 +86,7 @@ class Normal(Parametric):
     Examples
     --------
     >>> import jax, jax.numpy as jnp
-    >>> head = Normal().head(5, 2, key=jax.random.key(0))
+    >>> head = Normal().build(5, 2, key=jax.random.key(0))
     >>> head(jnp.zeros(5)).mean.tolist()
     [0.0, 0.0]
     """
@@ -98,6 +102,7 @@ class Normal(Parametric):
         return dist.Normal(mean, scale, validate_args=False).to_event(1)
 
 
+@final
 @dataclass(frozen=True)
 class FullNormal(Parametric):
     """Gaussian with full covariance, by a Cholesky factor with a positive diagonal.
@@ -121,6 +126,7 @@ class FullNormal(Parametric):
         return dist.MultivariateNormal(mean, scale_tril=factor, validate_args=False)
 
 
+@final
 @dataclass(frozen=True)
 class LowRankNormal(Parametric):
     r"""Gaussian with covariance :math:`V V^T + \mathrm{diag}(d)`, V of few columns.
@@ -156,6 +162,7 @@ class LowRankNormal(Parametric):
         )
 
 
+@final
 @dataclass(frozen=True)
 class Mixture(Parametric):
     """Mixture of diagonal Gaussians.
@@ -194,8 +201,9 @@ class Mixture(Parametric):
         )
 
 
+@final
 @dataclass(frozen=True)
-class Family(Parametric):
+class Reparameterised(Parametric):
     """Independent components of a family of the paper's section 2.4, by its name there.
 
     Parameters
@@ -212,7 +220,7 @@ class Family(Parametric):
     """
 
     family: str
-    name: ClassVar[str] = "family"
+    name: ClassVar[str] = "reparameterised"
 
     def __post_init__(self) -> None:
         choose(self.family, FAMILIES, "family")
@@ -224,6 +232,7 @@ class Family(Parametric):
         return FAMILIES[self.family].from_reals(jnp.reshape(reals, (-1, latent_dim)))
 
 
+@final
 @dataclass(frozen=True)
 class Flow(Posterior):
     """Normalising flow: a Gaussian of the features, bent by layers that see the features, too.
@@ -256,7 +265,7 @@ class Flow(Posterior):
     def __post_init__(self) -> None:
         check_options(self.layer, self.n_layers, self.width)
 
-    def head(self, n_features, latent_dim, *, key):  # noqa: D102
+    def build(self, n_features, latent_dim, *, key):  # noqa: D102
         key_linear, key_layers = random.split(key)
         bijection = Bijection(
             self.layer,
@@ -271,15 +280,17 @@ class Flow(Posterior):
         return FlowHead(linear, bijection, latent_dim)
 
 
-class FlowHead(Module):
+@final
+class FlowHead(Conditional):
     """A Gaussian from the features of one datum, and a bijection with the features for context."""
 
     linear: Linear
     bijection: Bijection
     latent_dim: int = field(static=True)
 
-    def __call__(self, h: Array) -> dist.Distribution:
+    def __call__(self, *given: Array) -> dist.Distribution:
         """Return q(z|x) for the features of one datum."""
+        (h,) = given
         reals, condition = jnp.split(self.linear(h), [2 * self.latent_dim])
         base = Normal().member(reals, self.latent_dim)
         return FlowDistribution(base, self.bijection(), condition)
@@ -287,7 +298,7 @@ class FlowHead(Module):
 
 #: The classes above, by name.
 POSTERIOR_CLASSES: dict[str, type[Posterior]] = {
-    cls.name: cls for cls in (Normal, FullNormal, LowRankNormal, Mixture, Family, Flow)
+    cls.name: cls for cls in (Normal, FullNormal, LowRankNormal, Mixture, Reparameterised, Flow)
 }
 
 #: What a user's name stands for. The paper's "normal", by its log-variance, comes before FAMILIES'.
@@ -295,7 +306,7 @@ POSTERIORS: dict[str, Callable[[], Posterior]] = {
     **{cls.name: cls for cls in (Normal, FullNormal, LowRankNormal, Mixture)},
     "iaf": Flow,
     "coupling": partial(Flow, "coupling", n_layers=4),
-    **{name: partial(Family, name) for name in FAMILIES if name != Normal.name},
+    **{name: partial(Reparameterised, name) for name in FAMILIES if name != Normal.name},
 }
 
 

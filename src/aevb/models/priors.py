@@ -9,16 +9,16 @@ the encoder: ``latent_prior(self.posterior)``. The name keeps it out of reach of
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from equinox import Module, field
+from equinox import field
 from jax import Array
 from numpyro.distributions import constraints
 from numpyro.distributions.distribution import ExpandedDistribution
@@ -26,13 +26,14 @@ from numpyro.distributions.distribution import ExpandedDistribution
 from aevb.errors import choose, integer
 from aevb.models.base import Frozen
 from aevb.models.checks import family_of
+from aevb.models.conditional import Conditional
 from aevb.models.flows import Bijection, FlowDistribution, check_options
 
 __all__ = ["Fixed", "Flow", "LearnedNormal", "Mixture", "Normal", "Prior", "Vamp"]
 
 
 @dataclass(frozen=True)
-class Prior:
+class Prior(ABC):
     """A family of priors p(z), as the user names it; subclasses are final."""
 
     name: ClassVar[str]
@@ -43,13 +44,14 @@ class Prior:
         return 0
 
     @abstractmethod
-    def build(self, latent_dim: int, *, examples: Array | None = None, key: Array) -> Callable:
-        """Build the part of the model: () -> p(z), or encoder -> p(z) of `Vamp`.
+    def build(self, latent_dim: int, *, examples: Array | None = None, key: Array) -> Conditional:
+        """Build the part of the model: () -> p(z), or for `Vamp` encoder -> p(z).
 
         `examples` are `n_examples` training cases, on the scale on which the encoder's body works.
         """
 
 
+@final
 @dataclass(frozen=True)
 class Normal(Prior):
     """The standard normal N(0, I) of the paper; it has no parameters."""
@@ -60,16 +62,18 @@ class Normal(Prior):
         return NormalPrior(latent_dim)
 
 
-class NormalPrior(Module):
+@final
+class NormalPrior(Conditional):
     """N(0, I) in `latent_dim` dimensions."""
 
     latent_dim: int = field(static=True)
 
-    def __call__(self) -> dist.Distribution:
+    def __call__(self, *given: Any) -> dist.Distribution:
         """Return p(z)."""
         return dist.Normal(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim)).to_event(1)
 
 
+@final
 @dataclass(frozen=True)
 class LearnedNormal(Prior):
     """Diagonal Gaussian with learned mean and scale, from N(0, I)."""
@@ -80,17 +84,19 @@ class LearnedNormal(Prior):
         return LearnedNormalPrior(jnp.zeros(latent_dim), jnp.zeros(latent_dim))
 
 
-class LearnedNormalPrior(Module):
+@final
+class LearnedNormalPrior(Conditional):
     """N(loc, diag exp(log_scale)²)."""
 
     loc: Array
     log_scale: Array
 
-    def __call__(self) -> dist.Distribution:
+    def __call__(self, *given: Any) -> dist.Distribution:
         """Return p(z)."""
         return dist.Normal(self.loc, jnp.exp(self.log_scale), validate_args=False).to_event(1)
 
 
+@final
 @dataclass(frozen=True)
 class Mixture(Prior):
     """Learned mixture of diagonal Gaussians, from means drawn from N(0, I).
@@ -120,14 +126,15 @@ class Mixture(Prior):
         )
 
 
-class MixturePrior(Module):
+@final
+class MixturePrior(Conditional):
     """Σ_k softmax(logits)_k N(loc_k, diag exp(log_scale_k)²)."""
 
     logits: Array
     loc: Array
     log_scale: Array
 
-    def __call__(self) -> dist.Distribution:
+    def __call__(self, *given: Any) -> dist.Distribution:
         """Return p(z)."""
         components = dist.Normal(self.loc, jnp.exp(self.log_scale), validate_args=False)
         return dist.MixtureSameFamily(
@@ -137,6 +144,7 @@ class MixturePrior(Module):
         )
 
 
+@final
 @dataclass(frozen=True)
 class Vamp(Prior):
     r"""VampPrior: the mixture of the posterior at K learned pseudo-inputs.
@@ -177,13 +185,15 @@ class Vamp(Prior):
         return VampPrior(examples)
 
 
-class VampPrior(Module):
+@final
+class VampPrior(Conditional):
     """The mixture of q(z|u) over some pseudo-inputs, shape (K, *shape of one datum)."""
 
     inputs: Array
 
-    def __call__(self, encoder: Callable) -> dist.Distribution:
-        """Return p(z) under an encoder x -> q(z|x)."""
+    def __call__(self, *given: Callable) -> dist.Distribution:
+        """Return p(z) given an encoder x -> q(z|x)."""
+        (encoder,) = given
         return EqualMixture(encoder, self.inputs)
 
 
@@ -266,6 +276,7 @@ class EqualMixture(dist.Distribution):
         return within + jnp.var(means, axis=0)
 
 
+@final
 @dataclass(frozen=True)
 class Flow(Prior):
     """Normalising flow from N(0, I), whose density is fast: masked autoregressive, or coupling.
@@ -310,17 +321,19 @@ class Flow(Prior):
         return FlowPrior(bijection, latent_dim)
 
 
-class FlowPrior(Module):
+@final
+class FlowPrior(Conditional):
     """N(0, I), bent by a bijection."""
 
     bijection: Bijection
     latent_dim: int = field(static=True)
 
-    def __call__(self) -> dist.Distribution:
+    def __call__(self, *given: Any) -> dist.Distribution:
         """Return p(z)."""
         return FlowDistribution(NormalPrior(self.latent_dim)(), self.bijection())
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Fixed(Prior):
     """A distribution of NumPyro as it is; independent entries, if it is one over numbers."""
@@ -348,13 +361,14 @@ def _validated(d: dist.Distribution) -> dist.Distribution:
     return d
 
 
-class FixedPrior(Module):
+@final
+class FixedPrior(Conditional):
     """A distribution that training leaves as it is, over vectors of length `latent_dim`."""
 
     distribution: Frozen
     latent_dim: int = field(static=True)
 
-    def __call__(self) -> dist.Distribution:
+    def __call__(self, *given: Any) -> dist.Distribution:
         """Return p(z)."""
         d = self.distribution.value
         if not d.batch_shape + d.event_shape:
@@ -377,9 +391,9 @@ def make_prior(prior: Any) -> Prior:
     return choose(prior, PRIORS, "prior", ", a Prior or a distribution of NumPyro")()
 
 
-def examples_for(prior: Any, X: np.ndarray) -> np.ndarray | None:
+def examples_for(prior: Prior, X: np.ndarray) -> np.ndarray | None:
     """Choose the training cases that a prior starts from, evenly spaced; None if it needs none."""
-    n = make_prior(prior).n_examples
+    n = prior.n_examples
     if n > len(X):
         raise ValueError(
             f"Expected at least {n} training cases for prior 'vamp' with n_components={n}; got "

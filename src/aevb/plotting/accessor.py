@@ -79,16 +79,17 @@ class PlotAccessor:
             When there are not two latent dimensions, or they depend on each other under the prior.
         """
         vae = self._fitted()
-        if vae.latent_dim != 2:
+        if vae.config_.latent_dim != 2:
             raise ValueError(
-                f"Expected two latent dimensions for a manifold; got latent_dim={vae.latent_dim}. "
-                "See plot.traversal() and plot.samples() for other numbers."
+                "Expected two latent dimensions for a manifold; got "
+                f"latent_dim={vae.config_.latent_dim}. See plot.traversal() and plot.samples() for "
+                "other numbers."
             )
         prior = vae.model_.prior()
         if not is_independent(prior):
             raise ValueError(
                 "Expected a prior with independent dimensions for a manifold, whose grid follows "
-                f"the quantiles of each; got prior={vae.prior!r}. See plot.samples() and "
+                f"the quantiles of each; got prior={vae.config_.prior!r}. See plot.samples() and "
                 "plot.traversal(), or give aevb.plotting.manifold a `quantile` of your own."
             )
         return decoded.manifold(

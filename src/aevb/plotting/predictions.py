@@ -19,7 +19,7 @@ def data_range(vae: Any) -> tuple[float, float] | None:
     """Return the least and greatest value that a datum can have; None: not known."""
     if vae.likelihood_.name != "bernoulli":
         return None
-    return 0.0, vae.likelihood_.white(vae.feature_dtype_)
+    return 0.0, vae.schema_.white
 
 
 def codes(vae: Any, X: Any) -> np.ndarray:
@@ -72,7 +72,7 @@ def dimensions_to_draw(vae: Any, given: Sequence[int] | None) -> list[int]:
 
 def spread(vae: Any, X: Any) -> np.ndarray:
     """Return the standard deviation of each column; NaN where it does not vary."""
-    rows = np.asarray(vae._rows(X), np.float64)
+    rows = np.asarray(vae._cases(X), np.float64)
     if len(rows) < 2:
         raise ValueError(
             "Expected two cases at least for `X`, whose columns' standard deviations are the unit "

@@ -1,0 +1,44 @@
+"""Where rows are computed on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class Placement(ABC):
+    """How chunks get to the devices, and how what the devices find is put together."""
+
+    @abstractmethod
+    def put(self, rows: Any) -> Any:
+        """Put a PyTree of host arrays, rows leading, where they are computed on."""
+
+    @abstractmethod
+    def reduce(self, means: Any, weight: Array) -> Any:
+        """Average over the devices what each found for its own rows of a batch.
+
+        Parameters
+        ----------
+        means : PyTree
+            Means over the device's rows: gradients and metrics.
+        weight : Array
+            The number of these rows.
+        """
+
+
+@dataclass(frozen=True)
+class OneDevice(Placement):
+    """JAX's default device, where there is nothing to put together."""
+
+    def put(self, rows: Any) -> Any:
+        """Put the rows on the default device."""
+        return jax.tree.map(jnp.asarray, rows)
+
+    def reduce(self, means: Any, weight: Array) -> Any:
+        """Return the means as they are."""
+        return means

@@ -1,0 +1,140 @@
+"""Where training takes its rows from, chunk by chunk."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from aevb.data.placement import OneDevice, Placement
+
+
+class Chunk(NamedTuple):
+    """Rows that are on the devices at one time.
+
+    Attributes
+    ----------
+    x, c : PyTree
+        Buffers of data and context, rows leading; c may be None.
+    rows : np.ndarray
+        The rows of the buffers in the order in which they are visited. Other rows are padding.
+    """
+
+    x: Any
+    c: Any
+    rows: np.ndarray
+
+
+class Source(ABC):
+    """Rows of data and context. In memory they are one chunk, in files they are many."""
+
+    placement: Placement
+
+    @property
+    @abstractmethod
+    def n_rows(self) -> int:
+        """Number of rows, the paper's N."""
+
+    @abstractmethod
+    def example(self) -> tuple[Any, Any]:
+        """Return the shapes and types of one datapoint and of its context."""
+
+    @abstractmethod
+    def chunks(self, order: tuple[int, ...] | None, start: int = 0) -> Iterator[Chunk]:
+        """Yield all rows once.
+
+        Parameters
+        ----------
+        order : tuple of int or None
+            Seed of the order in which the rows come; None: their own. The same seed gives the
+            same chunks.
+        start : int
+            Number of rows to leave out at the beginning: those that have been visited already.
+            Whole chunks in that order.
+        """
+
+
+class InMemory(Source):
+    """Rows of a PyTree of arrays, put on the device once, in one chunk.
+
+    Parameters
+    ----------
+    x : PyTree of np.ndarray
+        Data; every array has the same number of rows.
+    c : PyTree of np.ndarray, optional
+        Context, row by row.
+    placement : Placement
+        Where the rows go.
+    """
+
+    def __init__(self, x: Any, c: Any = None, *, placement: Placement = OneDevice()):  # noqa: B008
+        self.placement = placement
+        self._n_rows = _row_count(x, c)
+        self._x, self._c = placement.put(jax.tree.map(_padded, (x, c)))
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self._n_rows
+
+    def example(self) -> tuple[Any, Any]:
+        """Return the shapes and types of one datapoint and of its context."""
+
+        def row(array: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(array.shape[1:], array.dtype)
+
+        return jax.tree.map(row, (self._x, self._c))
+
+    def chunks(self, order: tuple[int, ...] | None, start: int = 0) -> Iterator[Chunk]:
+        """Yield all rows in one chunk."""
+        rows = np.arange(self.n_rows, dtype=np.int32)
+        if order is not None:
+            rows = np.random.default_rng(order).permutation(rows)
+        if start < self.n_rows:
+            yield Chunk(self._x, self._c, rows[start:])
+
+
+def bucket(n: int) -> int:
+    """Round a row count up to one of eight steps per power of two.
+
+    Buffers of that many rows let data sets of nearly the same size (cross-validation folds) share
+    one compiled loop, at the price of at most an eighth of unused rows.
+
+    Examples
+    --------
+    >>> bucket(1437), bucket(1440), bucket(60000)
+    (1536, 1536, 61440)
+    """
+    unit = 1 << max((n - 1).bit_length() - 4, 0)
+    return -(-n // unit) * unit
+
+
+def _padded(array: Any) -> np.ndarray:
+    array = np.asarray(array)
+    n = len(array)
+    if bucket(n) == n:
+        return array
+    buffer = np.zeros((bucket(n), *array.shape[1:]), array.dtype)
+    buffer[:n] = array
+    return buffer
+
+
+def _row_count(x: Any, c: Any) -> int:
+    shapes, more = ([np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (x, c))
+    if () in shapes or len({shape[0] for shape in shapes}) != 1:
+        raise ValueError(
+            "Expected arrays with one row per datapoint, the same number of rows in all, for "
+            f"`data`; got {', '.join(map(str, shapes)) or 'no arrays'}."
+        )
+    n_rows = shapes[0][0]
+    if n_rows == 0:
+        raise ValueError("Expected at least one row for `data`; got none.")
+    if any(shape[:1] != (n_rows,) for shape in more):
+        raise ValueError(
+            f"Expected as many rows as in `data`, {n_rows}, for `context`; got arrays of shapes "
+            f"{', '.join(map(str, more))}."
+        )
+    return n_rows

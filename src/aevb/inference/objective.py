@@ -1,0 +1,222 @@
+"""What training maximises: one number for a minibatch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array, ShapeDtypeStruct
+from jaxtyping import PyTree
+
+from aevb.inference.stopping import judged_column
+
+Metrics = dict[str, Array]
+
+
+class Batch(NamedTuple):
+    """A minibatch of fixed shape: rows with weight 0 are padding.
+
+    Attributes
+    ----------
+    x : PyTree
+        Data, leading axis B.
+    c : PyTree
+        Context, leading axis B, or None.
+    weight : Array
+        Shape (B,): 1 for a real row, 0 for padding.
+    keys : Array
+        Shape (B,): a random key of each row's own.
+    n_total : Array
+        The paper's N: number of training rows of the whole data set.
+    rows : Array
+        Shape (B,): the position of each row in the buffer of its chunk.
+    step : Array
+        Number of steps taken before this one.
+    """
+
+    x: PyTree
+    c: PyTree
+    weight: Array
+    keys: Array
+    n_total: Array
+    rows: Array
+    step: Array
+
+
+class Objective(eqx.Module):
+    """A function of model and minibatch that training maximises. Subclass it to write your own.
+
+    Subclasses write ``__call__``. An objective of expectation-maximisation also has a state of
+    its own, made by `init` and renewed by `expect` on each batch before its updates.
+
+    Examples
+    --------
+    Maximum likelihood of a model that has no latents to speak of:
+
+    >>> import aevb, jax, jax.numpy as jnp
+    >>> class LogLikelihood(aevb.Objective):
+    ...     def __call__(self, model, batch, key, state):
+    ...         rows = jax.vmap(lambda x: model.likelihood(0.0).log_prob(x))(batch.x)
+    ...         mean = jnp.sum(batch.weight * rows) / jnp.sum(batch.weight)
+    ...         return mean, {"log_likelihood": mean}, state
+    """
+
+    @property
+    def n_updates(self) -> int:
+        """Number of updates of the parameters per batch."""
+        return 1
+
+    def init(self, model: Any, chunk: Any, key: Array) -> Any:
+        """Return the state before the first step.
+
+        Parameters
+        ----------
+        model : LatentVariableModel
+            The model before the first step.
+        chunk : Chunk
+            The first chunk of the data, ``x`` and ``c``, to whose rows `Batch.rows` points.
+        key : Array
+            JAX random key.
+        """
+        return None
+
+    def expect(self, model: Any, batch: Batch, key: Array, state: Any) -> Any:
+        """Return the state for a batch, from that before it: the E step."""
+        return state
+
+    @abstractmethod
+    def __call__(
+        self, model: Any, batch: Batch, key: Array, state: Any
+    ) -> tuple[Array, Metrics, Any]:
+        """Return the number to maximise, the metrics (means over the rows), and the state.
+
+        Parameters
+        ----------
+        model : LatentVariableModel
+            The model.
+        batch : Batch
+            The minibatch.
+        key : Array
+            JAX random key of the step; ``batch.keys`` has one for each row.
+        state : PyTree
+            The state from `init`, `expect` or the step before.
+        """
+
+    def check(self, model: Any, x: Any, c: Any, key: Array) -> None:
+        """Raise ValueError or TypeError if it cannot serve a model; called under `eval_shape`."""
+
+    @property
+    def has_e_step(self) -> bool:
+        """Whether the state belongs to the rows that were trained on."""
+        return type(self).expect is not Objective.expect
+
+    @property
+    def has_state(self) -> bool:
+        """Whether there is a state at all."""
+        return self.has_e_step or type(self).init is not Objective.init
+
+
+class FunctionObjective(Objective):
+    """An objective without a state of its own, from a plain function.
+
+    Parameters
+    ----------
+    function : callable
+        ``(model, batch, key, state) -> (number to maximise, metrics, state)``.
+    """
+
+    function: Callable
+
+    def __call__(
+        self, model: Any, batch: Batch, key: Array, state: Any
+    ) -> tuple[Array, Metrics, Any]:
+        """Call the function."""
+        return self.function(model, batch, key, state)
+
+
+def as_objective(objective: Any) -> Objective:
+    """Return an objective as it is, or made of a function."""
+    if isinstance(objective, Objective):
+        return objective
+    if callable(objective) and not isinstance(objective, type):
+        return FunctionObjective(objective)
+    raise TypeError(
+        "Expected an aevb.Objective, or a function (model, batch, key, state) -> (number, metrics, "
+        f"state), for `objective`; got {objective!r}."
+    )
+
+
+def check_objective(
+    objective: Objective,
+    model: Any,
+    source: Any,
+    batch_size: int,
+    key: Array,
+    *,
+    validated: bool = False,
+    stops_early: bool = False,
+) -> None:
+    """Hold an objective against a model and the shapes of one batch; nothing is computed.
+
+    Parameters
+    ----------
+    objective, model, source, batch_size, key
+        As in training.
+    validated, stops_early : bool
+        Whether there are held-out rows; whether training may stop by a bound.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When the objective cannot serve the model, or does not report what is asked of it.
+    """
+    x, c = source.example()
+    eqx.filter_eval_shape(objective.check, model, x, c, key)
+    state = None
+    if objective.has_state:
+        state = eqx.filter_eval_shape(objective.init, model, next(source.chunks(None)), key)
+    batch = _batch_of_shapes(x, c, batch_size, key)
+    metrics = eqx.filter_eval_shape(_checked_metrics, objective, model, batch, key, state)
+    if (validated or stops_early) and judged_column(metrics) is None:
+        raise ValueError(
+            "Expected a metric 'elbo' of `objective`, or 'iw_bound', by which validation and early "
+            f"stopping judge; got {', '.join(map(repr, metrics)) or 'none'}."
+        )
+    if validated and objective.has_e_step:
+        raise ValueError(
+            "Expected no `validation_data` beside an objective with an E step, whose state "
+            f"belongs to the rows trained on; got both, of {type(objective).__name__}."
+        )
+
+
+@eqx.filter_jit  # so that the same objective is not traced again for the next fit
+def _checked_metrics(
+    objective: Objective, model: Any, batch: Batch, key: Array, state: Any
+) -> Metrics:
+    state = objective.expect(model, batch, key, state)
+    result = objective(model, batch, key, state)
+    if not (isinstance(result, tuple) and len(result) == 3 and isinstance(result[1], dict)):
+        raise TypeError(
+            "Expected (number to maximise, metrics, state), with a dict of metrics, from "
+            f"`objective`; got {eqx.tree_pformat(result, width=1000)}."
+        )
+    if jnp.shape(result[0]):
+        raise ValueError(
+            "Expected one number to maximise from `objective`; got an array of shape "
+            f"{jnp.shape(result[0])}."
+        )
+    return result[1]
+
+
+def _batch_of_shapes(x: Any, c: Any, n: int, key: Array) -> Batch:
+    def rows(row: Any) -> ShapeDtypeStruct:
+        return ShapeDtypeStruct((n, *row.shape), row.dtype)
+
+    one, count = ShapeDtypeStruct((), jnp.float32), ShapeDtypeStruct((), jnp.int32)
+    own_key = ShapeDtypeStruct((), key.dtype)
+    fields: list[Any] = [*jax.tree.map(rows, (x, c)), rows(one), rows(own_key), one]
+    return Batch(*fields, rows(count), count)

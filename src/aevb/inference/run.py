@@ -1,0 +1,319 @@
+"""The driver of Algorithm 1: a run is one value, and `advance` takes it on by some epochs.
+
+All that changes in training is in the `Run`. The order of the rows is a function of the key and
+the number of the epoch, the noise of the key and the number of the step, the automatic learning
+rate of the share of the training that is done. So a run that goes on from a stored `Run` ends at
+the same model, bit by bit, as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax import Array
+
+from aevb.data.source import Chunk, Source, bucket
+from aevb.errors import DivergenceError
+from aevb.inference.objective import Objective
+from aevb.inference.optimizers import make_optimizer, set_learning_rate
+from aevb.inference.stopping import BOUNDS, EarlyStopping, Watch, judged_value
+from aevb.inference.training import (
+    TrainState,
+    Visit,
+    evaluate_chunk,
+    initialise,
+    mean_metrics,
+    run_chunk,
+)
+from aevb.models.base import trainable
+
+History = dict[str, list]
+
+
+class Run(NamedTuple):
+    """All that changes in training, as one value.
+
+    Attributes
+    ----------
+    state : TrainState
+        Model, state of the optimizer and of the objective, key, number of steps.
+    epoch : int
+        Number of epochs completed.
+    position : int
+        Rows of the next epoch that have been visited already.
+    totals : tuple of dict
+        Metrics of these rows, summed over each chunk.
+    history : dict of list
+        One entry per epoch, by column.
+    watch : Watch
+        What early stopping has seen.
+    """
+
+    state: TrainState
+    epoch: int = 0
+    position: int = 0
+    totals: tuple = ()
+    history: History = {}  # noqa: RUF012
+    watch: Watch = Watch()
+
+
+class Plan(NamedTuple):
+    """What stays the same in training.
+
+    Attributes
+    ----------
+    objective : Objective
+        What to maximise.
+    optimizer, learning_rate
+        As of `train`.
+    batch_size : int
+        Rows per step, the paper's M.
+    epochs : int
+        The epoch to train up to, counted from the beginning of the run.
+    stopping : EarlyStopping
+        When to stop before.
+    falls : bool
+        Whether the automatic learning rate falls over these epochs.
+    """
+
+    objective: Objective
+    optimizer: Any
+    learning_rate: Any
+    batch_size: int
+    epochs: int
+    stopping: EarlyStopping
+    falls: bool = True
+
+
+class Epoch(NamedTuple):
+    """What a callback sees after each epoch; it returns True to stop the training.
+
+    Attributes
+    ----------
+    number, n_epochs : int
+        Number of this epoch, from 1, and of the last one planned.
+    metrics : dict
+        This epoch's row of the history.
+    run : Run
+        The run after this epoch.
+    """
+
+    number: int
+    n_epochs: int
+    metrics: dict[str, Any]
+    run: Run
+
+    @property
+    def history(self) -> History:
+        """All rows so far, by column."""
+        return self.run.history
+
+    @property
+    def state(self) -> TrainState:
+        """Model, optimizer's state and key after this epoch."""
+        return self.run.state
+
+    @property
+    def model(self) -> Any:
+        """The model after this epoch."""
+        return self.run.state.model
+
+
+class TrainResult(NamedTuple):
+    """What `train` returns.
+
+    Attributes
+    ----------
+    model : LatentVariableModel
+        The trained model.
+    history : dict of list
+        One entry per epoch, by column: ``epoch``; ``elbo``, ``kl``, ``reconstruction`` (nats per
+        datapoint, at KL weight 1, averaged over the epoch while the parameters move), and
+        ``iw_bound`` of importance-weighted estimators, ``kl_parameters`` of full variational
+        Bayes, or whatever another objective reports; the bounds of held-out datapoints after the
+        epoch, ``validation_elbo`` and ``validation_iw_bound``; ``seconds``,
+        ``datapoints_per_second``.
+        ``pandas.DataFrame(history)`` reads it.
+    state : TrainState
+        Model, optimizer's state and key; of the best epoch, if training may stop early.
+    run : Run
+        The run at its end, to be continued by ``train(..., resume=run)``.
+    """
+
+    model: Any
+    history: History
+    state: TrainState
+    run: Run
+
+
+Callback = Callable[[Epoch], Any]
+
+
+def begin(
+    model: Any,
+    source: Source,
+    objective: Objective,
+    optimizer: Any,
+    learning_rate: Any,
+    key: Array,
+) -> Run:
+    """Return the run before its first step."""
+    objective_state = None
+    if objective.has_state:
+        own_key = jax.random.fold_in(key, 2**31 + 2)  # no step has that number
+        first = next(source.chunks(None))
+        objective_state = eqx.filter_jit(objective.init)(model, first, own_key)
+    transformation, _ = make_optimizer(optimizer, learning_rate)
+    return Run(_initialise(model, transformation, key, trainable(model), objective_state))
+
+
+_initialise = eqx.filter_jit(initialise)  # eagerly, it would compile dozens of small programs
+
+
+def advance(
+    run: Run,
+    source: Source,
+    plan: Plan,
+    *,
+    validation: Source | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Train on from a run, up to the last epoch that is planned or until a stop is due.
+
+    Raises
+    ------
+    DivergenceError
+        When the bound, a parameter, or the bound of held-out rows is not finite after an epoch.
+        Its `result` is the run after the epoch before.
+    """
+    order = [int(word) for word in np.asarray(jax.random.key_data(run.state.key)).flat]
+    while run.epoch < plan.epochs:
+        began = time.perf_counter()
+        last_good, number = run, run.epoch + 1
+        run, finite = _visit_rows(run, source, plan, (*order, run.epoch))
+        seconds = time.perf_counter() - began
+        if not finite:
+            raise _diverged(_divergence_message(number, plan.learning_rate), number, last_good)
+        means = mean_metrics(run.totals, source.n_rows)
+        row: dict[str, Any] = {"epoch": number, **{k: _plain(v) for k, v in means.items()}}
+        if validation is not None:
+            held_out = _held_out_bounds(run.state, validation, plan)
+            if not all(map(math.isfinite, held_out.values())):
+                raise _diverged(_held_out_message(number, held_out), number, last_good)
+            row |= held_out
+        row |= {"seconds": seconds, "datapoints_per_second": source.n_rows / seconds}
+        watch = plan.stopping.after(run.watch, judged_value(row), run.state, number)
+        run = Run(run.state, epoch=number, history=_appended(run.history, row), watch=watch)
+        epoch = Epoch(number, plan.epochs, row, run)
+        wanted = [bool(callback(epoch)) for callback in callbacks]
+        if plan.stopping.stops(watch) or any(wanted):
+            break
+    return run
+
+
+def auto_epochs(n_rows: int, batch_size: int) -> int:
+    """Choose the passes over the data that ``epochs="auto"`` stands for.
+
+    As many as fit into 10,000 steps, but at least 10 and at most 500.
+
+    Examples
+    --------
+    >>> auto_epochs(60_000, 100), auto_epochs(1_797, 100), auto_epochs(150, 100)
+    (16, 500, 500)
+    """
+    return min(max(10_000 // math.ceil(n_rows / batch_size), 10), 500)
+
+
+def result_of(run: Run) -> TrainResult:
+    """Return what a run has come to: its best epoch, where early stopping looks for one."""
+    state = run.state if run.watch.best_state is None else run.watch.best_state
+    return TrainResult(state.model, run.history, state, run)
+
+
+def _visit_rows(run: Run, source: Source, plan: Plan, order: tuple[int, ...]) -> tuple[Run, bool]:
+    """Make one pass over the rows; say whether all that came of it is finite.
+
+    The run that came in stays valid: it is what to return to when the new one is not finite.
+    """
+    transformation, rate = make_optimizer(plan.optimizer, plan.learning_rate)
+    marks = trainable(run.state.model)
+    batch_size = min(plan.batch_size, bucket(source.n_rows))
+    finite: list[Array] = []
+    for chunk in source.chunks(order, run.position):
+        done = (run.epoch + run.position / source.n_rows) / plan.epochs if plan.falls else 0.0
+        optimizer_state = set_learning_rate(run.state.optimizer_state, rate, done)
+        state, totals, good = run_chunk(
+            run.state._replace(optimizer_state=optimizer_state),
+            _visit(chunk, batch_size, source.n_rows),
+            plan.objective,
+            transformation,
+            marks,
+            batch_size,
+            source.placement,
+        )
+        finite.append(good)
+        position = run.position + len(chunk.rows)
+        run = run._replace(state=state, position=position, totals=(*run.totals, totals))
+    return run, all(map(bool, finite))
+
+
+def _visit(chunk: Chunk, batch_size: int, n_total: int) -> Visit:
+    n = len(chunk.rows)
+    rows = np.zeros(-(-bucket(n) // batch_size) * batch_size, np.int32)
+    rows[:n] = chunk.rows
+    return Visit(chunk.x, chunk.c, rows, np.int32(n), np.int32(n_total))
+
+
+def _held_out_bounds(state: TrainState, source: Source, plan: Plan) -> dict[str, float]:
+    batch_size = min(plan.batch_size, bucket(source.n_rows))
+    totals = [
+        evaluate_chunk(state, _visit(chunk, batch_size, source.n_rows), plan.objective, batch_size)
+        for chunk in source.chunks(None)
+    ]
+    means = mean_metrics(totals, source.n_rows)
+    return {f"validation_{name}": _plain(means[name]) for name in BOUNDS if name in means}
+
+
+def _appended(history: History, row: dict[str, Any]) -> History:
+    """Add a row; columns that are new, or have ended, hold NaN elsewhere."""
+    n = len(history.get("epoch", []))
+    return {
+        column: [*history.get(column, [math.nan] * n), row.get(column, math.nan)]
+        for column in {**history, **row}
+    }
+
+
+def _plain(value: np.ndarray) -> Any:
+    return float(value) if np.ndim(value) == 0 else np.asarray(value)
+
+
+def _diverged(message: str, epoch: int, last_good: Run) -> DivergenceError:
+    state = last_good.state
+    return DivergenceError(
+        message, epoch, TrainResult(state.model, last_good.history, state, last_good)
+    )
+
+
+def _held_out_message(epoch: int, bounds: dict[str, float]) -> str:
+    got = ", ".join(f"{name} = {value}" for name, value in bounds.items())
+    return (
+        f"Expected a finite bound of `validation_data`; got {got} after epoch {epoch}, whose "
+        "training was finite. Look in the held-out rows for values that are infinite, NaN or "
+        "impossible under the model."
+    )
+
+
+def _divergence_message(epoch: int, learning_rate: Any) -> str:
+    kept = "no epoch was completed" if epoch == 1 else f"the model after epoch {epoch - 1} is kept"
+    return (
+        f"Training diverged: in epoch {epoch} the bound or a parameter became infinite or NaN "
+        f"({kept}). Try a smaller `learning_rate` (now {learning_rate!r}), a larger `batch_size`, "
+        "an optimizer with clipped gradients (optax.chain(optax.clip_by_global_norm(...), ...)), "
+        "or look for extreme values in the data."
+    )

@@ -1,0 +1,67 @@
+"""Kinds of columns: what values they have, what the encoder reads of them, and their likelihood."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aevb.errors import choose
+from aevb.models.kinds.base import Block, Constants, Kind, Likelihood, Measured
+from aevb.models.kinds.binary import Bernoulli, Binary, white
+from aevb.models.kinds.real import Gaussian, Real
+from aevb.models.kinds.summary import Summary
+
+__all__ = [
+    "KINDS",
+    "LIKELIHOODS",
+    "Bernoulli",
+    "Binary",
+    "Block",
+    "Constants",
+    "Gaussian",
+    "Kind",
+    "Likelihood",
+    "Measured",
+    "Real",
+    "Summary",
+    "choose_likelihood",
+    "make_kind",
+    "make_likelihood",
+]
+
+KINDS: dict[str, type[Kind]] = {cls.name: cls for cls in (Real, Binary)}
+LIKELIHOODS: dict[str, type[Likelihood]] = {cls.name: cls for cls in (Bernoulli, Gaussian)}
+
+
+def make_likelihood(likelihood: Any) -> Likelihood | None:
+    """Return the likelihood that a user's `likelihood` stands for; None for "auto"."""
+    if isinstance(likelihood, Likelihood):
+        return likelihood
+    if isinstance(likelihood, str) and likelihood == "auto":
+        return None
+    return choose(likelihood, {"auto": None, **LIKELIHOODS}, "likelihood", " or a Likelihood")()
+
+
+def make_kind(likelihood: Any, summary: Summary, dtype: Any) -> tuple[Kind, str]:
+    """Return the kind of some columns under a user's `likelihood`, and why if it was chosen."""
+    chosen, why = make_likelihood(likelihood), ""
+    if chosen is None:
+        chosen, why = choose_likelihood(summary, dtype)
+    kind = choose(chosen.kind, KINDS, f"{type(chosen).__name__}.kind")
+    return kind(chosen, np.dtype(dtype).name), why
+
+
+def choose_likelihood(summary: Summary, dtype: Any) -> tuple[Likelihood, str]:
+    """Choose a likelihood for some columns, and say why.
+
+    Bernoulli when all values lie in [0, 1] (or the type is uint8) and at least a quarter of them
+    are at the two ends of that range; else Gaussian.
+    """
+    one = white(dtype)
+    if summary.low.min() < 0 or summary.high.max() > one:
+        return Gaussian(), "values outside [0, 1]"
+    n_ends = summary.n_zero + (summary.n_white if one > 1 else summary.n_one)
+    share = n_ends / (summary.n * len(summary.mean))
+    why = f"{share:.0%} of the values are 0 or {one:g}"
+    return (Bernoulli() if share >= 0.25 else Gaussian()), why

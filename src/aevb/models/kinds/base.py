@@ -1,0 +1,235 @@
+"""What every kind of columns has: how it is checked, measured, shown to the encoder, modelled.
+
+A `Kind` is about the data: which values there may be, on what scale the networks see them. A
+`Likelihood` is the family p(x|z) that its columns have. Both are described by a few settings; what
+training moves are the modules that they build.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+
+from aevb.models.conditional import Conditional
+from aevb.models.kinds.scaling import Standardise
+from aevb.models.kinds.summary import Summary, merge, summarise
+from aevb.models.networks import Linear
+from aevb.probability.distributions import Reshaped
+from aevb.probability.rescaled import Event
+
+
+class Measured(NamedTuple):
+    """What a kind takes from the training data: plain numbers, saved with the model.
+
+    Attributes
+    ----------
+    shift, scale : ndarray
+        The scaling ``(x - shift) / scale`` on which the networks work: one number, or one for each
+        entry of the flattened datum; float64.
+    start : ndarray
+        Location of p(x|z) at which the decoder starts, before the first step: the data's mean, on
+        the scale on which the decoder gives it.
+    constant : ndarray of bool
+        Which entries have one value, `shift`, in all training rows.
+    n_rows : int
+        Number of training rows.
+    """
+
+    shift: np.ndarray
+    scale: np.ndarray
+    start: np.ndarray
+    constant: np.ndarray
+    n_rows: int
+
+
+class Constants(eqx.Module):
+    """What the model holds of the data, and training leaves as it is.
+
+    Attributes
+    ----------
+    inputs : callable PyTree
+        What the encoder reads: (block, observed) -> array of the block's shape. ``observed`` marks
+        the entries that are there; None: all.
+    standardise : Standardise
+        The scaling of the likelihood.
+    start : Array
+        Where the decoder's location starts.
+    event : Event or None
+        The entries that did not vary, if there are any.
+    white : float
+        The value that stands for "one" in binary data.
+    """
+
+    inputs: Callable
+    standardise: Standardise
+    start: Array
+    event: Event | None = None
+    white: float = eqx.field(static=True, default=1.0)
+
+
+@dataclass(frozen=True)
+class Likelihood(ABC):
+    """A family of decoders p(x|z), as the user names it; subclasses are final.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    kind : str
+        The kind of data that it is for: a name of `aevb.models.kinds.KINDS`.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def build(
+        self,
+        features: tuple[int, ...],
+        shape: tuple[int, ...],
+        constants: Constants,
+        *,
+        key: Array,
+    ) -> Conditional:
+        """Build the head: a map from features of one latent to p(x|z), in the data's own units.
+
+        Parameters
+        ----------
+        features : tuple of int
+            Shape of the features.
+        shape : tuple of int
+            Shape of one datum.
+        constants : Constants
+            What the model holds of the data.
+        key : Array
+            JAX random key.
+        """
+
+
+@dataclass(frozen=True)
+class Kind(ABC):
+    """A kind of columns, with the likelihood that they have; subclasses are final.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+        The family p(x|z).
+    dtype : str
+        Type of the data, by NumPy's name.
+    """
+
+    likelihood: Likelihood
+    dtype: str
+    name: ClassVar[str]
+
+    @abstractmethod
+    def check(self, block: np.ndarray, columns: Any = None) -> None:
+        """Raise ValueError, naming column, row and value, if a value is outside the support."""
+
+    def summarise(self, block: np.ndarray, first_row: int = 0) -> Summary:
+        """Summarise one chunk of rows."""
+        return summarise(block, first_row)
+
+    def merge(self, one: Summary, other: Summary) -> Summary:
+        """Return the summary of the rows of both."""
+        return merge(one, other)
+
+    @abstractmethod
+    def measure(self, summary: Summary, columns: Any = None) -> Measured:
+        """Take from the summary of the training rows what the model needs of them."""
+
+    def remarks(self, summary: Summary, columns: Any = None) -> list[str]:
+        """Return what a user should be warned of, a sentence or two each."""
+        return []
+
+    @abstractmethod
+    def constants(self, measured: Measured) -> Constants:
+        """Return what the model holds of the data: what the encoder reads, for one."""
+
+    def head(
+        self, features: tuple[int, ...], shape: tuple[int, ...], constants: Constants, *, key: Array
+    ) -> Conditional:
+        """Build the decoder's last part: a map from features of one latent to p(x|z)."""
+        return self.likelihood.build(features, shape, constants, key=key)
+
+
+class Block(eqx.Module):
+    """Columns of one kind, side by side, as the model knows them.
+
+    Parameters
+    ----------
+    kind : Kind
+        Their kind.
+    shape : tuple of int
+        Shape of one datum.
+    measured : Measured
+        What was measured on the training data.
+    """
+
+    kind: Kind = eqx.field(static=True)
+    shape: tuple[int, ...] = eqx.field(static=True)
+    constants: Constants
+
+    def __init__(self, kind: Kind, shape: tuple[int, ...], measured: Measured):
+        self.kind, self.shape = kind, shape
+        self.constants = kind.constants(measured)
+
+    def head(self, features: tuple[int, ...], *, key: Array) -> Conditional:
+        """Build the decoder's last part."""
+        return self.kind.head(features, self.shape, self.constants, key=key)
+
+
+class Scaled(eqx.Module):
+    """What the encoder reads of numbers: standardised, and 0 where they are not observed."""
+
+    standardise: Standardise
+
+    def __call__(self, block: Array, observed: Array | None = None) -> Array:
+        """Scale one datum."""
+        scaled = self.standardise(block)
+        return scaled if observed is None else jnp.where(observed, scaled, 0)
+
+
+class Location(eqx.Module):
+    """One parameter of p(x|z) for each entry of the flattened x, from the decoder's features.
+
+    Features in the form of a vector pass an affine map to the size of x; features that already
+    have the (two- or three-dimensional) shape of x are taken as they are.
+    """
+
+    linear: Linear | None
+
+    def __init__(self, features: tuple[int, ...], size: int, start: Any = 0.0, *, key: Array):
+        self.linear = None
+        if len(features) == 1:
+            linear = Linear(features[0], size, key=key)
+            bias = jnp.broadcast_to(jnp.ravel(jnp.asarray(start, jnp.float32)), size)
+            self.linear = eqx.tree_at(lambda linear: linear.bias, linear, bias)
+
+    def __call__(self, h: Array) -> Array:
+        """Return a vector with an entry for each entry of x."""
+        return jnp.ravel(h) if self.linear is None else self.linear(h)
+
+
+def in_shape(flat: dist.Distribution, shape: tuple[int, ...]) -> dist.Distribution:
+    """Show a distribution of vectors as one of data of some shape."""
+    return flat if len(shape) == 1 else Reshaped(flat, shape)
+
+
+def size_of(shape: tuple[int, ...]) -> int:
+    """Return the number of entries of a datum."""
+    return math.prod(shape)
+
+
+def column_name(position: Any, columns: Any) -> str:
+    """Name a column in a message."""
+    return f"column {position}" if columns is None else f"column {columns[position]!r}"

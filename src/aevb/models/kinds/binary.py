@@ -1,0 +1,113 @@
+"""Zeros and ones, and the gray levels between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+
+from aevb.models.conditional import Conditional
+from aevb.models.kinds.base import (
+    Constants,
+    Kind,
+    Likelihood,
+    Location,
+    Measured,
+    Scaled,
+    column_name,
+    in_shape,
+    size_of,
+)
+from aevb.models.kinds.scaling import Standardise
+from aevb.models.kinds.summary import Summary
+from aevb.probability.distributions import GrayBernoulli
+
+
+def white(dtype: Any) -> float:
+    """Return the value that stands for "one" in data of this type."""
+    return 255.0 if np.dtype(dtype) == np.uint8 else 1.0
+
+
+@final
+@dataclass(frozen=True)
+class Binary(Kind):
+    """Zeros and ones, or gray levels between black and white: 0 to 1, 8-bit images 0 to 255."""
+
+    name: ClassVar[str] = "binary"
+
+    def check(self, block: np.ndarray, columns: Any = None) -> None:
+        """Raise ValueError if a value lies outside [0, 1], or [0, 255] for 8-bit data."""
+        one = white(self.dtype)
+        if one > 1 and block.dtype.kind in "bf" and 0 < block.max() <= 1:
+            raise ValueError(
+                f"Expected values from 0 to {one:g}, as in the uint8 data of the fit; got "
+                f"{block.dtype} no larger than {block.max():g}. Multiply data in [0, 1] by {one:g}."
+            )
+        if block.min() >= 0 and block.max() <= one:
+            return
+        block = block.reshape(len(block), -1)
+        row, column = np.argwhere((block < 0) | (one < block))[0]
+        raise ValueError(
+            f"Expected values from 0 to {one:g} for likelihood {self.likelihood.name!r} of data of "
+            f"type {self.dtype}; got {block[row, column]} in row {row}, "
+            f"{column_name(column, columns)}. Rescale the data (8-bit images as uint8 need no "
+            "scaling), or use likelihood='gaussian'."
+        )
+
+    def measure(self, summary: Summary, columns: Any = None) -> Measured:
+        """Scale white to one; start at the logits of the mean (between 1 % and 99 %)."""
+        one = white(self.dtype)
+        mean = np.clip(summary.mean / one, 0.01, 0.99)
+        start = np.log(mean / (1 - mean))
+        none = np.zeros(len(mean), bool)  # an entry that was always black may be white
+        return Measured(np.zeros(1), np.full(1, one), start, none, summary.n)
+
+    def constants(self, measured: Measured) -> Constants:
+        """Scale white to one."""
+        standardise = Standardise(measured.shift, measured.scale)
+        start = jnp.asarray(measured.start, jnp.float32)
+        return Constants(Scaled(standardise), standardise, start, white=white(self.dtype))
+
+
+@final
+@dataclass(frozen=True)
+class Bernoulli(Likelihood):
+    """Bernoulli decoder for binary data, and for gray levels between black and white.
+
+    Data in [0, 1], boolean data, or 8-bit images (0 to 255). For gray levels the value is
+    E_b log p(b|z), b ~ Bernoulli(x): the expected log-likelihood under stochastic binarisation,
+    not a density of x itself (paper, appendix C.1; see `aevb.probability.GrayBernoulli`).
+
+    Examples
+    --------
+    >>> from aevb import VAE
+    >>> VAE(likelihood="bernoulli")
+    VAE(likelihood='bernoulli')
+    """
+
+    name: ClassVar[str] = "bernoulli"
+    kind: ClassVar[str] = "binary"
+
+    def build(self, features, shape, constants, *, key):  # noqa: D102
+        location = Location(features, size_of(shape), constants.start, key=key)
+        return BernoulliHead(location, shape, constants.white)
+
+
+@final
+class BernoulliHead(Conditional):
+    """p(x|z) = Bernoulli(sigmoid(location)), appendix C.1; gray levels as `GrayBernoulli` says."""
+
+    location: Location
+    shape: tuple[int, ...] = eqx.field(static=True)
+    white: float = eqx.field(static=True)
+
+    def __call__(self, *given: Array) -> dist.Distribution:
+        """Return p(x|z) for the features of one latent."""
+        (h,) = given
+        flat = GrayBernoulli(self.location(h), self.white, validate_args=False)
+        return in_shape(flat.to_event(1), self.shape)

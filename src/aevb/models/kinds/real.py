@@ -1,0 +1,173 @@
+"""Real numbers: standardised for the networks, Gaussian in the data's own units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+
+from aevb.errors import choose
+from aevb.models.base import Frozen
+from aevb.models.conditional import Conditional
+from aevb.models.kinds.base import (
+    Constants,
+    Kind,
+    Likelihood,
+    Location,
+    Measured,
+    Scaled,
+    column_name,
+    in_shape,
+    size_of,
+)
+from aevb.models.kinds.scaling import Standardise
+from aevb.models.kinds.summary import Summary
+from aevb.probability.rescaled import Event, Rescaled
+
+MIN_LOG_SCALE = -6.0  # of standardised data: a density over continuous x has no upper bound
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+@final
+@dataclass(frozen=True)
+class Real(Kind):
+    """Real numbers of any finite scale."""
+
+    name: ClassVar[str] = "real"
+
+    def check(self, block: np.ndarray, columns: Any = None) -> None:
+        """Take any numbers: the border has refused those that are not finite."""
+
+    def measure(self, summary: Summary, columns: Any = None) -> Measured:
+        """Centre each entry and scale it to unit variance; constant ones stay apart."""
+        constant = summary.constant
+        small = (summary.spread < _SMALLEST) & ~constant
+        if small.any():
+            column = int(np.flatnonzero(small)[0])
+            raise ValueError(
+                f"Expected columns that vary by {_SMALLEST:.2g} or more, the smallest normal "
+                f"float32, for `X`; got {column_name(column, columns)} of standard deviation "
+                f"{summary.spread[column]:.2g}. Rescale the data."
+            )
+        return Measured(
+            shift=np.where(constant, summary.low, summary.mean).astype(np.float64),
+            scale=np.where(constant, 1.0, summary.spread),
+            start=np.zeros(len(constant)),
+            constant=constant,
+            n_rows=summary.n,
+        )
+
+    def remarks(self, summary: Summary, columns: Any = None) -> list[str]:
+        """Warn of a value that dwarfs the differences of all others in its column."""
+        alone = summary.lone_values()
+        if not alone:
+            return []
+        column, row, value = alone[0]
+        more = f" There are {len(alone) - 1} more such values." if len(alone) > 1 else ""
+        return [
+            f"{value:g} in row {row}, {column_name(column, columns)} of `X` dwarfs the differences "
+            "between all other values there: it sets the column's scale, on which the others look "
+            f"the same.{more} If it is a mistake, correct it or leave the row out; if it is not, "
+            "take logarithms, for instance by numpy.arcsinh."
+        ]
+
+    def constants(self, measured: Measured) -> Constants:
+        """Standardise; entries that were constant in training tell the encoder nothing."""
+        shift, scale, constant = measured.shift, measured.scale, measured.constant
+        event = None
+        if constant.any():
+            event = Event(Frozen(jnp.asarray(constant)), Frozen(jnp.asarray(measured.n_rows)))
+        return Constants(
+            Scaled(Standardise(shift, np.where(constant, np.inf, scale))),
+            Standardise(shift, scale),
+            jnp.asarray(measured.start, jnp.float32),
+            event,
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Gaussian(Likelihood):
+    """Gaussian decoder for real-valued data: a density in the data's own units.
+
+    An entry that has one value in all n training rows has no density. It is scored as an event, by
+    Laplace's rule of succession: (n + 1) / (n + 2) is the probability of the same value, and
+    1 / (n + 2) that of any other.
+
+    Parameters
+    ----------
+    scale : "learned", "per-datapoint" or float
+        Standard deviation of x given z. ``"learned"``: one per feature, shared by all data.
+        ``"per-datapoint"``: a function of z, as in the paper's appendix C.2. A number: fixed, in
+        the data's own units. Learned scales stay above e⁻⁶ of the feature's own standard deviation.
+
+    Examples
+    --------
+    >>> from aevb import VAE, Gaussian
+    >>> VAE(likelihood=Gaussian(scale=0.1))
+    VAE(likelihood=Gaussian(scale=0.1))
+    """
+
+    scale: str | float = "learned"
+    name: ClassVar[str] = "gaussian"
+    kind: ClassVar[str] = "real"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.scale, str):
+            names = {"learned": None, "per-datapoint": None}
+            choose(self.scale, names, "scale", " or a positive number")
+        elif not (np.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(
+                "Expected 'learned', 'per-datapoint' or a positive number for `scale`; "
+                f"got {self.scale!r}."
+            )
+
+    def build(self, features, shape, constants, *, key):  # noqa: D102
+        key_location, key_scale = jax.random.split(key)
+        location = Location(features, size_of(shape), constants.start, key=key_location)
+        log_scale: Any
+        if self.scale == "learned":
+            log_scale = jnp.zeros(size_of(shape))
+        elif self.scale == "per-datapoint":
+            if len(features) > 1:
+                raise ValueError(
+                    "Expected a `decoder` that returns a vector of features for "
+                    f"Gaussian(scale='per-datapoint'); got an output of shape {features}."
+                )
+            log_scale = Location(features, size_of(shape), key=key_scale)
+        else:
+            log_scale = Frozen(math.log(self.scale) - constants.standardise.log_scale())
+        return GaussianHead(location, log_scale, constants.standardise, constants.event, shape)
+
+
+@final
+class GaussianHead(Conditional):
+    """p(x|z) = N(location, scale²) on standardised data, carried back to the data's units.
+
+    `log_scale` is a vector shared by all data (learned, or frozen), or a map from features.
+    """
+
+    location: Location
+    log_scale: Any
+    standardise: Standardise
+    event: Event | None
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, *given: Array) -> dist.Distribution:
+        """Return p(x|z) for the features of one latent."""
+        (h,) = given
+        location = self.location(h)
+        if isinstance(self.log_scale, Frozen):
+            log_scale = jnp.broadcast_to(self.log_scale.value, location.shape)
+        else:
+            raw = self.log_scale(h) if isinstance(self.log_scale, Location) else self.log_scale
+            log_scale = MIN_LOG_SCALE + jax.nn.softplus(raw - MIN_LOG_SCALE)
+        entries = dist.Normal(location, jnp.exp(log_scale), validate_args=False)
+        return in_shape(Rescaled(entries, self.standardise, self.event), self.shape)

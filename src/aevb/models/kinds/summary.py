@@ -1,0 +1,164 @@
+"""What is learned of the columns of an array in one pass, chunk by chunk."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+_ROWS = 1024  # of one chunk: it fits into a processor's cache
+_FEW = 16  # rows, of which a single one may hold less than nine tenths of the squares
+# A value this many times further from all others than these are from each other stands alone.
+LONE = 1e4
+
+
+class Summary(NamedTuple):
+    """Moments and extremes of each column of some rows; `merge` adds those of other rows.
+
+    All arrays have shape (d,) for d columns.
+
+    Attributes
+    ----------
+    n : int
+        Number of rows.
+    mean, squares : ndarray
+        Mean, and sum of the squared distances from it; float64.
+    low, high : ndarray
+        Least and greatest value.
+    low_row, high_row : ndarray of int
+        Rows where these are first.
+    next_low, next_high : ndarray
+        Least and greatest value of the other rows, where `low` or `high` may stand alone; else
+        `low` or `high` again.
+    n_zero, n_one, n_white : int
+        Number of values that are 0, 1 and 255.
+    """
+
+    n: int
+    mean: np.ndarray
+    squares: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    low_row: np.ndarray
+    high_row: np.ndarray
+    next_low: np.ndarray
+    next_high: np.ndarray
+    n_zero: int
+    n_one: int
+    n_white: int
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Standard deviation of each column."""
+        return np.sqrt(self.squares / self.n)
+
+    @property
+    def constant(self) -> np.ndarray:
+        """Whether each column has a single value."""
+        return self.low == self.high
+
+    def lone_values(self) -> list[tuple[int, int, float]]:
+        """Return column, row and value where one value dwarfs the differences of all others."""
+        found = []
+        for extreme, row, following, other in (
+            (self.low, self.low_row, self.next_low, self.high),
+            (self.high, self.high_row, self.next_high, self.low),
+        ):
+            gap, rest = abs(extreme - following), abs(following - other)
+            alone = (rest > 0) & (gap > LONE * rest)
+            found += [(int(j), int(row[j]), float(extreme[j])) for j in np.flatnonzero(alone)]
+        return sorted(found)
+
+
+def summarise(X: np.ndarray, first_row: int = 0) -> Summary:
+    """Summarise one chunk of rows, shape (n, ...).
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...)
+        Numbers without holes.
+    first_row : int
+        Number of its first row in all data.
+    """
+    X = X.reshape(len(X), -1)
+    rows = X.astype(np.float64)
+    low_row, high_row = rows.argmin(axis=0), rows.argmax(axis=0)
+    columns = np.arange(rows.shape[1])
+    low, high = rows[low_row, columns], rows[high_row, columns]
+    mean = rows.mean(axis=0)
+    mean = np.clip(mean, low, high)  # exactly the value of a constant column
+    with np.errstate(over="ignore"):
+        squares = np.einsum("ij,ij->j", rows - mean, rows - mean)
+    next_low, next_high = _next_extremes(X, rows, low, high, mean, squares)
+    return Summary(
+        *(len(X), mean, squares, low, high, low_row + first_row, high_row + first_row),
+        *(next_low, next_high),
+        *(np.count_nonzero(value == X) for value in (0, 1, 255)),
+    )
+
+
+def _next_extremes(
+    X: np.ndarray,
+    rows: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    mean: np.ndarray,
+    squares: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and greatest value without the extremes, where one may stand alone."""
+    if len(rows) == 1:
+        return np.full_like(low, np.inf), np.full_like(high, -np.inf)
+    if len(rows) < _FEW:
+        ordered = np.sort(rows, axis=0)
+        return ordered[1], ordered[-2]
+    following = low.copy(), high.copy()
+    if X.dtype.kind in "bu" or X.dtype.itemsize == 1:  # no room for a value that dwarfs others
+        return following
+    for extreme, found, at in zip((low, high), following, (1, -2), strict=True):
+        for j in np.flatnonzero((extreme - mean) ** 2 > 0.9 * squares):
+            found[j] = np.partition(rows[:, j], at)[at]
+    return following
+
+
+def merge(one: Summary, other: Summary) -> Summary:
+    """Return the summary of the rows of both, `one` before `other`."""
+    n = one.n + other.n
+    step = other.mean - one.mean
+    lower, higher = other.low < one.low, other.high > one.high
+    low, high = np.where(lower, other.low, one.low), np.where(higher, other.high, one.high)
+    return Summary(
+        n,
+        np.clip(one.mean + step * (other.n / n), low, high),
+        one.squares + other.squares + step**2 * (one.n * other.n / n),
+        low,
+        high,
+        np.where(lower, other.low_row, one.low_row),
+        np.where(higher, other.high_row, one.high_row),
+        np.where(lower, np.minimum(other.next_low, one.low), np.minimum(one.next_low, other.low)),
+        np.where(
+            higher, np.maximum(other.next_high, one.high), np.maximum(one.next_high, other.high)
+        ),
+        one.n_zero + other.n_zero,
+        one.n_one + other.n_one,
+        one.n_white + other.n_white,
+    )
+
+
+def chunks_of(X: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows of an array, some at a time."""
+    for start in range(0, len(X), _ROWS):
+        yield X[start : start + _ROWS]
+
+
+def summarise_all(chunks: Iterable[np.ndarray]) -> Summary:
+    """Summarise rows that come in chunks, in one pass."""
+
+    def summaries() -> Iterator[Summary]:
+        first_row = 0
+        for chunk in chunks:
+            yield summarise(chunk, first_row)
+            first_row += len(chunk)
+
+    return functools.reduce(merge, summaries())

@@ -1,0 +1,264 @@
+"""What a fitted model says of many cases: pure functions of a model and rows, without an estimator.
+
+Every function takes any `LatentVariableModel` and arrays with rows leading, and maps the model's
+methods, which know one datapoint, over the rows in blocks of one fixed size. A row gets the same
+numbers, bit by bit, whichever rows come with it. `VAE`'s methods are thin over these functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax import Array
+from jaxtyping import Float, PyTree
+
+from aevb.errors import integer
+from aevb.evaluation import latent, marginal
+from aevb.evaluation.rows import map_rows, row_key
+from aevb.models.base import LatentVariableModel, given
+from aevb.models.flows import FlowDistribution
+from aevb.probability.distributions import Batched
+
+__all__ = [
+    "decode",
+    "elbo",
+    "encode",
+    "latent_kl",
+    "latent_mean",
+    "latent_moments",
+    "log_likelihood",
+    "reconstruct",
+    "sample",
+]
+
+ENCODE_BLOCK = 2048  # rows of one pass through a network
+SCORE_BLOCK = 16  # rows at a time, with many draws each
+
+
+def encode(model: LatentVariableModel, X: PyTree, *, context: PyTree = None) -> Batched:
+    """Return q(z|x) for each row.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        The model.
+    X : PyTree of arrays, shape (n, ...)
+        Datapoints.
+    context : PyTree of arrays, shape (n, ...), optional
+        Context of each datapoint.
+
+    Returns
+    -------
+    Batched
+        One distribution per row: ``mean``, ``variance``, ``sample(key)``, ``log_prob(z)``.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from aevb import VAE, predict
+    >>> model = VAE(latent_dim=2, epochs=1).fit(jnp.eye(8)).model_
+    >>> predict.encode(model, jnp.eye(8)).mean.shape
+    (8, 2)
+    """
+    q = map_rows(_posterior, model, (X, context), ENCODE_BLOCK)
+    if isinstance(q, FlowDistribution):
+        first = jax.tree.map(lambda leaf: leaf[0], (X, context))
+        q = q.sharing(_one_posterior(model, first))
+    return Batched(q)
+
+
+def latent_mean(
+    model: LatentVariableModel, X: PyTree, *, context: PyTree = None
+) -> Float[np.ndarray, "n d"]:
+    """Return the mean of q(z|x) of each row; the median where there is none ("cauchy").
+
+    Those of a flow are averages over 256 draws, the same every time. Arguments as in `encode`.
+    """
+    return map_rows(_mean, model, (X, context), ENCODE_BLOCK)
+
+
+def latent_moments(
+    model: LatentVariableModel, X: PyTree, *, context: PyTree = None
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
+    """Return mean and variance of q(z|x) of each row. Arguments as in `encode`."""
+    return map_rows(_moments, model, (X, context), ENCODE_BLOCK)
+
+
+def latent_kl(
+    model: LatentVariableModel, X: PyTree, *, context: PyTree = None
+) -> Float[np.ndarray, "n d"]:
+    """Return the KL of each latent dimension's own q(z_j|x) from p(z_j), nats.
+
+    See `aevb.evaluation.latent.marginal_kl`. Arguments as in `encode`.
+    """
+    return map_rows(_kl, model, (X, context), ENCODE_BLOCK)
+
+
+def decode(model: LatentVariableModel, Z: PyTree, *, context: PyTree = None) -> PyTree:
+    """Return the expected datapoint E[x|z] of each latent point, in the data's own units.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        The model.
+    Z : PyTree of arrays, shape (n, ...)
+        Latent points.
+    context : PyTree of arrays, shape (n, ...), optional
+        Context of each point.
+
+    Returns
+    -------
+    PyTree of ndarray, shape (n, ...)
+        Means of p(x|z).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from aevb import VAE, predict
+    >>> model = VAE(latent_dim=2, epochs=1).fit(jnp.eye(8)).model_
+    >>> predict.decode(model, jnp.zeros((5, 2))).shape
+    (5, 8)
+    """
+    return map_rows(_expectation, model, (Z, context), ENCODE_BLOCK)
+
+
+def reconstruct(model: LatentVariableModel, X: PyTree, *, context: PyTree = None) -> PyTree:
+    """Return E[x|z] at the mean of q(z|x), for each row. Arguments as in `encode`."""
+    return map_rows(_reconstruction, model, (X, context), ENCODE_BLOCK)
+
+
+def sample(
+    model: LatentVariableModel, n: int, key: Array, *, context: PyTree = None, mean: bool = False
+) -> PyTree:
+    """Generate datapoints: z ~ p(z), then x ~ p(x|z).
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        The model.
+    n : int
+        Number of datapoints.
+    key : Array
+        JAX random key.
+    context : PyTree of arrays, shape (n, ...), optional
+        Context of each.
+    mean : bool
+        Return E[x|z] instead of a draw from p(x|z).
+
+    Returns
+    -------
+    PyTree of ndarray, shape (n, ...)
+        Datapoints, in the data's own units.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from aevb import VAE, predict
+    >>> model = VAE(latent_dim=2, epochs=1).fit(jnp.eye(8)).model_
+    >>> predict.sample(model, 3, jax.random.key(0)).shape
+    (3, 8)
+    """
+    keys = jax.random.split(key, integer(n, "n", minimum=1))
+    data = np.asarray(jax.random.key_data(keys))
+    return map_rows(_new_case, model, (data, context), ENCODE_BLOCK, bool(mean))
+
+
+def elbo(
+    model: LatentVariableModel,
+    X: PyTree,
+    key: Array,
+    *,
+    context: PyTree = None,
+    n_draws: int = 32,
+) -> Float[np.ndarray, " n"]:
+    """Estimate the evidence lower bound of each row, nats; see `aevb.elbo`.
+
+    Parameters
+    ----------
+    model, X, context
+        As in `encode`.
+    key : Array
+        JAX random key. The draws for a row depend on its values and the key alone.
+    n_draws : int
+        Draws of z to average over.
+    """
+    n_draws = integer(n_draws, "n_draws", minimum=1)
+    return map_rows(_elbo, model, (X, context), SCORE_BLOCK, key, n_draws)
+
+
+def log_likelihood(
+    model: LatentVariableModel,
+    X: PyTree,
+    key: Array,
+    *,
+    context: PyTree = None,
+    n_draws: int = 1000,
+) -> Float[np.ndarray, " n"]:
+    """Estimate log p(x) of each row by importance sampling, nats; see `aevb.log_likelihood`.
+
+    Arguments as in `elbo`; `n_draws` is the number of importance samples.
+    """
+    n_draws = integer(n_draws, "n_draws", minimum=1)
+    return map_rows(_log_likelihood, model, (X, context), SCORE_BLOCK, key, n_draws)
+
+
+# Functions of one row, (x, c), as `map_rows` compiles them.
+
+
+def _posterior(model: Any, row: tuple) -> Any:
+    x, c = row
+    q = given(model, c).posterior(x)
+    return q.of_row() if isinstance(q, FlowDistribution) else q
+
+
+@eqx.filter_jit
+def _one_posterior(model: Any, row: tuple) -> Any:
+    x, c = row
+    return given(model, c).posterior(x)
+
+
+def _mean(model: Any, row: tuple) -> Array:
+    x, c = row
+    return latent.location(given(model, c).posterior(x))
+
+
+def _moments(model: Any, row: tuple) -> tuple[Array, Array]:
+    x, c = row
+    q = given(model, c).posterior(x)
+    return latent.location(q), latent.spread(q)
+
+
+def _kl(model: Any, row: tuple) -> Array:
+    x, c = row
+    view = given(model, c)
+    return latent.marginal_kl(view.posterior(x), view.prior(), row_key(jax.random.key(0), x))
+
+
+def _expectation(model: Any, row: tuple) -> Array:
+    z, c = row
+    return given(model, c).likelihood(z).mean
+
+
+def _reconstruction(model: Any, row: tuple) -> Array:
+    return _expectation(model, (_mean(model, row), row[1]))
+
+
+def _new_case(model: Any, row: tuple, mean: bool) -> Array:
+    key_data, c = row
+    view = given(model, c)
+    key_z, key_x = jax.random.split(jax.random.wrap_key_data(key_data))
+    likelihood = view.likelihood(view.prior().sample(key_z))
+    return likelihood.mean if mean else likelihood.sample(key_x)
+
+
+def _elbo(model: Any, row: tuple, key: Array, n_draws: int) -> Array:
+    x, c = row
+    return marginal.elbo(model, x, row_key(key, x), c=c, n_draws=n_draws)
+
+
+def _log_likelihood(model: Any, row: tuple, key: Array, n_draws: int) -> Array:
+    x, c = row
+    return marginal.log_likelihood(model, x, row_key(key, x), c=c, n_draws=n_draws)

@@ -1,0 +1,113 @@
+"""A distribution on a convenient scale, seen on that of the data."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array
+from numpyro.distributions import Distribution, constraints
+
+
+@final
+class Event(eqx.Module):
+    """Entries that had one value in all of n rows: scored as an event, not by a density.
+
+    By Laplace's rule of succession the same value has probability (n + 1) / (n + 2), and any other
+    value together 1 / (n + 2).
+
+    Attributes
+    ----------
+    marks : Frozen
+        Shape (d,), bool: which entries these are.
+    n_rows : Frozen
+        The number n.
+    """
+
+    marks: Any
+    n_rows: Any
+
+    def log_prob(self, same: Array) -> Array:
+        """Return the log-probability of each entry, given whether its value is the same."""
+        total = jnp.log(jnp.asarray(self.n_rows.value, jnp.result_type(float)) + 2)
+        return jnp.where(same, jnp.log1p(-jnp.exp(-total)), -total)
+
+
+class Rescaled(Distribution):
+    r"""Law of x, whose standardised form :math:`u = (x - a) / b` has independent `entries`.
+
+    .. math:: \log p(x) = \sum_j \left[ \log p_j(u_j) - \log b_j \right]
+
+    Everything is computed on the scale of u, so that no unit of x is too small or too large.
+
+    Parameters
+    ----------
+    entries : Distribution
+        Of the entries of u, batch shape (d,).
+    scaling : Standardise
+        The map from x to u, with ``undo`` and ``log_scale``.
+    event : Event, optional
+        Entries of x that had one value, a, in all training rows.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, numpyro.distributions as dist
+    >>> from aevb.models.kinds.scaling import Standardise
+    >>> x = Rescaled(dist.Normal(jnp.zeros(2), 1.0), Standardise([1.0, 2.0], [10.0, 0.1]))
+    >>> x.mean.tolist(), round(float(x.log_prob(jnp.array([1.0, 2.0]))), 4)
+    ([1.0, 2.0], -1.8379)
+    """
+
+    arg_constraints: ClassVar[dict] = {}
+    support = constraints.real_vector
+    pytree_data_fields = ("entries", "scaling", "event")
+
+    def __init__(
+        self,
+        entries: Distribution,
+        scaling: Any,
+        event: Event | None = None,
+        *,
+        validate_args: bool | None = None,
+    ):
+        self.entries, self.scaling, self.event = entries, scaling, event
+        super().__init__((), entries.batch_shape, validate_args=validate_args)
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether the entries are reparameterised."""
+        return self.entries.has_rsample
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw vectors."""
+        return self._in_units(self.entries.sample(key, sample_shape))
+
+    def log_prob(self, value: Array) -> Array:
+        """Return the log-density of vectors, nats."""
+        if jnp.ndim(value) > 1:
+            return jnp.vectorize(self.log_prob, signature="(d)->()")(value)
+        each = self.entries.log_prob(self.scaling(value)) - self.scaling.log_scale()
+        if self.event is not None:
+            same = value == self.scaling.undo(jnp.zeros_like(each))
+            each = jnp.where(self.event.marks.value, self.event.log_prob(same), each)
+        return jnp.sum(each, axis=-1)
+
+    @property
+    def mean(self) -> Array:
+        """Expectation of each entry."""
+        return self._in_units(self.entries.mean)
+
+    @property
+    def variance(self) -> Array:
+        """Variance of each entry."""
+        scale = jnp.exp(self.scaling.log_scale())
+        return self._constant_or(self.entries.variance * scale**2, 0.0)
+
+    def _in_units(self, u: Array) -> Array:
+        return self._constant_or(self.scaling.undo(u), self.scaling.undo(jnp.zeros_like(u)))
+
+    def _constant_or(self, varying: Array, constant: Any) -> Array:
+        return (
+            varying if self.event is None else jnp.where(self.event.marks.value, constant, varying)
+        )

@@ -1,0 +1,165 @@
+"""What is known of the data: learned once, saved with the model, and true of every later case."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from aevb.errors import some
+from aevb.models.kinds import (
+    KINDS,
+    Block,
+    Kind,
+    Likelihood,
+    Measured,
+    make_kind,
+)
+from aevb.models.kinds.summary import chunks_of, summarise_all
+
+
+@dataclass(frozen=True, eq=False)
+class Schema:
+    """Kind, shape, type, names and scaling of the data that a model is fitted to.
+
+    Attributes
+    ----------
+    kind : Kind
+        The kind of the values, with the likelihood that they have.
+    shape : tuple of int
+        Shape of one case.
+    names : tuple of str, or None
+        Names of the columns.
+    measured : Measured
+        What the model needs to know of the training data.
+    why : str
+        Why the likelihood was chosen; empty if the user named it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> schema = Schema.fit(np.array([[0.5, 2.0], [1.5, 2.0], [2.5, 2.0]]))
+    >>> print(schema.describe())
+    3 cases of shape (2,): Gaussian() (values outside [0, 1]); column [1] does not vary
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    names: tuple[str, ...] | None
+    measured: Measured
+    why: str = ""
+
+    @classmethod
+    def fit(
+        cls, rows: np.ndarray, likelihood: str | Likelihood = "auto", names: Any = None
+    ) -> Schema:
+        """Learn the schema of some rows, in one pass over them.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, ...)
+            Finite numbers, in the type that training uses.
+        likelihood : str or Likelihood
+            The family p(x|z); ``"auto"``: see `aevb.models.kinds.choose_likelihood`.
+        names : sequence of str, optional
+            Names of the columns.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For an unknown likelihood, or values outside its support.
+        """
+        summary = summarise_all(chunks_of(rows))
+        kind, why = make_kind(likelihood, summary, rows.dtype)
+        kind.check(rows, names)
+        for remark in kind.remarks(summary, names):
+            warnings.warn(remark, stacklevel=2)
+        names = None if names is None else tuple(map(str, names))
+        return cls(kind, rows.shape[1:], names, kind.measure(summary, names), why)
+
+    def measured_on(self, rows: np.ndarray) -> Schema:
+        """Return this schema with the scaling of some of the rows: those to train on."""
+        summary = summarise_all(chunks_of(rows))
+        return replace(self, measured=self.kind.measure(summary, self.names))
+
+    @functools.cached_property
+    def block(self) -> Block:
+        """What the model is built from."""
+        return Block(self.kind, self.shape, self.measured)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the training data."""
+        return np.dtype(self.kind.dtype)
+
+    @property
+    def white(self) -> float:
+        """The value that stands for "one" in binary data."""
+        return self.block.constants.white
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The family p(x|z)."""
+        return self.kind.likelihood
+
+    def encode(self, rows: np.ndarray) -> np.ndarray:
+        """Return cases as the model takes them, after a check of their values.
+
+        An array without holes stays the plain array that it is.
+
+        Raises
+        ------
+        ValueError
+            For a value outside the likelihood's support, by column and row.
+        """
+        self.kind.check(rows, self.names)
+        return rows
+
+    def decode(self, cases: Any) -> np.ndarray:
+        """Return what the model gives in the shape of the data."""
+        return np.reshape(cases, (-1, *self.shape))
+
+    def describe(self) -> str:
+        """Say in a line what the data are, what was chosen for them, and what is odd about them."""
+        n, size = self.measured.n_rows, int(np.prod(self.shape))
+        remarks = [f"{n} cases of shape {self.shape}: {self.likelihood}"]
+        if self.why:
+            remarks[0] += f" ({self.why})"
+        if n < size:
+            remarks.append(f"fewer cases ({n}) than values in each ({size})")
+        constant = np.flatnonzero(self.measured.constant)
+        if len(constant):
+            what = constant if self.names is None else [self.names[j] for j in constant]
+            one = len(constant) == 1
+            remarks.append(
+                f"column{'' if one else 's'} {some(what)} {'does' if one else 'do'} not vary"
+            )
+        return "; ".join(remarks)
+
+    @classmethod
+    def from_json(
+        cls, described: dict[str, Any], likelihood: Likelihood, measured: Measured
+    ) -> Schema:
+        """Undo `to_json`, with what is saved elsewhere."""
+        kind = KINDS[described["kind"]](likelihood, described["dtype"])
+        names = described["names"]
+        return cls(
+            kind,
+            tuple(described["shape"]),
+            None if names is None else tuple(names),
+            measured,
+            described["why"],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a file's header says of the data; `measured` is saved as arrays."""
+        return {
+            "kind": self.kind.name,
+            "dtype": self.kind.dtype,
+            "shape": self.shape,
+            "names": self.names,
+            "why": self.why,
+        }
