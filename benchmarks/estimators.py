@@ -44,20 +44,20 @@ from svi import train_numpyro, train_pyro
 
 ESTIMATORS: dict[str, tuple[str, dict[str, Any]]] = {
     # name: (title, arguments of `aevb.train`)
-    "B": ("B, equation (7)", {"bound": "B"}),
-    "B-5": ("B", {"bound": "B", "n_draws": 5}),
-    "A": ("A, equation (6)", {"bound": "A"}),
-    "A-5": ("A", {"bound": "A", "n_draws": 5}),
-    "stl": ("sticking the landing", {"bound": "stl"}),
-    "iw-1": ("importance-weighted", {"bound": "iw"}),
-    "iw-5": ("importance-weighted", {"bound": "iw", "n_draws": 5}),
-    "iw-50": ("importance-weighted", {"bound": "iw", "n_draws": 50}),
-    "dreg-5": ("doubly reparameterised", {"bound": "dreg", "n_draws": 5}),
-    "score-2": ("score function", {"bound": "score", "n_draws": 2}),
-    "score-5": ("score function", {"bound": "score", "n_draws": 5}),
-    "vimco-5": ("VIMCO", {"bound": "vimco", "n_draws": 5}),
-    "kl-weight": ("B, KL weight 0.5", {"bound": "B", "kl_weight": 0.5}),
-    "free-bits": ("B, 0.1 nats free", {"bound": "B", "free_bits": 0.1}),
+    "B": ("B, equation (7)", {"estimator": "B"}),
+    "B-5": ("B", {"estimator": "B", "n_draws": 5}),
+    "A": ("A, equation (6)", {"estimator": "A"}),
+    "A-5": ("A", {"estimator": "A", "n_draws": 5}),
+    "stl": ("sticking the landing", {"estimator": "stl"}),
+    "iw-1": ("importance-weighted", {"estimator": "iw"}),
+    "iw-5": ("importance-weighted", {"estimator": "iw", "n_draws": 5}),
+    "iw-50": ("importance-weighted", {"estimator": "iw", "n_draws": 50}),
+    "dreg-5": ("doubly reparameterised", {"estimator": "dreg", "n_draws": 5}),
+    "score-2": ("score function", {"estimator": "score", "n_draws": 2}),
+    "score-5": ("score function", {"estimator": "score", "n_draws": 5}),
+    "vimco-5": ("VIMCO", {"estimator": "vimco", "n_draws": 5}),
+    "kl-weight": ("B, KL weight 0.5", {"estimator": "B", "kl_weight": 0.5}),
+    "free-bits": ("B, 0.1 nats free", {"estimator": "B", "free_bits": 0.1}),
 }
 ESTIMATOR_ROWS = 10_000
 ALL_ROWS = 60_000
@@ -69,15 +69,11 @@ def train_estimator(job: Job, after_epoch: AfterEpoch, **arguments: Any) -> None
     import jax
 
     from aevb.models.autoencoder import build_autoencoder
-    from aevb.models.likelihoods import Bernoulli
+    from aevb.schema import Schema
 
-    likelihood = Bernoulli()
     model = build_autoencoder(
-        job.images.shape[1:],
+        Schema.fit(job.images, "bernoulli").block,
         job.latent_dim,
-        likelihood=likelihood,
-        measured=likelihood.measure(job.images),
-        dtype=job.images.dtype,
         hidden=(job.hidden,),
         key=jax.random.key(job.seed),
     )

@@ -49,7 +49,7 @@ def main(epochs: int = 400) -> dict[str, float]:
     start = 0.5 * jax.random.normal(jax.random.key(0), (N_TOPICS, SIDE**2))
     model = Topics(start, jnp.zeros((N_DOCUMENTS, N_TOPICS)))
     result = aevb.train(
-        model, counts, context=np.arange(N_DOCUMENTS), bound="B", batch_size=50, epochs=epochs,
+        model, counts, context=np.arange(N_DOCUMENTS), estimator="B", batch_size=50, epochs=epochs,
         learning_rate=0.05,
     )  # fmt: skip
     found = np.asarray(jax.nn.softmax(result.model.logits))

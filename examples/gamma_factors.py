@@ -45,7 +45,7 @@ def main(epochs: int = 100) -> dict[str, float]:
         encoder=eqx.nn.MLP(PIXELS, 2 * K, 200, 1, jnp.tanh, key=encoder_key),
     )
     result = aevb.train(
-        model, train, bound="B", epochs=epochs, learning_rate=0.03, validation_data=test
+        model, train, estimator="B", epochs=epochs, learning_rate=0.03, validation_data=test
     )
     estimate = jax.vmap(lambda x, key: aevb.log_likelihood(result.model, x, key, n_draws=200))
     rate = np.maximum(train.mean(axis=0), 1e-3)

@@ -27,7 +27,7 @@ class Normal(eqx.Module):
         self.head = eqx.nn.Linear(100, 2 * n_out, key=key_head)
 
     def __call__(self, x):
-        mean, log_scale = jnp.split(self.head(self.body(x)), 2)
+        mean, log_scale = jnp.split(self.build(self.body(x)), 2)
         return dist.Normal(mean, jnp.exp(log_scale)).to_event(1)
 
 
@@ -58,7 +58,7 @@ def main(epochs: int = 60) -> dict[str, float]:
     data = aevb.datasets.load_digits()
     train, test = (part.images.reshape(-1, PIXELS) > 0.5 for part in (data.train, data.test))
     model = TwoLayers(jax.random.key(0))
-    result = aevb.train(model, train, bound="dreg", n_draws=5, epochs=epochs, validation_data=test)
+    result = aevb.train(model, train, estimator="dreg", n_draws=5, epochs=epochs, validation_data=test)
     keys = jax.random.split(jax.random.key(1), len(test))
 
     def log_likelihood(x, key):

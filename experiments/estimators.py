@@ -68,7 +68,7 @@ def measure(results: Results, data: Data, key: Row, samples: float, repeats: int
         aevb.train(
             PaperVAE.start(data, key["n_z"], seed),
             data.train,
-            bound=bound,
+            estimator=bound,
             weight_prior=1.0,
             optimizer=adagrad(STEP),
             batch_size=BATCH,

@@ -80,7 +80,7 @@ def bound(model: PaperVAE, rows: np.ndarray) -> float:
 
 @jax.jit
 def _elbo(model: PaperVAE, rows: jax.Array, keys: jax.Array) -> jax.Array:
-    return jax.vmap(lambda x, key: aevb.sgvb(model, x, key, bound="B"))(rows, keys)
+    return jax.vmap(lambda x, key: aevb.sgvb(model, x, key, estimator="B"))(rows, keys)
 
 
 def train(data: Data, method: str, n_z: int, step: float, seed: int, epochs: int, *calls: Any):

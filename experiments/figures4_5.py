@@ -49,7 +49,7 @@ def train(data: Data, n_z: int, samples: float, seed: int) -> tuple[PaperVAE, Ro
     result = aevb.train(
         PaperVAE.start(data, n_z, seed),
         data.train,
-        bound="B",
+        estimator="B",
         weight_prior=1.0,
         batch_size=BATCH,
         epochs=-(-int(samples) // len(data.train)),

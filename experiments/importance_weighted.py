@@ -81,13 +81,9 @@ def load() -> tuple[np.ndarray, np.ndarray]:
 
 def start(X: np.ndarray, seed: int) -> aevb.AutoEncoder:
     """Return the model before training."""
-    likelihood = aevb.Bernoulli()
     return build_autoencoder(
-        X.shape[1:],
+        aevb.Schema.fit(X, "bernoulli").block,
         N_Z,
-        likelihood=likelihood,
-        measured=likelihood.measure(X),
-        dtype=X.dtype,
         hidden=HIDDEN,
         key=jax.random.key(seed),
     )

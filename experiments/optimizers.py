@@ -82,7 +82,7 @@ def train(data: Data, run: Run, seed: int, epochs: int, callback: Callable) -> N
     if run.optimizer == "adagrad":
         common |= {"optimizer": adagrad(run.step), "learning_rate": "auto"}
     if run.start == "paper":
-        aevb.train(PaperVAE.start(data, N_Z, seed), data.train, bound="B", key=seed, **common)
+        aevb.train(PaperVAE.start(data, N_Z, seed), data.train, estimator="B", key=seed, **common)
     else:
         aevb.VAE(N_Z, hidden=data.hidden, random_state=seed, **common).fit(data.train)
 

@@ -20,45 +20,37 @@ MAY_IMPORT = {
     "models": {"errors", "probability"},
     "inference": {"errors", "models", "probability"},
     "inference.training": {"errors"},
+    "inference.run": {"data.source", "errors", "models.base"},
     "data": {"errors"},
-    "data.columns": {"errors", "models.likelihoods"},
     "evaluation": {"errors", "inference", "models", "probability"},
-    "preparation": {"errors", "inference", "models", "probability"},
-    "algorithm": {
-        "data",
-        "errors",
-        "inference",
-        "models",
-        "preparation",
-        "probability",
-        "progress",
-    },
-    "persistence": {"data", "errors", "models", "probability"},
-    "parameters": {"errors", "inference", "models", "preparation"},
+    "predict": {"errors", "evaluation", "models", "probability"},
+    "schema": {"errors", "models"},
+    "config": {"models"},
     "progress": {"errors"},
+    "algorithm": {"data", "errors", "inference", "models", "progress"},
+    "persistence": {"config", "data", "errors", "models", "probability", "schema"},
     "plotting": {"errors"},
-    "fitted": {"data", "errors", "evaluation", "models", "persistence", "probability"},
     "vae": {
         "algorithm",
+        "config",
         "data",
         "errors",
-        "fitted",
         "inference",
         "models",
-        "parameters",
         "persistence",
-        "preparation",
+        "predict",
         "probability",
         "progress",
+        "schema",
     },
     "cli": {"data", "errors", "evaluation", "inference.stopping", "plotting", "vae"},
 }
 
 # Allowed besides, but only inside functions, or for the type checker.
-MAY_IMPORT_INSIDE_FUNCTIONS = {"fitted": {"plotting"}}
+MAY_IMPORT_INSIDE_FUNCTIONS = {"vae": {"plotting"}}
 
 # The numerical part knows nothing of these: estimators and tables, terminals and pictures, files.
-NUMERICAL = {"probability", "models", "inference", "evaluation", "preparation", "algorithm"}
+NUMERICAL = {"probability", "models", "inference", "evaluation", "predict", "algorithm"}
 BARRED_FROM_NUMERICAL = {
     *("sklearn", "pandas", "pyarrow", "pooch", "safetensors"),
     *("tqdm", "typer", "rich", "matplotlib", "logging", "sys"),
@@ -69,8 +61,6 @@ CALLS_BARRED_FROM_NUMERICAL = {"print", "open"}  # as names or methods: also jax
 # `import aevb` does nothing but make its names ready: the package's own __init__.py may import
 # these, and the standard library's lightest.
 FRONT_DOOR_MAY_IMPORT = {"__future__", "importlib", "lazy_loader", "typing"}
-
-MAX_LINES = 400
 
 
 class Import(NamedTuple):
@@ -156,8 +146,6 @@ def violations(source: str, path: str) -> list[str]:
 def test_module_keeps_the_rules(path):
     source = path.read_text(encoding="utf-8")
     assert violations(source, path.relative_to(SOURCE).as_posix()) == []
-    n_lines = source.count("\n")
-    assert n_lines <= MAX_LINES, f"{path.name} has {n_lines} lines: is it one thing?"
     assert path.stem != "utils", "name the file after what it holds"
 
 
@@ -173,19 +161,19 @@ def test_module_keeps_the_rules(path):
         ("models/base.py", "class A:\n    def f(self):\n        print(self)", "print"),
         ("inference/training.py", "import jax\njax.debug.print('x')", "print"),
         ("inference/training.py", "from aevb.models.base import X", "aevb.models.base.X"),
-        ("inference/sgvb.py", "from aevb.data import batches", "aevb.data.batches"),
+        ("inference/sgvb.py", "from aevb.data import source", "aevb.data.source"),
         ("evaluation/marginal.py", "text = open('x').read()", "open"),
         ("evaluation/marginal.py", "import matplotlib.pyplot as plt", "matplotlib.pyplot"),
-        ("data/batches.py", "from aevb.models.likelihoods import X", "aevb.models.likelihoods.X"),
+        ("data/source.py", "from aevb.models.kinds import X", "aevb.models.kinds.X"),
         ("algorithm.py", "from aevb.vae import VAE", "aevb.vae.VAE"),
         ("persistence.py", "from aevb.vae import VAE", "aevb.vae.VAE"),
         ("persistence.py", "from aevb import VAE", "aevb.VAE"),
         ("progress.py", "from aevb import cli", "aevb.cli"),
         ("plotting/images.py", "import aevb", "aevb"),
         ("vae.py", "from aevb import plotting", "aevb.plotting"),
-        ("vae.py", "def f():\n    from aevb import plotting", "aevb.plotting"),
-        ("fitted.py", "from aevb.plotting import manifold", "aevb.plotting.manifold"),
-        ("fitted.py", "if True:\n    from aevb import plotting", "aevb.plotting"),
+        ("schema.py", "def f():\n    from aevb import plotting", "aevb.plotting"),
+        ("vae.py", "from aevb.plotting import manifold", "aevb.plotting.manifold"),
+        ("vae.py", "if True:\n    from aevb import plotting", "aevb.plotting"),
         ("vae.py", "def f():\n    from aevb.cli import main", "aevb.cli.main"),
         ("__init__.py", "import numpy as np", "numpy"),
         ("__init__.py", "from aevb.vae import VAE", "aevb.vae.VAE"),
@@ -206,10 +194,9 @@ def test_the_checker_catches(path, source, expected):
         ("models/autoencoder.py", "from aevb.probability import kl_divergence"),
         ("inference/training.py", "from aevb.inference.sgvb import sgvb"),
         ("data/datasets.py", "import pathlib, pooch, sklearn.datasets"),
-        ("data/columns.py", "from aevb.models import likelihoods"),
         ("persistence.py", "from aevb import __version__\nopen('x')"),
-        ("fitted.py", "def plot(self):\n    from aevb.plotting import manifold"),
-        ("fitted.py", "if TYPE_CHECKING:\n    from aevb.plotting import manifold"),
+        ("vae.py", "def plot(self):\n    from aevb.plotting import manifold"),
+        ("vae.py", "if TYPE_CHECKING:\n    from aevb.plotting import manifold"),
         ("cli/demo.py", "from aevb import plotting, vae\nprint('x')"),
     ],
 )

@@ -1,6 +1,7 @@
 """What a user can get wrong is said before the first step, and costs nothing that was there."""
 
 import re
+import warnings
 
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
@@ -56,10 +57,6 @@ BAD_DATA = {
     "too large both ways": (
         table_with((4, 3, 1e300), (5, 3, -1e300)),
         r"range of float32 .* got 1e\+300 in row 4, column 3",
-    ),
-    "squares too large for float32": (
-        TABLE * np.float32(1e21),
-        r"Expected numbers below 1e18 in size for likelihood 'gaussian'; got .*Rescale",
     ),
     "no rows": (TABLE[:0], r"0 sample\(s\).*minimum of"),
     "no rows of images": (IMAGES[:0], r"0 sample\(s\).*minimum of"),
@@ -288,7 +285,9 @@ ANY_TABLE = hnp.arrays(np.float64, (6, 2), elements=EXTREME | st.floats(-100, 10
 def test_any_numbers_are_fitted_well_or_refused_with_words(X):
     vae = VAE(1, **SMALL)
     try:
-        vae.fit(X)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(?s).* dwarfs the differences")
+            vae.fit(X)
     except (ValueError, DivergenceError) as error:
         assert re.search(r"Expected .* got |Training diverged", str(error))
         if not np.isfinite(X).all() or abs(X).max() > 3.5e38:

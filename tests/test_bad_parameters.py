@@ -47,10 +47,14 @@ BAD_PARAMETERS = {
         ("thanh", ValueError, r"`activation`; got 'thanh'\. Did you mean 'tanh'\?"),
         (3, TypeError, "or a function for `activation`; got 3"),
     ],
-    "bound": [
-        ("atuo", ValueError, r"'auto', 'A', 'B', .* for `bound`; got 'atuo'\. Did you mean 'auto'"),
+    "estimator": [
+        (
+            "atuo",
+            ValueError,
+            r"'auto', 'A', 'B', .* for `estimator`; got 'atuo'\. Did you mean 'auto'",
+        ),
         ("vimco", ValueError, "`n_draws` of at least 2 for estimator 'vimco'"),
-        ("b", ValueError, r"`bound`; got 'b'\. Did you mean 'B'\?"),
+        ("b", ValueError, r"`estimator`; got 'b'\. Did you mean 'B'\?"),
     ],
     "n_draws": [(0, ValueError, "`n_draws`; got 0"), (1.0, TypeError, r"`n_draws`; got 1\.0")],
     "optimizer": [
@@ -173,19 +177,19 @@ def test_train_wants_a_model():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"posterior": "mixture", "bound": "B"}, ValueError, "closed form"),
+        ({"posterior": "mixture", "estimator": "B"}, ValueError, "closed form"),
         ({"posterior": "full-normal", "free_bits": 0.5}, ValueError, "`free_bits`"),
-        ({"bound": lambda model, x, key, c, n_draws: x}, TypeError, "Expected an Estimate"),
+        ({"estimator": lambda model, x, key, n_draws: x}, TypeError, "Expected an Estimate"),
     ],
     ids=["B without a closed form", "free bits of a full covariance", "no Estimate"],
 )
 def test_objectives_that_do_not_fit_are_refused_before_the_first_step(
     options, error, message, monkeypatch
 ):
-    def proceed(*arguments, **options):
+    def advance(*arguments, **options):
         raise AssertionError("training began")
 
-    monkeypatch.setattr("aevb.vae.proceed", proceed)
+    monkeypatch.setattr("aevb.vae.advance", advance)
     vae = VAE(2, **SMALL, **options)
     with pytest.raises(error, match=message):
         vae.fit(TABLE)

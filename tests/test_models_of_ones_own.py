@@ -165,7 +165,7 @@ def test_data_in_a_tuple():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 300)).astype(np.float32)
     model = Twins(jnp.zeros(2), jnp.zeros(()))
-    result = fit(model, (x, y), 200, bound="stl")
+    result = fit(model, (x, y), 200, estimator="stl")
     np.testing.assert_allclose(result.model.encoder, [1 / 6, 4 / 6], atol=1e-3)
     np.testing.assert_allclose(np.exp(result.model.log_scale), 6**-0.5, atol=1e-3)
     covariance = [[2.0, 1.0], [1.0, 1.25]]
@@ -205,7 +205,7 @@ def test_two_layers_of_latents(bound):
     rng = np.random.default_rng(0)
     X = rng.multivariate_normal([0, 0], [[2.25, 1.0], [1.0, 2.25]], 400).astype(np.float32)
     model = TwoLayers(jnp.zeros((2, 2)), jnp.zeros((2, 2)), jnp.zeros(2), jnp.zeros(()))
-    result = fit(model, X, 200, bound=bound, n_draws=2)
+    result = fit(model, X, 200, estimator=bound, n_draws=2)
     evidence = stats.multivariate_normal([0, 0], [[2.25, 1.0], [1.0, 2.25]]).logpdf(X).mean()
     np.testing.assert_allclose(result.history["elbo"][-1], evidence, atol=1e-3)
     np.testing.assert_allclose(result.model.top, [1 / 3, 1 / 3], atol=1e-2)
@@ -238,7 +238,7 @@ def test_counts_with_gamma_latents(bound, error):
     a, b = 2.0, 0.5
     X = np.random.default_rng(0).negative_binomial(a, b / (1 + b), 500).astype(np.uint16)
     model = Counts(jnp.zeros(()), jnp.zeros(()), Frozen(jnp.array([a, b])))
-    result = fit(model, X, 100, bound=bound)
+    result = fit(model, X, 100, estimator=bound)
     np.testing.assert_allclose(np.exp(result.model.log_concentration), a, atol=0.1)
     np.testing.assert_allclose(np.exp(result.model.log_rate), b + 1, atol=0.05)
     evidence = stats.nbinom(a, b / (1 + b)).logpmf(X).mean()
@@ -269,7 +269,7 @@ def test_discrete_latents(bound):
     means = np.array([-2.0, 0.0, 1.5], np.float32)
     X = (means[rng.integers(3, size=500)] + rng.normal(size=500)).astype(np.float32)
     model = Clusters(jnp.zeros(3), jnp.zeros(3), Frozen(jnp.asarray(means)))
-    result = fit(model, X, 300, bound=bound, n_draws=8)
+    result = fit(model, X, 300, estimator=bound, n_draws=8)
     odds = np.asarray(result.model.slope - result.model.slope[1])
     np.testing.assert_allclose(odds, means, atol=0.2)
     evidence = np.log(stats.norm(means, 1).pdf(X[:, None]).mean(axis=1)).mean()
@@ -299,7 +299,9 @@ def test_one_posterior_per_datapoint():
     n = 50
     X = np.random.default_rng(0).normal(size=(n, 2, 2)).astype(np.float32)
     model = Table(jnp.zeros((n, 2, 2)), jnp.zeros((n, 2, 2)))
-    result = fit(model, X, 1000, context=np.arange(n), bound="stl", batch_size=20, optimizer="adam")
+    result = fit(
+        model, X, 1000, context=np.arange(n), estimator="stl", batch_size=20, optimizer="adam"
+    )
     precision = 1 + FACTORS**2 / 0.25
     np.testing.assert_allclose(result.model.mean, FACTORS * X / 0.25 / precision, atol=1e-3)
     expected = np.broadcast_to(precision**-0.5, X.shape)
@@ -315,7 +317,7 @@ def test_importance_weighted_bound_has_a_column_of_its_own(line):
     data = np.random.default_rng(5).normal(size=(60, 3)).astype(np.float32) + 1
     options = {"epochs": 5, "batch_size": 20, "validation_data": data[:20]}
     for bound in "iw", "vimco":
-        history = aevb.train(line(), data, bound=bound, n_draws=5, **options).history
+        history = aevb.train(line(), data, estimator=bound, n_draws=5, **options).history
         columns = ["elbo", "iw_bound", "kl", "reconstruction"]
         assert list(history)[1:7] == [*columns, "validation_iw_bound", "validation_elbo"]
         assert np.all(np.array(history["iw_bound"]) > history["elbo"])

@@ -115,8 +115,8 @@ def test_the_file_is_arrays_and_readable_text(file):
     with safe_open(file, framework="numpy") as tensors:
         header = json.loads(tensors.metadata()["aevb"])
         assert tensors.get_tensor("encoder.body.layers.0.weight").shape == (5, 3)
-    assert header["format_version"] == 1
-    assert header["schema"]["feature_names"] == ["a", "b", "c"]
+    assert header["format_version"] == 2
+    assert header["schema"]["names"] == ["a", "b", "c"]
     assert {"aevb", "jax", "numpy", "python"} <= header["versions"].keys()
 
 
@@ -177,12 +177,12 @@ def warm_up(step):
     return jnp.minimum(step / 10, 1.0)
 
 
-def plain(model, x, key, c, n_draws):
-    return ESTIMATORS["A"](model, x, key, c, n_draws)
+def plain(model, x, key, n_draws):
+    return ESTIMATORS["A"](model, x, key, n_draws)
 
 
 @pytest.mark.parametrize(
-    ("name", "function", "default"), [("kl_weight", warm_up, 1.0), ("bound", plain, "auto")]
+    ("name", "function", "default"), [("kl_weight", warm_up, 1.0), ("estimator", plain, "auto")]
 )
 def test_a_function_that_only_training_needs_may_be_given_again(name, function, default, file):
     vae = VAE(**{name: function}, **QUICK).fit(TABLE)
@@ -274,9 +274,9 @@ def test_a_file_of_a_newer_format(file):
         lambda header: without(header, "schema"),
         lambda header: without(header, "parameters"),
         lambda header: header["parameters"].update(unknown=1),
-        lambda header: header["schema"]["likelihood"].update(likelihood="cauchy"),
-        lambda header: header["parameters"].update(posterior={"posterior": "cube"}),
-        lambda header: header["parameters"].update(prior={"distribution": "Cube"}),
+        lambda header: header["config"]["likelihood"].update(likelihood="cauchy"),
+        lambda header: header["config"].update(posterior={"posterior": "cube"}),
+        lambda header: header["config"].update(prior={"distribution": "Cube"}),
     ],
     ids=[
         *("no schema", "no parameters", "unknown parameter", "unknown likelihood"),

@@ -82,7 +82,7 @@ class Factors(aevb.LatentVariableModel):
         self.log_scale = jnp.zeros(n_columns)
         self.log_df = jnp.ones(n_columns) if robust else None
         self.body = aevb.MLP(n_columns, (100,), "tanh", key=body_key)
-        self.head = aevb.posteriors.FullNormal().head(100, n_factors, key=head_key)
+        self.head = aevb.posteriors.FullNormal().build(100, n_factors, key=head_key)
 
     def prior(self):
         return dist.Normal(jnp.zeros(len(self.weights)), 1.0).to_event(1)
@@ -94,7 +94,7 @@ class Factors(aevb.LatentVariableModel):
         return dist.StudentT(1 + jnp.exp(self.log_df), loc, scale).to_event(1)
 
     def posterior(self, x):
-        return self.head(self.body(jnp.arcsinh(x)))
+        return self.build(self.body(jnp.arcsinh(x)))
 
 
 # %% [markdown]
@@ -136,7 +136,7 @@ print(f"{bound}: {noise[bound] / noise['A']:.2f} times the variance of A")
 # %%
 gaussian = Factors(3, robust=False, key=jax.random.key(0))
 fits = {
-    name: aevb.train(model, X, bound=bound, epochs=epochs, validation_data=test)
+    name: aevb.train(model, X, estimator=bound, epochs=epochs, validation_data=test)
     for name, model, X in [
         ("gaussian", gaussian, clean),
         ("robust", start, clean),

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from aevb import probability
+from aevb.config import Config
 from aevb.data.files import replacing
 from aevb.errors import ModelFileError
 from aevb.models.autoencoder import AutoEncoder, build_autoencoder
@@ -33,7 +34,6 @@ from aevb.models.kinds import LIKELIHOODS, Measured
 from aevb.models.posteriors import POSTERIOR_CLASSES
 from aevb.models.priors import PRIORS, Fixed, make_prior
 from aevb.schema import Schema
-from aevb.vae import Config
 
 FORMAT_VERSION = 2
 _HEADER = "aevb"

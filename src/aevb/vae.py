@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -17,6 +16,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from aevb import predict
 from aevb.algorithm import FAST, check_callbacks, check_fit
+from aevb.config import Config
 from aevb.data.arrays import as_rows
 from aevb.data.source import InMemory
 from aevb.errors import choose, integer, number
@@ -28,7 +28,7 @@ from aevb.models.autoencoder import build_autoencoder
 from aevb.models.kinds import Likelihood, make_likelihood
 from aevb.models.networks import activation_function, layer_sizes
 from aevb.models.posteriors import Posterior, make_posterior
-from aevb.models.priors import Prior, examples_for, make_prior
+from aevb.models.priors import examples_for, make_prior
 from aevb.probability.distributions import Batched
 from aevb.progress import ProgressBar
 from aevb.schema import Schema
@@ -37,44 +37,6 @@ if TYPE_CHECKING:
     from aevb.plotting.accessor import PlotAccessor
 
 _build = eqx.filter_jit(build_autoencoder)
-
-
-@dataclass(frozen=True, eq=False)
-class Config:
-    """What a model was built with: the estimator's own copy, out of reach of its parameters.
-
-    Attributes
-    ----------
-    latent_dim, prior, posterior, hidden, activation, encoder, decoder, random_state
-        As the parameters of `VAE` of the same names, with names turned into what they stand for.
-    """
-
-    latent_dim: int
-    prior: Prior
-    posterior: Posterior
-    hidden: tuple[int, ...]
-    activation: str | Callable
-    encoder: Any
-    decoder: Any
-    random_state: Any
-
-    @classmethod
-    def of(cls, vae: VAE) -> Config:
-        """Copy what an estimator's parameters say now."""
-        return cls(
-            latent_dim=int(vae.latent_dim),  # a NumPy integer would be traced
-            prior=make_prior(vae.prior),
-            posterior=make_posterior(vae.posterior),
-            hidden=layer_sizes(vae.hidden),
-            activation=vae.activation,
-            encoder=vae.encoder,
-            decoder=vae.decoder,
-            random_state=vae.random_state,
-        )
-
-    def architecture(self) -> dict[str, Any]:
-        """Return what `build_autoencoder` takes of it."""
-        return {name: value for name, value in vars(self).items() if name != "random_state"}
 
 
 class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -288,7 +250,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             run = self._begin(schema, cases, source, objective, random)
             plan = self._plan(objective, self._n_epochs(len(cases)))
             check_fit(run.state.model, source, plan, run.state.key, held_out)
-            self._advance(run, source, plan, held_out)
+            self._advance(run, source, plan, cases, held_out)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> VAE:
@@ -313,7 +275,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         with self._nothing_lost():
             random = check_random_state(self.random_state)
             if hasattr(self, "model_"):
-                source = InMemory(self._cases(X))
+                cases = self._cases(X)
+                source = InMemory(cases)
                 run = self._continued(source, objective, random)
             else:
                 rows = as_rows(self, X)
@@ -325,7 +288,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 stopping=EarlyStopping(None, None), falls=False
             )
             check_fit(run.state.model, source, plan, run.state.key)
-            self._advance(run, source, plan)
+            self._advance(run, source, plan, cases)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -343,7 +306,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             over 256 draws, the same every time.
         """
         dtype = np.float64 if getattr(X, "dtype", None) == np.float64 else np.float32
-        mean = predict.latent_mean(self.model_, self._cases(X))
+        cases = self._cases(X)
+        mean = predict.latent_mean(self.model_, cases)
         return mean.astype(dtype, copy=False)
 
     def encode(self, X: Any) -> Batched:
@@ -359,7 +323,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Batched
             One distribution per case: ``mean``, ``variance``, ``sample(key)``, ``log_prob(z)``.
         """
-        return predict.encode(self.model_, self._cases(X))
+        cases = self._cases(X)
+        return predict.encode(self.model_, cases)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Map latent points to the expected case, E[x|z].
@@ -396,7 +361,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ndarray of the shape of X
             Expectations E[x|z] at the mean of q(z|x), in the data's own units, float32.
         """
-        return self.schema_.decode(predict.reconstruct(self.model_, self._cases(X)))
+        cases = self._cases(X)
+        return self.schema_.decode(predict.reconstruct(self.model_, cases))
 
     def sample(
         self, n_samples: int = 1, random_state: Any = None, *, mean: bool = False
@@ -447,8 +413,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         choose(metric, {"mean": None, "expected": None}, "metric")
         both = [
-            predict.latent_moments(self.model_, self._cases(rows))
-            for rows in (X, Y)[: 1 if Y is None else 2]
+            predict.latent_moments(self.model_, cases)
+            for cases in map(self._cases, (X, Y)[: 1 if Y is None else 2])
         ]
         (mean, variance), (other_mean, other_variance) = both[0], both[-1]
         between = pairwise_distances(mean, other_mean)
@@ -667,7 +633,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         )
 
     def _advance(
-        self, run: Run, source: InMemory, plan: Plan, held_out: InMemory | None = None
+        self,
+        run: Run,
+        source: InMemory,
+        plan: Plan,
+        cases: np.ndarray,
+        held_out: InMemory | None = None,
     ) -> None:
         """Train on, and keep every epoch that is complete, whatever comes."""
         before = getattr(self, "history_", None)
@@ -686,9 +657,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)
         finally:
             if getattr(self, "history_", None) is not before:
-                (chunk,) = source.chunks(None)
-                step = math.ceil(source.n_rows / 4096)
-                some = jax.device_get(chunk.x[: source.n_rows : step])
+                some = cases[:: math.ceil(len(cases) / 4096)]
                 self.explained_nats_ = predict.latent_kl(self.model_, some).mean(axis=0)
 
     def _keep(self, run: Run, best_epoch: int | None = None) -> None:

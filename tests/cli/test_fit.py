@@ -72,7 +72,7 @@ def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
         **{"hidden": "9,7", "activation": "relu", "epochs": 3, "learning-rate": 0.01},
         **{"optimizer": "adam", "batch-size": 16, "validation-fraction": 0.25, "patience": 2},
         **{"tol": 0.125, "weight-prior": 1.5, "kl-weight": 0.5, "free-bits": 0.75},
-        **{"bound": "A", "n-draws": 2, "seed": 11},
+        **{"estimator": "A", "n-draws": 2, "seed": 11},
     }
     assert {name.replace("-", "_") for name in options} - {"seed"} == (
         VAE().get_params().keys() - NOT_OPTIONS - OTHER_NAMES.keys()
@@ -86,7 +86,7 @@ def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("option", "known"), [("prior", PRIORS), ("posterior", POSTERIORS), ("bound", ESTIMATORS)]
+    ("option", "known"), [("prior", PRIORS), ("posterior", POSTERIORS), (("estimator", ESTIMATORS))]
 )
 def test_help_lists_the_names_that_an_option_knows(option, known):
     (parameter,) = (each for each in get_command(app).commands["fit"].params if each.name == option)
@@ -113,8 +113,8 @@ def test_hidden_layers(text, layers):
 @pytest.mark.parametrize(
     ("bound", "judge", "name"),
     [
-        (("--bound", "auto"), "validation_elbo", "ELBO"),
-        (("--bound", "iw", "--n-draws", 5), "validation_iw_bound", "importance-weighted bound"),
+        (("--estimator", "auto"), "validation_elbo", "ELBO"),
+        (("--estimator", "iw", "--n-draws", 5), "validation_iw_bound", "importance-weighted bound"),
     ],
     ids=["ELBO", "importance-weighted"],
 )
@@ -196,7 +196,7 @@ def test_a_fit_interrupted_before_its_first_epoch_leaves_nothing(
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aevb.vae.proceed", interrupt)
+    monkeypatch.setattr("aevb.vae.advance", interrupt)
     model = tmp_path / "x.aevb"
     assert fit(folder / "table.csv", model) == (130, "", "Interrupted.")
     assert not model.exists()

@@ -11,6 +11,7 @@ import pytest
 from aevb import VAE, Bernoulli, Gaussian
 from aevb.cli.report import meaning
 from aevb.data.files import read_rows, write_rows
+from aevb.schema import Schema
 
 DRAWS = ("--n-draws", "5")
 
@@ -116,7 +117,8 @@ def test_evaluate_gray_levels(run, folder, tmp_path):
     ],
 )
 def test_numbers_are_named_for_what_they_are(likelihood, dtype, values, quantity, note):
-    vae = SimpleNamespace(likelihood_=likelihood, feature_dtype_=np.dtype(dtype))
+    schema = Schema.fit(np.zeros((2, 2), dtype), likelihood)
+    vae = SimpleNamespace(likelihood_=likelihood, schema_=schema)
     said = meaning(vae, np.array([values], dtype))
     assert said[0].startswith(quantity)
     assert note in said[1]

@@ -274,8 +274,8 @@ def test_estimators_that_cannot_serve_are_refused_with_the_reason():
     assert "at least 2" in heavy.refused["vimco", 1]
 
 
-def noise_of_size_two(model, x, key, c, n_draws):
-    value = model.mean * (7 + 2 * jax.random.normal(key)) / n_draws
+def noise_of_size_two(model, x, key, n_draws):
+    value = model.model.mean * (7 + 2 * jax.random.normal(key)) / n_draws
     return Estimate(value, {"elbo": value})
 
 

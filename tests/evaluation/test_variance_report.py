@@ -79,7 +79,7 @@ def test_expected_gradient_is_that_of_the_mean_over_the_rows(with_context, x64):
     @jax.grad
     def gradient(model):
         def row(x, c, key):
-            return sgvb(model, x, key, c=c, bound="B", n_draws=20_000)
+            return sgvb(model, x, key, c=c, estimator="B", n_draws=20_000)
 
         return jnp.mean(jax.vmap(row)(x, c, jax.random.split(jax.random.key(1), 6)))
 

@@ -72,7 +72,7 @@ EVIDENCE = stats.multivariate_normal(np.zeros(40), np.eye(40) + 1).logpdf(X)
 @pytest.fixture(scope="module")
 def trained():
     model = Bayesian(Mean(jnp.array(0.0)), start_scale=0.1)
-    options = {"optimizer": decaying(0.5, 2000), "learning_rate": "auto", "bound": "A"}
+    options = {"optimizer": decaying(0.5, 2000), "learning_rate": "auto", "estimator": "A"}
     return aevb.train(model, X, **options, epochs=1000, batch_size=20)
 
 
@@ -89,7 +89,7 @@ def test_a_conjugate_mean_gives_its_posterior_and_the_evidence(trained, x64):
     @jax.jit
     def bound(model, theta):
         plain = Mean(theta)
-        elbo = jax.vmap(lambda x: aevb.sgvb(plain, x, jax.random.key(0), bound="A"))(X)
+        elbo = jax.vmap(lambda x: aevb.sgvb(plain, x, jax.random.key(0), estimator="A"))(X)
         q = dist.Normal(model.mean.loc, jnp.exp(model.log_scale.loc))
         return jnp.sum(elbo) + dist.Normal().log_prob(theta) - q.log_prob(theta)
 
@@ -170,7 +170,7 @@ def test_regression_means_and_scales_are_those_of_the_exact_posterior(x64):
         Bayesian(start, prior=dist.Normal(0.0, 2.0), start_scale=0.1),
         x,
         context=c,
-        bound="A",
+        estimator="A",
         optimizer=decaying(0.3, 4000),
         learning_rate="auto",
         epochs=2000,
@@ -329,10 +329,10 @@ def test_a_second_prior_over_the_parameters_is_refused(line):
             FullVB(objective)
 
 
-class WithState:
+class WithState(aevb.Objective):
     """An objective that starts with a state of its own, which FullVB would not make."""
 
-    def init(self, model, x, c, key):
+    def init(self, model, chunk, key):
         return jnp.zeros(())
 
     def __call__(self, model, batch, key, state):

@@ -165,7 +165,7 @@ def test_bounds_without_a_kl_term_refuse(line, bound, options):
     with pytest.raises(ValueError, match=message):
         SGVB(bound, 2, **options)
     with pytest.raises(ValueError, match=message):
-        aevb.train(line(), ROWS.astype(np.float32), bound=bound, n_draws=2, **options)
+        aevb.train(line(), ROWS.astype(np.float32), estimator=bound, n_draws=2, **options)
 
 
 def test_the_estimators_themselves_are_as_good_as_their_names(model):

@@ -13,6 +13,8 @@ from scipy import stats
 
 import aevb
 from aevb import Joint, LatentVariableModel, MonteCarloEM
+from aevb.data.placement import OneDevice
+from aevb.data.source import Chunk
 from aevb.inference.mcem import Chains
 from aevb.inference.sgvb import log_weight_prior
 from aevb.inference.training import Batch, TrainState, step
@@ -40,11 +42,11 @@ def test_chains_reach_the_exact_posteriors_at_the_acceptance_wanted(x64, linear_
     @jax.jit
     def run(key):
         def move(chains, key):
-            chains = objective.expectation(model, batch, key, chains)
+            chains = objective.expect(model, batch, key, chains)
             return chains, (chains.acceptance, chains.step_size)
 
         first_key, key = jax.random.split(key)
-        start = objective.init(model, data, None, first_key)
+        start = objective.init(model, Chunk(data, None, np.arange(len(data))), first_key)
         return jax.lax.scan(move, start, jax.random.split(key, 300))
 
     chains, (acceptance, step_size) = run(jax.random.key(1))
@@ -95,8 +97,8 @@ def test_learns_probabilistic_pca(linear_gaussian):
 
 def test_only_the_chains_of_the_rows_that_count_move(line):
     objective, x = MonteCarloEM(), jnp.asarray(DATA)
-    move = eqx.filter_jit(objective.expectation)
-    start = eqx.filter_jit(objective.init)(line(), x, None, jax.random.key(0))
+    move = eqx.filter_jit(objective.expect)
+    start = eqx.filter_jit(objective.init)(line(), Chunk(x, None, np.arange(23)), jax.random.key(0))
     assert start.z.shape == (23, 1)
     # Padding repeats rows that have a place of their own in the batch, and one that has none.
     batch = batch_of(x, [2, 5, 2, 0], [1.0, 1.0, 0.0, 0.0])
@@ -132,13 +134,13 @@ def test_several_updates_are_made_with_the_same_latents(x64, linear_gaussian):
     model = linear_gaussian.random(3, 2)
     x, rate = jnp.asarray(DATA, float), 0.01
     objective, optimizer = MonteCarloEM(n_updates=3), optax.sgd(rate)
-    chains = eqx.filter_jit(objective.init)(model, x, None, jax.random.key(0))
+    chains = eqx.filter_jit(objective.init)(model, Chunk(x, None, np.arange(23)), jax.random.key(0))
     batch = batch_of(x, [4, 1, 8, 0], [1.0, 1.0, 1.0, 0.0])
     marks = trainable(model)
     state = TrainState(
         model, optimizer.init(eqx.filter(model, marks)), chains, jax.random.key(1), jnp.array(7)
     )
-    new, metrics = eqx.filter_jit(step)(state, batch, objective, optimizer, marks)
+    new, metrics = eqx.filter_jit(step)(state, batch, objective, optimizer, marks, OneDevice())
     assert int(new.step) == 8
 
     z = np.asarray(new.objective_state.z)[[4, 1, 8]]

@@ -27,7 +27,9 @@ def estimates(model, x, bound, n_draws=1, n_keys=50_000):
     """Estimate the bound and its gradient, a PyTree like the model, with many keys."""
 
     def one(key):
-        return jax.value_and_grad(lambda m: sgvb(m, x, key, bound=bound, n_draws=n_draws))(model)
+        return jax.value_and_grad(lambda m: sgvb(m, x, key, estimator=bound, n_draws=n_draws))(
+            model
+        )
 
     return jax.vmap(one)(jax.random.split(jax.random.key(1), n_keys))
 
@@ -179,8 +181,8 @@ def test_estimators_that_drop_the_score_refuse_ends_that_move():
     for bound in "stl", "dreg", "score", "vimco":
         message = rf"`Interval` whose support .* '{bound}', .* got Uniform\. Use 'A' or 'iw'"
         with pytest.raises(ValueError, match=message):
-            sgvb(model, x, key, bound=bound, n_draws=2)
-        sgvb(Interval(model.low, model.high, constant=True), x, key, bound=bound, n_draws=2)
+            sgvb(model, x, key, estimator=bound, n_draws=2)
+        sgvb(Interval(model.low, model.high, constant=True), x, key, estimator=bound, n_draws=2)
 
 
 class PlaneMixture(LatentVariableModel):
@@ -214,7 +216,7 @@ def test_mixture_of_vectors():
 def test_dreg_refuses_a_mixture(mixture):
     message = r"no mixture of `Mixture` for estimator 'dreg'.*Use 'iw' or 'stl'"
     with pytest.raises(ValueError, match=message):
-        sgvb(mixture, jnp.array(2.0), jax.random.key(0), bound="dreg")
+        sgvb(mixture, jnp.array(2.0), jax.random.key(0), estimator="dreg")
 
 
 class Curved(LatentVariableModel):
@@ -239,7 +241,9 @@ def test_evidence_of_a_curved_model_against_quadrature():
     evidence = np.log(np.outer(weights, weights).ravel() @ np.exp(log_p))
     keys = jax.random.split(jax.random.key(5), 50)
     estimated = jax.jit(jax.vmap(lambda key: log_likelihood(model, x, key, n_draws=2000)))(keys)
-    weighted = jax.jit(jax.vmap(lambda key: sgvb(model, x, key, bound="iw", n_draws=2000)))(keys)
+    weighted = jax.jit(jax.vmap(lambda key: sgvb(model, x, key, estimator="iw", n_draws=2000)))(
+        keys
+    )
     for values in np.asarray(estimated), np.asarray(weighted):
         error = values.std() / 50**0.5
         assert error < 0.01

@@ -24,7 +24,9 @@ def estimates(model, x, bound, n_draws, n_keys=N_KEYS):
     """Estimate the bound and its gradient, a PyTree like the model, with many keys."""
 
     def one(key):
-        return jax.value_and_grad(lambda m: sgvb(m, x, key, bound=bound, n_draws=n_draws))(model)
+        return jax.value_and_grad(lambda m: sgvb(m, x, key, estimator=bound, n_draws=n_draws))(
+            model
+        )
 
     return jax.vmap(one)(jax.random.split(jax.random.key(1), n_keys))
 
@@ -193,11 +195,11 @@ def test_discrete_and_continuous_latents_at_their_exact_posterior(bound):
     # All f equal each other: the control variate takes all there is. VIMCO keeps a score.
     assert (abs(gradients.odds).max() < 1e-12) == (bound == "score")
     with pytest.raises(ValueError, match=r"`Switch\.posterior`; got Joint, whose draws carry no"):
-        sgvb(model, x, jax.random.key(0), bound="A")
+        sgvb(model, x, jax.random.key(0), estimator="A")
 
 
 @pytest.mark.parametrize("bound", ["score", "vimco"])
 def test_one_draw_is_too_few(bound):
     message = rf"Expected `n_draws` of at least 2 for estimator '{bound}'.*got 1"
     with pytest.raises(ValueError, match=message):
-        sgvb(Bits.some(), X, jax.random.key(0), bound=bound)
+        sgvb(Bits.some(), X, jax.random.key(0), estimator=bound)

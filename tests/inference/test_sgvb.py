@@ -16,6 +16,7 @@ from aevb import Frozen, LatentVariableModel, priors, sgvb
 from aevb.inference.estimators import estimator_a, estimator_b
 from aevb.inference.sgvb import SGVB, log_weight_prior
 from aevb.inference.training import Batch
+from aevb.models import given
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -32,7 +33,7 @@ def model(linear_gaussian):
 def estimates(model, bound="B", n_draws=1, n_keys=N_KEYS, x=X):
     """Estimate the bound with many keys."""
     keys = jax.random.split(jax.random.key(0), n_keys)
-    return jax.vmap(lambda key: sgvb(model, x, key, bound=bound, n_draws=n_draws))(keys)
+    return jax.vmap(lambda key: sgvb(model, x, key, estimator=bound, n_draws=n_draws))(keys)
 
 
 def assert_mean(values, expected):
@@ -53,7 +54,9 @@ def test_gradient_is_unbiased(model, bound):
     @jax.jit
     def gradients(model):
         keys = jax.random.split(jax.random.key(1), N_KEYS)
-        return jax.vmap(lambda key: jax.grad(lambda m: sgvb(m, X, key, bound=bound))(model))(keys)
+        return jax.vmap(lambda key: jax.grad(lambda m: sgvb(m, X, key, estimator=bound))(model))(
+            keys
+        )
 
     model = jax.tree.map(jnp.asarray, model)
     exact = jax.jit(jax.grad(lambda m: m.exact_elbo(X)))(model)
@@ -72,7 +75,7 @@ def test_estimators_differ_by_the_log_ratio_of_prior_and_posterior(model):
 def test_divergence_of_estimator_b_is_equation_10(model):
     mean, variance = np.asarray(model.V @ (X - model.m)), np.asarray(model.d)
     equation_10 = 0.5 * np.sum(1 + np.log(variance) - mean**2 - variance)
-    value, bound = jax.jit(lambda m: estimator_b(m, X, jax.random.key(0), None, 3))(model)
+    value, bound = jax.jit(lambda m: estimator_b(given(m), X, jax.random.key(0), 3))(model)
     np.testing.assert_allclose(-bound["kl"], equation_10, rtol=1e-12)
     np.testing.assert_allclose(bound["elbo"], bound["reconstruction"] - bound["kl"], rtol=1e-12)
     np.testing.assert_array_equal(value, bound["elbo"])
@@ -116,7 +119,7 @@ def test_auto_is_b_where_the_divergence_is_known_and_a_elsewhere(model):
         estimates(unknown, "auto", n_keys=50), estimates(unknown, "A", n_keys=50)
     )
     with pytest.raises(ValueError, match=r"KL\(Normal‖StudentT\)"):
-        sgvb(unknown, X, jax.random.key(0), bound="B")
+        sgvb(unknown, X, jax.random.key(0), estimator="B")
 
 
 def test_draws_average(model):
@@ -149,7 +152,7 @@ def test_gradient_is_the_pathwise_one():
 
     def reconstruction(mean, key):
         model = Square(mean, jnp.asarray(scale))
-        return estimator_b(model, jnp.zeros(0), key, None, 1).metrics["reconstruction"]
+        return estimator_b(given(model), jnp.zeros(0), key, 1).metrics["reconstruction"]
 
     keys = jax.random.split(jax.random.key(0), N_KEYS)
     gradients = jax.jit(jax.vmap(jax.grad(reconstruction), (None, 0)))(mean, keys)
@@ -177,7 +180,7 @@ class WithContext(LatentVariableModel):
 def test_context_reaches_the_methods_that_take_it():
     # z ~ N(c, 1), x ~ N(z, 1): the posterior is exact at weight ½, the evidence N(x; c, 2).
     model = WithContext(jnp.array(0.5))
-    bound = sgvb(model, 2.0, jax.random.key(0), c={"shift": 3.0}, bound="A")
+    bound = sgvb(model, 2.0, jax.random.key(0), c={"shift": 3.0}, estimator="A")
     np.testing.assert_allclose(bound, dist.Normal(3.0, 2**0.5).log_prob(2.0), rtol=1e-12)
 
 
@@ -211,7 +214,7 @@ def test_a_datapoint_may_be_a_pytree():
     x = {"a": jnp.array(1.0), "b": jnp.array([-0.5, 2.0])}
     covariance = np.outer([1, -1, -1], [1, -1, -1]) + np.eye(3)
     evidence = dist.MultivariateNormal(np.zeros(3), covariance).log_prob(np.array([1.0, -0.5, 2.0]))
-    bound = sgvb(TwoParts(jnp.array(0.25)), x, jax.random.key(0), bound="A")
+    bound = sgvb(TwoParts(jnp.array(0.25)), x, jax.random.key(0), estimator="A")
     np.testing.assert_allclose(bound, evidence, rtol=1e-12)
 
 
@@ -219,11 +222,11 @@ def test_a_datapoint_may_be_a_pytree():
     ("options", "error", "message"),
     [
         (
-            {"bound": "auot"},
+            {"estimator": "auot"},
             ValueError,
-            r"'auto', 'A', 'B', .* or an estimator for `bound`; got 'auot'\. Did you mean",
+            r"'auto', 'A', 'B', .* or a function for `estimator`; got 'auot'\. Did you mean",
         ),
-        ({"bound": None}, TypeError, r"`bound`; got None"),
+        ({"estimator": None}, TypeError, r"`estimator`; got None"),
         ({"n_draws": 0}, ValueError, r"integer of at least 1 for `n_draws`; got 0"),
         ({"n_draws": 2.0}, TypeError, r"integer of at least 1 for `n_draws`; got 2\.0"),
     ],
@@ -272,7 +275,7 @@ def test_objective_is_the_mean_over_the_rows_that_count(model):
     whole = batch(rows, [1.0, 1.0, 1.0, 0.0])
     surrogate, metrics, _ = SGVB("A", 2)(model, whole, jax.random.key(3), None)
     by_hand = [
-        estimator_a(model, row, key, None, 2)
+        estimator_a(given(model), row, key, 2)
         for row, key in zip(rows[:3], whole.keys[:3], strict=True)
     ]
     for name, mean in metrics.items():
@@ -317,7 +320,7 @@ def test_a_weight_prior_without_weights_is_refused():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"bound": "nope"}, ValueError, "for `bound`; got 'nope'"),
+        ({"estimator": "nope"}, ValueError, "for `estimator`; got 'nope'"),
         ({"n_draws": 0}, ValueError, "`n_draws`; got 0"),
         ({"n_draws": 1.5}, TypeError, r"`n_draws`; got 1\.5"),
         ({"weight_prior": -1}, ValueError, "positive standard deviation or None.*; got -1"),

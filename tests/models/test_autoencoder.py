@@ -10,7 +10,7 @@ from flax import nnx
 from aevb import VAE, Frozen, Gaussian, sgvb
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.base import trainable
-from aevb.models.likelihoods import LIKELIHOODS
+from aevb.schema import Schema
 
 X = np.random.default_rng(0).normal(size=(30, 2, 3)).astype(np.float32)
 LATENT = 2
@@ -19,13 +19,9 @@ _build = eqx.filter_jit(build_autoencoder)
 
 
 def build(likelihood="gaussian", latent_dim=LATENT, data=X, **options):
-    likelihood = LIKELIHOODS[likelihood]() if isinstance(likelihood, str) else likelihood
     return _build(
-        data.shape[1:],
+        Schema.fit(data, likelihood).block,
         latent_dim,
-        likelihood=likelihood,
-        measured=likelihood.measure(data),
-        dtype=data.dtype,
         key=jax.random.key(0),
         **{"hidden": (4,), **options},
     )

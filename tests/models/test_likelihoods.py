@@ -8,7 +8,7 @@ import pytest
 
 from aevb import Bernoulli, Gaussian, datasets
 from aevb.models.autoencoder import build_autoencoder
-from aevb.models.likelihoods import choose_likelihood
+from aevb.schema import Schema
 
 _build = eqx.filter_jit(build_autoencoder)
 
@@ -16,11 +16,8 @@ _build = eqx.filter_jit(build_autoencoder)
 def build(X, likelihood, latent_dim=2, **options):
     """Build an auto-encoder for data, as `VAE.fit` does before its first step."""
     return _build(
-        X.shape[1:],
+        Schema.fit(X, likelihood).block,
         latent_dim,
-        likelihood=likelihood,
-        measured=likelihood.measure(X),
-        dtype=X.dtype,
         key=jax.random.key(3),
         **{"hidden": (5,), **options},
     )
@@ -176,6 +173,12 @@ def gray_digits(n=200):
     return np.where(rng.random((n, 8, 8)) < 0.81, ends, rng.integers(1, 255, (n, 8, 8)))
 
 
+def chosen(X):
+    """Return the likelihood that is chosen for data, and why."""
+    schema = Schema.fit(X)
+    return schema.likelihood, schema.why
+
+
 CHOICES = {
     "zeros and ones": (lambda rng: (rng.random((50, 6)) < 0.3).astype(np.float32), "bernoulli"),
     "booleans": (lambda rng: rng.random((50, 6)) < 0.3, "bernoulli"),
@@ -194,7 +197,7 @@ CHOICES = {
 
 @pytest.mark.parametrize(("make", "expected"), CHOICES.values(), ids=list(CHOICES))
 def test_likelihood_is_chosen_by_the_share_of_extreme_values(make, expected):
-    likelihood, why = choose_likelihood(make(np.random.default_rng(0)))
+    likelihood, why = chosen(make(np.random.default_rng(0)))
     assert likelihood.name == expected
     assert "values" in why
 
@@ -202,11 +205,11 @@ def test_likelihood_is_chosen_by_the_share_of_extreme_values(make, expected):
 def test_a_quarter_of_extreme_values_is_where_bernoulli_begins():
     X = np.full((10, 10), 0.5, np.float32)
     X.flat[:25] = 1.0
-    likelihood, why = choose_likelihood(X)
+    likelihood, why = chosen(X)
     assert isinstance(likelihood, Bernoulli)
     assert "25%" in why
     X.flat[0] = 0.5
-    assert isinstance(choose_likelihood(X)[0], Gaussian)
+    assert isinstance(chosen(X)[0], Gaussian)
 
 
 @pytest.mark.usefixtures("real_data")
@@ -219,8 +222,8 @@ def test_a_quarter_of_extreme_values_is_where_bernoulli_begins():
     ],
 )
 def test_likelihood_chosen_for_the_public_data_sets(load, expected):
-    assert choose_likelihood(load().train.images)[0].name == expected
+    assert chosen(load().train.images)[0].name == expected
 
 
 def test_likelihood_chosen_for_the_digits():
-    assert choose_likelihood(datasets.load_digits().train.images)[0].name == "bernoulli"
+    assert chosen(datasets.load_digits().train.images)[0].name == "bernoulli"

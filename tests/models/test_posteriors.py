@@ -13,12 +13,13 @@ import pytest
 from sklearn.base import clone
 
 import aevb
-from aevb import VAE, Frozen, Gaussian, LatentVariableModel, posteriors, priors
+from aevb import VAE, Frozen, LatentVariableModel, posteriors, priors
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
 from aevb.models.posteriors import POSTERIORS, make_posterior
 from aevb.models.priors import PRIORS, make_prior
 from aevb.probability import FAMILIES, has_closed_form, kl_divergence
+from aevb.schema import Schema
 
 TABLE = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32) * [1, 2, 3, 4]
 KEY = jax.random.key(0, impl="rbg")
@@ -31,7 +32,7 @@ HEADS = {
     "mixture": posteriors.Mixture(n_components=3),
     "iaf": posteriors.Flow(width=6),
     "coupling": posteriors.Flow("coupling", width=6),
-    "gamma": posteriors.Family("gamma"),
+    "gamma": posteriors.Reparameterised("gamma"),
 }
 
 
@@ -41,7 +42,7 @@ def heads():
 
     @eqx.filter_jit
     def build():
-        return {name: q.head(5, 3, key=KEY) for name, q in HEADS.items()}
+        return {name: q.build(5, 3, key=KEY) for name, q in HEADS.items()}
 
     return build()
 
@@ -87,7 +88,7 @@ def test_the_gaussians_have_the_covariance_of_their_factors(heads):
 def flow_of(layer):
     @eqx.filter_jit
     def build(h):
-        return posteriors.Flow(layer, width=6).head(5, 2, key=KEY)(h)
+        return posteriors.Flow(layer, width=6).build(5, 2, key=KEY)(h)
 
     return build(FEATURES)
 
@@ -167,7 +168,7 @@ def test_every_family_does_what_an_auto_encoder_does(name, fitted, tmp_path):
         np.testing.assert_array_equal(other.elbo(TABLE, 500), elbo)
         np.testing.assert_array_equal(other.sample(3), vae.sample(3))
         np.testing.assert_array_equal(other.explained_nats_, vae.explained_nats_)
-        assert other.model_.bound == vae.model_.bound
+        assert other.model_.estimator == vae.model_.estimator
 
 
 def test_rows_of_a_flow_share_its_layers(fitted):
@@ -185,7 +186,7 @@ def test_rows_of_a_flow_share_its_layers(fitted):
 
 def test_a_cauchy_is_represented_by_its_median():
     vae = fit("cauchy", dist.Cauchy())
-    assert vae.model_.bound == "B"
+    assert vae.model_.estimator == "B"
     median = eqx.filter_jit(lambda model, x: model.posterior(x).base_dist.icdf(0.5))
     expected = [median(vae.model_, x) for x in TABLE[:3]]
     np.testing.assert_allclose(vae.transform(TABLE[:3]), expected, rtol=1e-4, atol=1e-5)
@@ -214,11 +215,8 @@ POSITIVE = [
 
 def assemble(posterior, prior, n_examples=0):
     return build_autoencoder(
-        (4,),
+        Schema.fit(TABLE, "gaussian").block,
         3,
-        likelihood=Gaussian(),
-        measured=Gaussian().measure(TABLE),
-        dtype=TABLE.dtype,
         posterior=posterior,
         prior=prior,
         examples=TABLE[:n_examples] if n_examples else None,
@@ -243,7 +241,7 @@ def test_every_posterior_goes_with_every_prior_of_its_support(posterior):
 
         model, estimate = eqx.filter_eval_shape(look, jax.ShapeDtypeStruct((4,), jnp.float32))
         assert estimate.shape == ()
-        assert model.bound in ("A", "B")
+        assert model.estimator in ("A", "B")
 
 
 @pytest.mark.slow
@@ -278,7 +276,7 @@ def test_the_model_says_which_estimator_is_used():
         ("normal", "flow"): "A",
         ("normal", "mixture"): "A",
     }
-    found = {pair: eqx.filter_eval_shape(assemble, *pair).bound for pair in expected}
+    found = {pair: eqx.filter_eval_shape(assemble, *pair).estimator for pair in expected}
     assert list(found.values()) == list(expected.values())
 
 
@@ -304,7 +302,7 @@ class Recognised(LatentVariableModel):
 def recognised(linear_gaussian, family):
     truth = linear_gaussian.random(4, 2)
     truth = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), truth)
-    return Recognised(Frozen(truth), family.head(4, 2, key=KEY))
+    return Recognised(Frozen(truth), family.build(4, 2, key=KEY))
 
 
 @pytest.mark.slow
@@ -317,7 +315,7 @@ def test_full_covariance_reaches_the_evidence_where_the_diagonal_cannot(linear_g
 
     def gap(family):
         model = recognised(linear_gaussian, family)
-        settings = {"bound": "stl", "epochs": 600, "batch_size": 20, "learning_rate": 0.1}
+        settings = {"estimator": "stl", "epochs": 600, "batch_size": 20, "learning_rate": 0.1}
         head = aevb.train(model, X, **settings, key=0).model.head
 
         @jax.jit
@@ -365,7 +363,7 @@ def test_draws_in_strata_from_a_mixture_average_as_plain_draws(linear_gaussian):
         (lambda: posteriors.LowRankNormal(1.5), TypeError, r"`rank`; got 1\.5"),
         (lambda: posteriors.Flow("couplng"), ValueError, "`layer`.*Did you mean 'coupling'"),
         (lambda: posteriors.Flow(width=0), ValueError, "`width`; got 0"),
-        (lambda: posteriors.Family("gama"), ValueError, "`family`.*Did you mean 'gamma'"),
+        (lambda: posteriors.Reparameterised("gama"), ValueError, "`family`.*Did you mean 'gamma'"),
         (lambda: make_posterior("lapace"), ValueError, "`posterior`.*Did you mean 'laplace'"),
         (lambda: make_posterior(dist.Normal()), TypeError, "or a Posterior for `posterior`; got"),
     ],
@@ -382,8 +380,8 @@ def test_options_that_make_no_posterior(build, error, message):
         ({"posterior": "normal", "prior": dist.Gamma(2.0, 1.0)}, "support of `AutoEncoder.prior`"),
         ({"posterior": "gamma", "prior": dist.Beta(2.0, 2.0)}, "got Gamma with support Positive"),
         ({"posterior": "iaf", "latent_dim": 1}, "`latent_dim` of at least 2 for a flow; got 1"),
-        ({"posterior": "mixture", "bound": "B"}, "No closed form is known"),
-        ({"posterior": "mixture", "bound": "dreg"}, "no mixture"),
+        ({"posterior": "mixture", "estimator": "B"}, "No closed form is known"),
+        ({"posterior": "mixture", "estimator": "dreg"}, "no mixture"),
     ],
     ids=["real", "positive", "one dimension", "B", "dreg"],
 )

@@ -62,7 +62,7 @@ def vamp():
 
 def test_the_vampprior_is_the_mixture_of_the_posterior_at_its_inputs(vamp):
     model = vamp.model_
-    data_units = jax.vmap(model.encoder.scale.undo)(model.latent_prior.inputs)
+    data_units = jax.vmap(model.encoder.inputs.standardise.undo)(model.latent_prior.inputs)
     z = jnp.array([[0.3, -0.5], [1.0, 2.0]])
 
     @eqx.filter_jit
@@ -75,8 +75,10 @@ def test_the_vampprior_is_the_mixture_of_the_posterior_at_its_inputs(vamp):
 
 
 def test_pseudo_inputs_start_at_evenly_spaced_cases():
-    np.testing.assert_array_equal(examples_for("vamp", np.arange(197))[[0, 1, 49]], [0, 4, 196])
-    assert examples_for("normal", TABLE) is None
+    np.testing.assert_array_equal(
+        examples_for(priors.Vamp(), np.arange(197))[[0, 1, 49]], [0, 4, 196]
+    )
+    assert examples_for(priors.Normal(), TABLE) is None
     with pytest.raises(ValueError, match=r"at least 50 training cases.*got 40\. Choose fewer"):
         VAE(prior="vamp", **SMALL).fit(TABLE)
 
@@ -210,7 +212,7 @@ def test_flows_as_priors_have_fast_densities():
     """A masked autoregressive flow would loop over the latents in the other direction."""
     module = eqx.filter_jit(lambda: priors.Flow(n_layers=1, width=4).build(3, key=KEY))()
     log_prob = jax.make_jaxpr(lambda z: module().log_prob(z))(jnp.zeros(3))
-    head = eqx.filter_jit(lambda: posteriors.Flow(width=4, n_layers=1).head(5, 3, key=KEY))()
+    head = eqx.filter_jit(lambda: posteriors.Flow(width=4, n_layers=1).build(5, 3, key=KEY))()
     draw = jax.make_jaxpr(lambda key: head(jnp.zeros(5)).sample_and_log_prob(key))(KEY)
     for jaxpr in (log_prob, draw):
         assert "length=3" not in str(jaxpr)

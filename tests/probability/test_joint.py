@@ -201,7 +201,9 @@ PHI = ("bottom", "bottom_scale", "top", "top_scale")
 @eqx.filter_jit
 def estimates(model, bound, n_draws=1, n_keys=N_KEYS):
     def one(key):
-        return jax.value_and_grad(lambda m: sgvb(m, 1.3, key, bound=bound, n_draws=n_draws))(model)
+        return jax.value_and_grad(lambda m: sgvb(m, 1.3, key, estimator=bound, n_draws=n_draws))(
+            model
+        )
 
     return jax.vmap(one)(jax.random.split(jax.random.key(1), n_keys))
 

@@ -142,11 +142,12 @@ def as_objective(objective: Any) -> Objective:
     """Return an objective as it is, or made of a function."""
     if isinstance(objective, Objective):
         return objective
-    if callable(objective) and not isinstance(objective, type):
+    has_more = any(hasattr(objective, name) for name in ("init", "expect", "expectation"))
+    if callable(objective) and not (has_more or isinstance(objective, type)):
         return FunctionObjective(objective)
     raise TypeError(
         "Expected an aevb.Objective, or a function (model, batch, key, state) -> (number, metrics, "
-        f"state), for `objective`; got {objective!r}."
+        f"state), for `objective`; got {objective!r}. One with a state is a subclass."
     )
 
 

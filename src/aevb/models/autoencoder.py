@@ -16,8 +16,8 @@ from aevb.models.base import LatentVariableModel
 from aevb.models.conditional import Network
 from aevb.models.kinds.base import Block
 from aevb.models.networks import MLP, output_shape
-from aevb.models.posteriors import Posterior
-from aevb.models.priors import Prior, VampPrior
+from aevb.models.posteriors import Posterior, make_posterior
+from aevb.models.priors import VampPrior, make_prior
 from aevb.probability.divergences import has_closed_form
 
 
@@ -71,8 +71,8 @@ def build_autoencoder(
     block: Block,
     latent_dim: int,
     *,
-    prior: Prior,
-    posterior: Posterior,
+    prior: Any = "normal",
+    posterior: str | Posterior = "normal",
     examples: Any = None,
     hidden: tuple[int, ...] = (500,),
     activation: str | Callable = "tanh",
@@ -88,7 +88,7 @@ def build_autoencoder(
         Kind and shape of one datum, and what the model holds of the data.
     latent_dim : int
         Number of latent dimensions.
-    prior, posterior : Prior, Posterior
+    prior, posterior : str, Prior or Distribution; str or Posterior
         Families of p(z) and q(z|x).
     examples : Array, optional
         Training cases that the prior starts from, as `aevb.models.priors.examples_for` gives them.
@@ -116,7 +116,7 @@ def build_autoencoder(
             "Expected one vector of features, of shape (k,), as output of `encoder`; "
             f"got shape {features}. Flatten it in the encoder's last step."
         )
-    recognise = posterior.build(features[0], latent_dim, key=keys[2])
+    recognise = make_posterior(posterior).build(features[0], latent_dim, key=keys[2])
     features = output_shape(decoder, (latent_dim,), "decoder")
     if len(features) != 1 and (features != shape or len(shape) == 1):
         direct = f", or an array of the shape of the data, {shape}," if len(shape) > 1 else ""
@@ -128,10 +128,11 @@ def build_autoencoder(
     inputs = block.constants.inputs
     if examples is not None:
         examples = jax.vmap(inputs)(examples)
+    key_prior = jax.random.fold_in(key, 4)
     model = AutoEncoder(
         encoder=Network(encoder, recognise, inputs),
         decoder=Network(decoder, generate),
-        latent_prior=prior.build(latent_dim, examples=examples, key=jax.random.fold_in(key, 4)),
+        latent_prior=make_prior(prior).build(latent_dim, examples=examples, key=key_prior),
     )
     return dataclasses.replace(model, estimator=_best_of_two(model, block))
 

@@ -340,6 +340,7 @@ class Fixed(Prior):
 
     distribution: dist.Distribution
     name: ClassVar[str] = "fixed"
+    __eq__, __hash__ = object.__eq__, object.__hash__  # a distribution is equal to itself alone
 
     def build(self, latent_dim, *, examples=None, key=None):  # noqa: D102
         shape = self.distribution.batch_shape + self.distribution.event_shape

@@ -1,0 +1,52 @@
+"""What a model was built with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aevb.models.networks import layer_sizes
+from aevb.models.posteriors import Posterior, make_posterior
+from aevb.models.priors import Fixed, Prior, make_prior
+
+
+@dataclass(frozen=True, eq=False)
+class Config:
+    """What a model was built with: the estimator's own copy, out of reach of its parameters.
+
+    Attributes
+    ----------
+    latent_dim, prior, posterior, hidden, activation, encoder, decoder, random_state
+        As the parameters of `VAE` of the same names, with names turned into what they stand for.
+    """
+
+    latent_dim: int
+    prior: Prior
+    posterior: Posterior
+    hidden: tuple[int, ...]
+    activation: str | Callable
+    encoder: Any
+    decoder: Any
+    random_state: Any
+
+    @classmethod
+    def of(cls, vae: Any) -> Config:
+        """Copy what an estimator's parameters say now."""
+        return cls(
+            latent_dim=int(vae.latent_dim),  # a NumPy integer would be traced
+            prior=make_prior(vae.prior),
+            posterior=make_posterior(vae.posterior),
+            hidden=layer_sizes(vae.hidden),
+            activation=vae.activation,
+            encoder=vae.encoder,
+            decoder=vae.decoder,
+            random_state=vae.random_state,
+        )
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what `build_autoencoder` takes of it."""
+        parts = {name: value for name, value in vars(self).items() if name != "random_state"}
+        if isinstance(self.prior, Fixed):
+            parts["prior"] = self.prior.distribution  # whose arrays are traced, as a PyTree's
+        return parts
