@@ -182,6 +182,8 @@ def train(
             "Expected `validation_data` beside `validation_context`; got none. Give the held-out "
             "datapoints, or leave their context out."
         )
+    check_trainable(model)
+    check_model(model.at_mean() if isinstance(model, Bayesian) else model, *source.example())
     check_fit(model, source, plan, key, held_out)
     run = resume
     if run is None:
@@ -242,7 +244,7 @@ def choose_objective(
 def check_fit(
     model: Any, source: Source, plan: Plan, key: Array, held_out: Source | None = None
 ) -> None:
-    """Hold model, data and plan of a training against each other, by shapes alone.
+    """Hold a model, data and the plan of a training against each other, by shapes alone.
 
     Raises
     ------
@@ -250,8 +252,6 @@ def check_fit(
         When they do not fit; nothing has been computed by then.
     """
     x, c = source.example()
-    check_trainable(model)
-    check_model(model.at_mean() if isinstance(model, Bayesian) else model, x, c)
     if held_out is not None:
         check_held_out((x, c), held_out.example())
     check_objective(

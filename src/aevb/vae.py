@@ -25,10 +25,11 @@ from aevb.inference.run import Callback, Epoch, Plan, Run, advance, auto_epochs,
 from aevb.inference.sgvb import SGVB, make_objective
 from aevb.inference.stopping import EarlyStopping, Watch
 from aevb.models.autoencoder import build_autoencoder
+from aevb.models.checks import check_model
 from aevb.models.kinds import Likelihood, make_likelihood
 from aevb.models.networks import activation_function, layer_sizes
 from aevb.models.posteriors import Posterior, make_posterior
-from aevb.models.priors import examples_for, make_prior
+from aevb.models.priors import Fixed, examples_for, make_prior
 from aevb.probability.distributions import Batched
 from aevb.progress import ProgressBar
 from aevb.schema import Schema
@@ -599,6 +600,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         key_model, key = random_key(random, FAST), random_key(random, FAST)
         examples = examples_for(config.prior, cases)
         model = _build(schema.block, examples=examples, key=key_model, **config.architecture())
+        if isinstance(config.prior, Fixed):  # the ends of its support are known by value alone
+            check_model(model, jax.ShapeDtypeStruct(cases.shape[1:], cases.dtype))
         self.schema_, self.config_ = schema, config
         self._optimizer = self._new_optimizer()
         return begin(model, source, objective, self.optimizer, self.learning_rate, key)

@@ -106,8 +106,13 @@ class Objective(eqx.Module):
             The state from `init`, `expect` or the step before.
         """
 
+    @property
+    def serves_any_model(self) -> bool:
+        """Whether it needs no check beside a model whose distributions agree."""
+        return False
+
     def check(self, model: Any, x: Any, c: Any, key: Array) -> None:
-        """Raise ValueError or TypeError if it cannot serve a model; called under `eval_shape`."""
+        """Raise ValueError or TypeError if it cannot serve a model, of which it sees shapes."""
 
     @property
     def has_e_step(self) -> bool:
@@ -175,8 +180,10 @@ def check_objective(
     ValueError, TypeError
         When the objective cannot serve the model, or does not report what is asked of it.
     """
+    if objective.serves_any_model and not (validated or stops_early):
+        return  # tracing it once more would take as long as a tenth of all compilation
     x, c = source.example()
-    eqx.filter_eval_shape(objective.check, model, x, c, key)
+    objective.check(model, x, c, key)
     state = None
     if objective.has_state:
         state = eqx.filter_eval_shape(objective.init, model, next(source.chunks(None)), key)

@@ -188,11 +188,19 @@ class SGVB(Objective):
             surrogate += log_weight_prior(model, self.weight_prior) / batch.n_total
         return surrogate, metrics, state
 
+    @property
+    def serves_any_model(self) -> bool:
+        """Whether it needs no check: the automatic estimator takes what there is."""
+        plain_weight = not callable(self.kl_weight)
+        return self.estimator == "auto" and self.free_bits is None and plain_weight
+
     def check(self, model: Any, x: Any, c: Any, key: Array) -> None:
         """Raise TypeError if a user's estimator does not return an `Estimate`."""
-        if not callable(self.estimator):
-            return
-        estimate = self.estimator(given(model, c), x, key, self.n_draws)
+        if callable(self.estimator):
+            eqx.filter_eval_shape(self._check_estimate, model, x, c, key)
+
+    def _check_estimate(self, model: Any, x: Any, c: Any, key: Array) -> None:
+        estimate = find_estimator(self.estimator)(given(model, c), x, key, self.n_draws)
         if not (isinstance(estimate, Estimate) and isinstance(estimate.metrics, dict)):
             wrong = f"{type(estimate).__name__}"
         elif jnp.shape(estimate.value):

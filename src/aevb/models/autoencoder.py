@@ -13,6 +13,7 @@ from jax import Array
 from numpyro.distributions import Distribution
 
 from aevb.models.base import LatentVariableModel
+from aevb.models.checks import check_model
 from aevb.models.conditional import Network
 from aevb.models.kinds.base import Block
 from aevb.models.networks import MLP, output_shape
@@ -134,12 +135,13 @@ def build_autoencoder(
         decoder=Network(decoder, generate),
         latent_prior=make_prior(prior).build(latent_dim, examples=examples, key=key_prior),
     )
-    return dataclasses.replace(model, estimator=_best_of_two(model, block))
+    x = jax.ShapeDtypeStruct(block.shape, block.kind.dtype)
+    check_model(model, x)
+    return dataclasses.replace(model, estimator=_best_of_two(model, x))
 
 
-def _best_of_two(model: AutoEncoder, block: Block) -> str:
+def _best_of_two(model: AutoEncoder, x: Any) -> str:
     def closed(model: AutoEncoder, x: Any) -> bool:
         return has_closed_form(model.posterior(x), model.prior())
 
-    x = jax.ShapeDtypeStruct(block.shape, block.kind.dtype)
     return "B" if eqx.filter_eval_shape(closed, model, x) else "A"

@@ -147,10 +147,10 @@ def _check_supports(name: str, posterior: Any, prior: Any, z: Any) -> None:
         )
     for value in _values_within(q, z):
         with jax.ensure_compile_time_eval():
-            inside = jnp.all(p(jnp.asarray(value)))
+            inside = p(value)  # of NumPy where that will do, for which nothing is compiled
         if isinstance(inside, jax.core.Tracer):  # its bounds are parameters
             return
-        if not inside:
+        if not np.all(inside):
             raise ValueError(
                 f"Expected latents of `{name}.posterior` within the support of `{name}.prior`, "
                 f"{_entry(p)}; got {family_of(posterior)} with support {_entry(q)}. Choose two "

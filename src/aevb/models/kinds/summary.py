@@ -28,7 +28,7 @@ class Summary(NamedTuple):
     low, high : ndarray
         Least and greatest value.
     low_row, high_row : ndarray of int
-        Rows where these are first.
+        Rows where these are first, for columns where they may stand alone.
     next_low, next_high : ndarray
         Least and greatest value of the other rows, where `low` or `high` may stand alone; else
         `low` or `high` again.
@@ -83,43 +83,34 @@ def summarise(X: np.ndarray, first_row: int = 0) -> Summary:
         Number of its first row in all data.
     """
     X = X.reshape(len(X), -1)
+    low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
     rows = X.astype(np.float64)
-    low_row, high_row = rows.argmin(axis=0), rows.argmax(axis=0)
-    columns = np.arange(rows.shape[1])
-    low, high = rows[low_row, columns], rows[high_row, columns]
-    mean = rows.mean(axis=0)
-    mean = np.clip(mean, low, high)  # exactly the value of a constant column
-    with np.errstate(over="ignore"):
-        squares = np.einsum("ij,ij->j", rows - mean, rows - mean)
-    next_low, next_high = _next_extremes(X, rows, low, high, mean, squares)
+    mean = np.clip(rows.mean(axis=0), low, high)  # exactly the value of a constant column
+    deviations = rows - mean
+    squares = np.einsum("ij,ij->j", deviations, deviations)
+    ends = []
+    for extreme, first, at in ((low, np.argmin, 1), (high, np.argmax, -2)):
+        row, following = np.zeros(len(extreme), int), extreme.copy()
+        for j in _may_stand_alone(X, extreme, mean, squares):
+            row[j] = first(rows[:, j])
+            following[j] = np.partition(rows[:, j], at)[at] if len(X) > 1 else -at * np.inf
+        ends.append((row + first_row, following))
+    (low_row, next_low), (high_row, next_high) = ends
+    counts = (np.count_nonzero(value == X) for value in (0, 1, 255))
     return Summary(
-        *(len(X), mean, squares, low, high, low_row + first_row, high_row + first_row),
-        *(next_low, next_high),
-        *(np.count_nonzero(value == X) for value in (0, 1, 255)),
+        *(len(X), mean, squares, low, high, low_row, high_row, next_low, next_high), *counts
     )
 
 
-def _next_extremes(
-    X: np.ndarray,
-    rows: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    mean: np.ndarray,
-    squares: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and greatest value without the extremes, where one may stand alone."""
-    if len(rows) == 1:
-        return np.full_like(low, np.inf), np.full_like(high, -np.inf)
-    if len(rows) < _FEW:
-        ordered = np.sort(rows, axis=0)
-        return ordered[1], ordered[-2]
-    following = low.copy(), high.copy()
-    if X.dtype.kind in "bu" or X.dtype.itemsize == 1:  # no room for a value that dwarfs others
-        return following
-    for extreme, found, at in zip((low, high), following, (1, -2), strict=True):
-        for j in np.flatnonzero((extreme - mean) ** 2 > 0.9 * squares):
-            found[j] = np.partition(rows[:, j], at)[at]
-    return following
+def _may_stand_alone(
+    X: np.ndarray, extreme: np.ndarray, mean: np.ndarray, squares: np.ndarray
+) -> np.ndarray:
+    """Return the columns whose extreme value may dwarf the differences of the others."""
+    if X.dtype.kind in "bu" or X.dtype.itemsize == 1:  # there is no room for that
+        return np.zeros(0, int)
+    if len(X) < _FEW:
+        return np.arange(len(extreme))
+    return np.flatnonzero((extreme - mean) ** 2 > 0.9 * squares)
 
 
 def merge(one: Summary, other: Summary) -> Summary:
