@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -284,6 +287,50 @@ def test_failed_writing_leaves_everything_as_it_was(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_may_write_to_one_path(tmp_path):
+    # One name for all threads of a process had one of them fail, or write into the other's file.
+    path, both = tmp_path / "x.npy", threading.Barrier(2)
+    rows = [np.full((3, 2), number) for number in (1.0, 2.0)]
+
+    def write(own):
+        with replacing(path) as temporary:
+            both.wait()
+            np.save(temporary, own)
+            both.wait()
+            np.testing.assert_array_equal(np.load(temporary), own)
+            both.wait()
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, rows))  # raises what a thread raised
+    assert any(np.array_equal(read_rows(path), own) for own in rows)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path):
+    path = tmp_path / ("x" * 240 + ".npy")
+    with replacing(path) as temporary:
+        left = temporary
+        left.write_bytes(b"half")
+        with replacing(path) as temporary:
+            assert temporary != left
+            assert temporary.suffix == ".npy"
+            np.save(temporary, table())
+        assert left.read_bytes() == b"half"
+        np.testing.assert_array_equal(read_rows(path), table())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_permissions_are_those_of_any_new_file(mask, tmp_path):
+    before = os.umask(mask)
+    try:
+        write_rows(tmp_path / "x.csv", table())
+        (tmp_path / "other").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.csv").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from numpyro.distributions import transforms
 
 import aevb
 from aevb import Joint, LatentVariableModel
 from aevb.models.checks import check_model
+from aevb.probability import ExpRelaxedOneHotCategorical
 
 
 def normal(*shape, loc=0.0):
@@ -252,12 +254,68 @@ def test_a_posterior_within_the_support_of_the_prior(posterior, prior):
         (normal(3), dist.Dirichlet(jnp.ones(3))),
         (dist.Bernoulli(0.3), dist.Normal()),
         (dist.Normal(), dist.Categorical(jnp.ones(3) / 3)),
+        # These passed once:
+        (ExpRelaxedOneHotCategorical(0.5, jnp.zeros(3)), normal(3)),
+        (normal(3), ExpRelaxedOneHotCategorical(0.5, jnp.zeros(3))),
+        (dist.ProjectedNormal(jnp.ones(3)), normal(3)),
+        (dist.Dirichlet(jnp.ones((2, 3))).to_event(1), normal(2, 3)),
+        (dist.LKJCholesky(3), normal(3, 3)),
+        (Joint(a=normal(), b=normal(3)), Joint(a=normal(), b=dist.ProjectedNormal(jnp.ones(3)))),
+        (
+            dist.TransformedDistribution(
+                dist.Dirichlet(jnp.ones(3)), transforms.AffineTransform(0.0, 10.0)
+            ),
+            normal(3),
+        ),
     ],
 )
 def test_densities_of_different_kinds_have_no_ratio(posterior, prior):
     model = mine(posterior=lambda w, x: posterior, prior=lambda w: prior)
     with pytest.raises(ValueError, match=r"densities of one kind from `Mine\.posterior`"):
         check_model(model, X)
+
+
+POINTS = [
+    dist.Delta(0.3),
+    dist.Delta(0.3).mask(True),
+    dist.TransformedDistribution(dist.Delta(0.3), transforms.AffineTransform(0.0, 2.0)),
+]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_point_mass_is_no_density(point):
+    # It passed once, for a "bound" of 2.64 nats where log p(x) was -1.04.
+    posterior = mine(posterior=lambda w, x: point, prior=lambda w: normal())
+    with pytest.raises(ValueError, match=r"from `Mine\.posterior`; got .* on a point, .*narrow"):
+        check_model(posterior, X)
+    prior = mine(posterior=lambda w, x: normal(), prior=lambda w: point)
+    with pytest.raises(ValueError, match=r"from `Mine\.prior`; got .* on a point, "):
+        check_model(prior, X)
+    both = mine(
+        posterior=lambda w, x: Joint(a=normal(), b=point),
+        prior=lambda w: Joint(a=normal(), b=point),
+    )
+    with pytest.raises(ValueError, match=r"from `Mine\.posterior`; got .* a point for part 'b'"):
+        check_model(both, X)
+    likelihood = mine(likelihood=lambda w, z: Joint(height=normal(3), age=point))
+    with pytest.raises(ValueError, match=r"from `Mine\.likelihood`; got .* a point for part 'age'"):
+        check_model(likelihood, PARTS)
+
+
+def test_censored_data_have_a_likelihood():
+    likelihood = mine(
+        likelihood=lambda w, z: dist.RightCensoredDistribution(
+            dist.Normal(w, 1.0), jnp.array([0, 1, 1])
+        ).to_event(1)
+    )
+    check_model(likelihood, X)
+
+
+def test_surfaces_of_one_kind_pass():
+    choice = ExpRelaxedOneHotCategorical(0.5, jnp.zeros(3))
+    check_model(mine(posterior=lambda w, x: choice, prior=lambda w: choice), X)
+    direction = dist.ProjectedNormal(jnp.ones(3))
+    check_model(mine(posterior=lambda w, x: direction, prior=lambda w: direction), X)
 
 
 def test_a_dirichlet_posterior_wants_another_prior_than_the_default():

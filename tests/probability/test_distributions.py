@@ -8,7 +8,8 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
-from aevb import Batched, GrayBernoulli
+from aevb import Batched, GrayBernoulli, Joint
+from aevb.probability.distributions import Reshaped
 
 LOGITS = np.array([-80.0, -30.0, -5.0, -1.0, 0.0, 0.3, 5.0, 30.0, 80.0])
 GRAYS = np.array([0.0, 1e-3, 0.25, 0.5, 0.9, 1.0])
@@ -181,3 +182,20 @@ class TestBatched:
     def test_passes_through_jit(self, family):
         means = jax.jit(lambda rows: Batched(jax.vmap(family)(rows)))(ROWS).mean
         np.testing.assert_allclose(means, Batched(jax.vmap(family)(ROWS)).mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        (dist.Normal(jnp.zeros(4), 1.0).to_event(1), True),
+        (dist.Bernoulli(0.5 * jnp.ones(4)).to_event(1), False),  # once "reparameterised"
+        (dist.Dirichlet(jnp.ones(4)), dist.Dirichlet(jnp.ones(4)).has_rsample),
+        (GrayBernoulli(jnp.zeros(4)).to_event(1), False),
+    ],
+)
+def test_every_wrapper_is_reparameterised_if_its_base_is(base, expected):
+    assert base.has_rsample == expected
+    assert Reshaped(base, (2, 2)).has_rsample == expected
+    assert Reshaped(Reshaped(base, (4,)), (2, 2)).has_rsample == expected
+    assert Joint(a=dist.Normal(), b=lambda a: base).has_rsample == expected
+    assert Joint(a=Joint(b=base)).has_rsample == expected

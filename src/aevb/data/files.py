@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import itertools
 import os
+import secrets
 import tokenize
 import zipfile
 import zlib
@@ -157,8 +158,13 @@ def check_rows_target(path: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and move its file there if nothing goes wrong."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # the ending says the format
+    """Yield a temporary path beside `path`, and move its file there if nothing goes wrong.
+
+    The path is new at every call: threads and processes may write to one `path`, the last one wins.
+    The file is the caller's to create, so that its permissions are those of any other.
+    """
+    # The ending says the format; a long name has no room for more letters.
+    temporary = path.with_name(f".{secrets.token_hex(8)}-{path.name[-100:]}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -25,7 +25,7 @@ from jax import Array, lax
 from numpyro.distributions import Distribution
 
 from aevb.models.base import Given, name_of
-from aevb.models.checks import family_of
+from aevb.models.checks import family_of, require_likelihood, require_ratio
 from aevb.probability.divergences import has_closed_form, kl_divergence
 from aevb.probability.joint import Joint
 
@@ -115,6 +115,7 @@ def draw(
     """
     posterior = model.posterior(x)
     prior = model.prior()
+    require_ratio(model, posterior, prior)
     log_share, log_q = None, None
     if pathwise and isinstance(posterior, dist.MixtureSameFamily):
         components = posterior.component_distribution
@@ -131,10 +132,16 @@ def draw(
         else:
             z = posterior.sample(key, (n_draws,))
     z = at(z)
-    log_likelihood = over_draws(lambda z: model.likelihood(z).log_prob(x), z)
+    log_likelihood = over_draws(partial(_log_likelihood, model, x), z)
     batch_shapes = (getattr(d, "batch_shape", ()) for d in (posterior, prior))
     _check_single(model, *batch_shapes, log_likelihood.shape[1:])
     return Draws(posterior, prior, z, log_likelihood, log_share, log_q)
+
+
+def _log_likelihood(model: Given, x: Any, z: Any) -> Array:
+    likelihood = model.likelihood(z)
+    require_likelihood(model, likelihood)
+    return likelihood.log_prob(x)
 
 
 def over_draws(function: Callable[[Any], Array], z: Any) -> Array:

@@ -18,6 +18,7 @@ from aevb.inference.objective import Objective, as_objective
 from aevb.inference.sgvb import SGVB
 from aevb.models.base import Frozen, LatentVariableModel, trainable
 from aevb.probability.divergences import has_closed_form, kl_divergence
+from aevb.probability.measures import VOLUME, measure_of
 
 
 class Bayesian(LatentVariableModel):
@@ -189,7 +190,7 @@ def _checked(prior: Any) -> Distribution:
         raise TypeError(f"{expected}; got {prior!r}.")
     if prior.batch_shape or prior.event_shape:
         raise ValueError(f"{expected}; got shape {prior.batch_shape + prior.event_shape}.")
-    if prior.is_discrete or not jnp.all(prior.support(jnp.array([-1e6, 1e6]))):
+    if measure_of(prior) != VOLUME or not jnp.all(prior.support(jnp.array([-1e6, 1e6]))):
         raise ValueError(f"{expected}; got {type(prior).__name__}, of support {prior.support}.")
     return prior
 

@@ -12,6 +12,7 @@ from numpyro.distributions import constraints
 
 from aevb.models.base import Given, name_of
 from aevb.probability.joint import Joint
+from aevb.probability.measures import VOLUME, measure_of
 
 # How fast the step size follows the acceptance: log ε rises by this times the excess over the
 # target, so that it settles where the mean is on target and goes along as the weights move.
@@ -49,10 +50,13 @@ def require_unbounded(model: Any, prior: Any, z: Any, purpose: str) -> None:
         for name, part in prior.factors(z).items():
             require_unbounded(model, part, z[name], purpose)
         return
-    support = getattr(prior, "support", None)
+    try:
+        support = getattr(prior, "support", None)
+    except NotImplementedError:  # NumPyro does not know where a surface goes
+        support = None
     while isinstance(support, constraints.independent):
         support = support.base_constraint
-    if support is not constraints.real:
+    if support is not constraints.real or measure_of(prior) != VOLUME:
         raise ValueError(
             f"Expected real latents without bounds from `{name_of(model)}.prior` for {purpose}; "
             f"got {type(prior).__name__} of support {support}. Let a normal latent "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +14,8 @@ from numpyro.distributions import constraints
 
 from aevb.models.base import Frozen, Given, LatentVariableModel, name_of, trainable
 from aevb.probability.joint import Joint
+from aevb.probability.measures import CENSORED, NO_DENSITIES, Image, is_same, measure_of
+from aevb.probability.relaxed import log_simplex
 
 # Values within the supports that posteriors have, to be tried on the prior's.
 _VALUES: list[tuple[Any, tuple[float, ...]]] = [
@@ -75,6 +79,7 @@ def _check(model: Given, x: Any) -> None:
             f"Expected the same latent from `{name}.posterior` and `{name}.prior`; got event "
             f"shapes {posterior.event_shape} and {prior.event_shape}."
         )
+    require_ratio(model, posterior, prior)
     z = posterior.sample(jax.random.key(0))
     _check_supports(name, posterior, prior, z)
     _check_log_prob(name, "prior", prior, z)
@@ -85,7 +90,56 @@ def _check(model: Given, x: Any) -> None:
             f"Expected a distribution of one datapoint, of shape {expected}, from "
             f"`{name}.likelihood`; got event shape {got}."
         )
+    require_likelihood(model, likelihood)
     _check_log_prob(name, "likelihood", likelihood, x)
+
+
+def require_ratio(model: Any, posterior: Any, prior: Any) -> None:
+    """Raise ValueError where q(z|x) and p(z) are no densities, or relative to different measures.
+
+    Their ratio would be no part of a bound: a point mass beside a normal density, say.
+    """
+    q_measure, p_measure = measure_of(posterior), measure_of(prior)
+    _require_density(model, posterior, q_measure, "posterior", NO_DENSITIES)
+    _require_density(model, prior, p_measure, "prior", NO_DENSITIES)
+    for part, q, p in _pairs(q_measure, p_measure):
+        if not is_same(q, p):
+            learned = isinstance(q, Image) and isinstance(p, Image)
+            raise ValueError(
+                f"Expected densities of one kind from `{name_of(model)}.posterior` and "
+                f"`{name_of(model)}.prior`, whose ratio has a meaning; got {family_of(posterior)} "
+                f"on {q} and {family_of(prior)} on {p}{part}. Choose two families with the same "
+                f"support{', transformed by the same constants' if learned else ''}."
+            )
+
+
+def require_likelihood(model: Any, d: Any) -> None:
+    """Raise ValueError for p(x|z) that gives data neither a density nor a probability."""
+    barred = tuple(measure for measure in NO_DENSITIES if measure != CENSORED)
+    _require_density(model, d, measure_of(d), "likelihood", barred)
+
+
+def _require_density(
+    model: Any, d: Any, measure: Any, method: str, barred: tuple[str, ...]
+) -> None:
+    for part, each, _ in _pairs(measure, None):
+        if each in barred:
+            raise ValueError(
+                f"Expected a probability density or mass function from "
+                f"`{name_of(model)}.{method}`; got {family_of(d)} on {each}{part}, whose "
+                "log_prob is no term of a bound. In the place of a point choose a narrow normal, "
+                "or leave it out."
+            )
+
+
+def _pairs(q: Any, p: Any, part: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the measures of each part, with words for which it is."""
+    if not isinstance(q, dict):
+        yield part, q, p
+        return
+    for name in q:
+        other = p.get(name) if isinstance(p, dict) else p
+        yield from _pairs(q[name], other, f" for part {name!r}")
 
 
 def _distribution(model: Given, method: str, *arguments: Any) -> Any:
@@ -136,15 +190,12 @@ def _check_supports(name: str, posterior: Any, prior: Any, z: Any) -> None:
         for part, q in posterior.factors(z).items():
             _check_supports(name, q, parts[part], z[part])
         return
-    q, p = getattr(posterior, "support", None), getattr(prior, "support", None)
+    try:
+        q, p = getattr(posterior, "support", None), getattr(prior, "support", None)
+    except NotImplementedError:  # NumPyro does not know where a surface goes
+        return
     if q is None or p is None:
         return
-    if _measure(q) != _measure(p):
-        raise ValueError(
-            f"Expected densities of one kind from `{name}.posterior` and `{name}.prior`, whose "
-            f"ratio has a meaning; got {family_of(posterior)} on {_entry(q)} and "
-            f"{family_of(prior)} on {_entry(p)}. Choose two families with the same support."
-        )
     for value in _values_within(q, z):
         with jax.ensure_compile_time_eval():
             inside = p(value)  # of NumPy where that will do, for which nothing is compiled
@@ -158,18 +209,14 @@ def _check_supports(name: str, posterior: Any, prior: Any, z: Any) -> None:
             )
 
 
-def _measure(support: Any) -> str:
-    """Say what densities on a support are relative to."""
-    if support is constraints.simplex:
-        return "the simplex"  # a surface, of one dimension less than its space
-    return "counting" if _entry(support).is_discrete else "volume"
-
-
 def _values_within(support: Any, z: Any) -> list[np.ndarray]:
     """Return some values of the shape of z, where they are known."""
-    if support is constraints.simplex:
+    entry = _entry(support)
+    if isinstance(entry, type(constraints.simplex)):
         return [np.full(z.shape, 1 / z.shape[-1])]
-    known = [values for other, values in _VALUES if _entry(support) is other]
+    if isinstance(entry, type(log_simplex)):
+        return [np.full(z.shape, -math.log(z.shape[-1]))]
+    known = [values for other, values in _VALUES if entry is other]
     return [np.full(z.shape, value) for values in known for value in values]
 
 
@@ -182,7 +229,7 @@ def _entry(support: Any) -> Any:
 
 def family_of(d: Any) -> str:
     """Return the name of a distribution's family, for messages."""
-    while type(d).__name__ in ("Independent", "ExpandedDistribution"):
+    while type(d).__name__ in ("Independent", "ExpandedDistribution", "MaskedDistribution"):
         d = d.base_dist
     return type(d).__name__
 

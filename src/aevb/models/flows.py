@@ -14,6 +14,7 @@ from jax import Array
 from numpyro.distributions import Distribution, constraints
 
 from aevb.errors import choose, integer
+from aevb.probability.measures import Measure, image_of, measure_of
 
 MOMENT_DRAWS = 256
 MIN_SCALE = 1e-2
@@ -77,6 +78,11 @@ class FlowDistribution(Distribution):
     def has_rsample(self) -> bool:
         """Whether `base` is reparameterised."""
         return self.base.has_rsample
+
+    @property
+    def measure(self) -> Measure | None:
+        """What the density is relative to: volume, unless that of `base` is not."""
+        return image_of(measure_of(self.base), self.event_shape, (self._arrays,))
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw u, and map it."""

@@ -28,6 +28,7 @@ from aevb.models.base import Frozen
 from aevb.models.checks import family_of
 from aevb.models.conditional import Conditional
 from aevb.models.flows import Bijection, FlowDistribution, check_options
+from aevb.probability.measures import Measure, measure_of
 
 __all__ = ["Fixed", "Flow", "LearnedNormal", "Mixture", "Normal", "Prior", "Vamp"]
 
@@ -234,6 +235,11 @@ class EqualMixture(dist.Distribution):
     def support(self) -> constraints.Constraint:
         """The support that all components share."""
         return self.component.support
+
+    @property
+    def measure(self) -> Measure | None:
+        """What the densities of all components are relative to."""
+        return measure_of(self.component)
 
     @property
     def component(self) -> dist.Distribution:

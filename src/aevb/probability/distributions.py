@@ -12,6 +12,8 @@ from jax import Array
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
+from aevb.probability.measures import Measure, image_of, measure_of
+
 
 @jax.custom_jvp
 def _bernoulli_log_prob(logits: Array, x: Array) -> Array:
@@ -89,6 +91,45 @@ class GrayBernoulli(Distribution):
         return self.white**2 * y * (1 - y)
 
 
+class _Reshaped(constraints.Constraint):
+    """Arrays that are within another constraint when their shape is another."""
+
+    def __init__(self, base: Any, base_shape: tuple[int, ...], event_shape: tuple[int, ...]):
+        self.base, self.base_shape, self.event_shape = base, base_shape, event_shape
+
+    @property
+    def event_dim(self) -> int:
+        return len(self.event_shape)
+
+    @property
+    def is_discrete(self) -> bool:
+        return self.base.is_discrete
+
+    @property
+    def measure(self) -> Measure | None:
+        return image_of(measure_of(self.base), self.base_shape)
+
+    def __call__(self, x: Any) -> Any:
+        return self.base(self._shaped(x, self.event_shape, self.base_shape))
+
+    def feasible_like(self, prototype: Any) -> Any:
+        base = self.base.feasible_like(self._shaped(prototype, self.event_shape, self.base_shape))
+        return self._shaped(base, self.base_shape, self.event_shape)
+
+    def _shaped(self, x: Any, old: tuple[int, ...], new: tuple[int, ...]) -> Any:
+        return jnp.reshape(x, jnp.shape(x)[: jnp.ndim(x) - len(old)] + new)
+
+    def tree_flatten(self) -> tuple:
+        shapes = {"base_shape": self.base_shape, "event_shape": self.event_shape}
+        return (self.base,), (("base",), shapes)
+
+    def eq(self, other: object, static: bool = False) -> Any:
+        if not isinstance(other, _Reshaped):
+            return False
+        shapes = self.base_shape, self.event_shape
+        return shapes == (other.base_shape, other.event_shape) and self.base.eq(other.base, static)
+
+
 class Reshaped(Distribution):
     """A distribution over vectors, seen as one over arrays of another shape.
 
@@ -124,10 +165,22 @@ class Reshaped(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """The support of an entry."""
+        """The support of `base`, in the other shape."""
         support = self.base.support
         entry = getattr(support, "base_constraint", support)
+        if entry.event_dim:
+            return _Reshaped(support, self.base.event_shape, self.event_shape)
         return constraints.independent(entry, len(self.event_shape))
+
+    @property
+    def measure(self) -> Measure | None:
+        """That of `base`; entries of a surface depend on one another, whatever their shape."""
+        return image_of(measure_of(self.base), self.base.event_shape)
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether `base` is reparameterised."""
+        return self.base.has_rsample
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw arrays."""

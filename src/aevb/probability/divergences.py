@@ -14,6 +14,7 @@ from numpyro.distributions.distribution import ExpandedDistribution
 from numpyro.distributions.kl import kl_divergence as numpyro_kl
 
 from aevb.probability.families import FisherSnedecor, Rayleigh, Triangular
+from aevb.probability.measures import have_ratio, measure_of
 from aevb.probability.positive import Gompertz
 
 
@@ -119,6 +120,8 @@ def _core(d: dist.Distribution) -> dist.Distribution:
 
 
 def _rule(q: dist.Distribution, p: dist.Distribution) -> Callable | None:
+    if not have_ratio(measure_of(q), measure_of(p)):
+        return None  # NumPyro has a "divergence" of a point mass from any density
     types = type(_core(q)), type(_core(p))
     for pair in itertools.product(types[0].__mro__, types[1].__mro__):
         if pair in _RULES:

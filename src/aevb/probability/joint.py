@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 from numpyro.distributions import Distribution
 
+from aevb.probability.measures import measure_of
+
 
 class _Conditional(NamedTuple):
     given: tuple[str, ...]
@@ -72,6 +74,13 @@ class Joint:
         return all(self._each("has_rsample").values())
 
     @property
+    def measure(self) -> dict[str, Any]:
+        """What the density of each part is relative to."""
+        found: dict[str, Any] = {}
+        self._visit(lambda name, d: found.update({name: measure_of(d)}))
+        return found
+
+    @property
     def event_shape(self) -> dict[str, tuple[int, ...]]:
         """The shape of each part."""
         return self._each("event_shape")
@@ -111,15 +120,18 @@ class Joint:
         return {name: d.mean for name, d in self._parts.items()}
 
     def _each(self, attribute: str) -> dict[str, Any]:
-        """Read what is no array off each part, at a value that is never computed."""
         found: dict[str, Any] = {}
-
-        def read(key: Array) -> None:
-            for name, d in self.factors(self.sample(key)).items():
-                found[name] = getattr(d, attribute)
-
-        jax.eval_shape(read, jax.random.key(0))
+        self._visit(lambda name, d: found.update({name: getattr(d, attribute)}))
         return found
+
+    def _visit(self, look: Callable[[str, Distribution], None]) -> None:
+        """Show what is no array of each part, at a value that is never computed."""
+
+        def visit(key: Array) -> None:
+            for name, d in self.factors(self.sample(key)).items():
+                look(name, d)
+
+        jax.eval_shape(visit, jax.random.key(0))
 
     def _factor(self, name: str, value: dict[str, Array]) -> Distribution:
         d = self._parts[name]

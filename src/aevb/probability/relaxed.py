@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
+
+
+class _LogSimplex(constraints.ParameterFreeConstraint):
+    """Vectors y whose exp(y) sums to one: a surface, as the simplex is."""
+
+    event_dim = 1
+    measure = "the log-simplex"
+    reltol = 10.0  # relative to the machine's precision
+
+    def __call__(self, x: Any) -> Any:
+        tolerance = self.reltol * jnp.finfo(jnp.result_type(x, float)).eps * jnp.shape(x)[-1] ** 0.5
+        return jnp.abs(jax.nn.logsumexp(x, axis=-1)) < tolerance
+
+    def feasible_like(self, prototype: Any) -> Any:
+        return jnp.full_like(prototype, -math.log(jnp.shape(prototype)[-1]))
+
+
+log_simplex = _LogSimplex()
 
 
 class ExpRelaxedOneHotCategorical(Distribution):
@@ -46,7 +64,7 @@ class ExpRelaxedOneHotCategorical(Distribution):
         "temperature": constraints.positive,
         "logits": constraints.real_vector,
     }
-    support = constraints.real_vector
+    support = log_simplex
     reparametrized_params: ClassVar = ["temperature", "logits"]
 
     def __init__(self, temperature: Array, logits: Array, *, validate_args: bool | None = None):
