@@ -171,11 +171,9 @@ def _learned(
     config = {name: _decode(value) for name, value in header["config"].items()}
     own = {name: given[name] for name in header["left_out"]["config"] if name in given}
     config = {"random_state": None, **config, **own}
-    measured = [tensors.pop(f"{_MEASURED}{name}") for name in Measured._fields[:-1]]
-    n_rows = int(tensors.pop(f"{_MEASURED}n_rows"))
-    schema = Schema.from_json(
-        header["schema"], config.pop("likelihood"), Measured(*measured, n_rows)
-    )
+    arrays = {name: tensors.pop(f"{_MEASURED}{name}") for name in Measured._fields}
+    measured = Measured._make(arrays.values())._replace(n_rows=int(arrays["n_rows"]))
+    schema = Schema.from_json(header["schema"], config.pop("likelihood"), measured)
     config["prior"] = make_prior(config["prior"])
     vae.schema_, vae.config_ = schema, Config(**config)
     vae.n_features_in_ = math.prod(schema.shape)

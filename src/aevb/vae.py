@@ -654,7 +654,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         try:
             with ProgressBar(plan.epochs - run.epoch, self.verbose, headline) as bar:
-                callbacks = (keep, bar, *self.callbacks)
+                callbacks: Sequence[Callback] = (keep, bar, *self.callbacks)
                 run = advance(run, source, plan, validation=held_out, callbacks=callbacks)
             best = run.watch.best_epoch or run.epoch
             self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)

@@ -37,7 +37,9 @@ def as_rows(estimator: Any, X: Any, shape: tuple[int, ...] | None = None) -> np.
         X = check_array(X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
         own = X.shape[1:]
         if len(own) > 3 or own != (shape or own):
-            want = "(n, h, w) or (n, h, w, c)" if reset else f"(n, {', '.join(map(str, shape))})"
+            want = (
+                "(n, h, w) or (n, h, w, c)" if reset else f"(n, {', '.join(map(str, shape or ()))})"
+            )
             raise ValueError(f"Expected cases of shape {want} for `X`; got {X.shape}.")
         X, shape = X.reshape(len(X), math.prod(own)), own
     _check_numeric_columns(X)

@@ -186,7 +186,14 @@ def check_objective(
     objective.check(model, x, c, key)
     state = None
     if objective.has_state:
-        state = eqx.filter_eval_shape(objective.init, model, next(source.chunks(None)), key)
+        first = next(source.chunks(None))
+        if len(first.rows) < source.n_rows:
+            raise ValueError(
+                f"Expected all rows in one chunk for {type(objective).__name__}, whose state "
+                f"belongs to them; got a source of {source.n_rows} rows, {len(first.rows)} of them "
+                "in the first chunk. Give the data as arrays."
+            )
+        state = eqx.filter_eval_shape(objective.init, model, first, key)
     batch = _batch_of_shapes(x, c, batch_size, key)
     metrics = eqx.filter_eval_shape(_checked_metrics, objective, model, batch, key, state)
     if (validated or stops_early) and judged_column(metrics) is None:
@@ -226,5 +233,5 @@ def _batch_of_shapes(x: Any, c: Any, n: int, key: Array) -> Batch:
 
     one, count = ShapeDtypeStruct((), jnp.float32), ShapeDtypeStruct((), jnp.int32)
     own_key = ShapeDtypeStruct((), key.dtype)
-    fields: list[Any] = [*jax.tree.map(rows, (x, c)), rows(one), rows(own_key), one]
-    return Batch(*fields, rows(count), count)
+    fields: Any = (*jax.tree.map(rows, (x, c)), rows(one), rows(own_key), one, rows(count), count)
+    return Batch._make(fields)

@@ -200,7 +200,7 @@ class SGVB(Objective):
             eqx.filter_eval_shape(self._check_estimate, model, x, c, key)
 
     def _check_estimate(self, model: Any, x: Any, c: Any, key: Array) -> None:
-        estimate = find_estimator(self.estimator)(given(model, c), x, key, self.n_draws)
+        estimate: Any = find_estimator(self.estimator)(given(model, c), x, key, self.n_draws)
         if not (isinstance(estimate, Estimate) and isinstance(estimate.metrics, dict)):
             wrong = f"{type(estimate).__name__}"
         elif jnp.shape(estimate.value):

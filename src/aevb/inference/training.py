@@ -6,7 +6,7 @@ trainable are arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -57,12 +57,30 @@ def initialise(
     """Return the state before the first step."""
     # A weak type becomes a strong one in the first step, and all would be compiled again.
     model, objective_state = jax.tree.map(_strong, (model, objective_state))
-    optimizer_state = optimizer.init(eqx.filter(model, trainable))
+    optimizer_state = optimizer.init(as_reals(eqx.filter(model, trainable)))
     return TrainState(model, optimizer_state, objective_state, key, jnp.zeros((), jnp.int32))
 
 
 def _strong(leaf: Any) -> Any:
     return leaf.astype(leaf.dtype) if eqx.is_inexact_array(leaf) else leaf
+
+
+def as_reals(tree: PyTree) -> PyTree:
+    """Write each complex array as the two real ones that optimizers understand."""
+
+    def split(leaf: Array) -> Array:
+        return jnp.stack([leaf.real, leaf.imag]) if jnp.iscomplexobj(leaf) else leaf
+
+    return jax.tree.map(split, tree)
+
+
+def _like(parameters: PyTree, reals: PyTree) -> PyTree:
+    """Undo `as_reals`, where `parameters` are complex."""
+
+    def join(leaf: Array, parts: Array) -> Array:
+        return lax.complex(parts[0], parts[1]) if jnp.iscomplexobj(leaf) else parts
+
+    return jax.tree.map(join, parameters, reals)
 
 
 def step(
@@ -95,8 +113,11 @@ def step(
         gradient, (metrics, objective_state) = jax.grad(loss, has_aux=True)(parameters)
         gradient = jax.tree.map(jnp.conj, gradient)  # of complex parameters, to go uphill
         gradient, metrics = placement.reduce((gradient, metrics), jnp.sum(batch.weight))
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, parameters)
-        model = eqx.combine(eqx.apply_updates(parameters, updates), rest)
+        updates, optimizer_state = optimizer.update(
+            as_reals(gradient), state.optimizer_state, as_reals(parameters)
+        )
+        moved = eqx.apply_updates(parameters, _like(parameters, updates))
+        model = eqx.combine(moved, rest)
         return TrainState(model, optimizer_state, objective_state, state.key, state.step), metrics
 
     if objective.n_updates == 1:
@@ -212,7 +233,7 @@ def _zero_metrics(
     return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
 
-def mean_metrics(totals: list[Metrics], n: int) -> dict[str, Any]:
+def mean_metrics(totals: Sequence[Metrics], n: int) -> dict[str, Any]:
     """Turn the totals of some chunks into means per row, on the host."""
     host = jax.device_get(totals)
     return {name: sum(total[name] for total in host) / n for name in host[0]}

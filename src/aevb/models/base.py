@@ -38,15 +38,15 @@ class LatentVariableModel(eqx.Module):
     """
 
     @abstractmethod
-    def prior(self, c: Any = None) -> Distribution:
+    def prior(self, *c: Any, **named: Any) -> Distribution:
         """Return p(z)."""
 
     @abstractmethod
-    def likelihood(self, z: Any, c: Any = None) -> Distribution:
+    def likelihood(self, z: Any, *c: Any, **named: Any) -> Distribution:
         """Return p(x|z)."""
 
     @abstractmethod
-    def posterior(self, x: Any, c: Any = None) -> Distribution:
+    def posterior(self, x: Any, *c: Any, **named: Any) -> Distribution:
         """Return q(z|x)."""
 
 
@@ -114,7 +114,7 @@ def given(model: LatentVariableModel, c: Any = None) -> Given:
     >>> float(view.prior().mean)
     3.0
     """
-    methods = (model.prior, model.likelihood, model.posterior)
+    methods: tuple[Callable, ...] = (model.prior, model.likelihood, model.posterior)
     if jax.tree.leaves(c) and not any(map(_reads, methods)):
         raise ValueError(
             f"Expected `context` left at None for `{name_of(model)}`, none of whose methods has "

@@ -197,11 +197,12 @@ def _check_supports(name: str, posterior: Any, prior: Any, z: Any) -> None:
     if q is None or p is None:
         return
     for value in _values_within(q, z):
-        with jax.ensure_compile_time_eval():
-            inside = p(value)  # of NumPy where that will do, for which nothing is compiled
-        if isinstance(inside, jax.core.Tracer):  # its bounds are parameters
-            return
-        if not np.all(inside):
+        try:
+            with jax.ensure_compile_time_eval():
+                inside = bool(np.all(p(value)))  # NumPy's, where it will do, compiles nothing
+        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+            return  # its bounds are parameters
+        if not inside:
             raise ValueError(
                 f"Expected latents of `{name}.posterior` within the support of `{name}.prior`, "
                 f"{_entry(p)}; got {family_of(posterior)} with support {_entry(q)}. Choose two "

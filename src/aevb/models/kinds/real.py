@@ -133,17 +133,17 @@ class Gaussian(Likelihood):
         key_location, key_scale = jax.random.split(key)
         location = Location(features, size_of(shape), constants.start, key=key_location)
         log_scale: Any
-        if self.scale == "learned":
+        if not isinstance(self.scale, str):
+            log_scale = Frozen(math.log(self.scale) - constants.standardise.log_scale())
+        elif self.scale == "learned":
             log_scale = jnp.zeros(size_of(shape))
-        elif self.scale == "per-datapoint":
+        else:
             if len(features) > 1:
                 raise ValueError(
                     "Expected a `decoder` that returns a vector of features for "
                     f"Gaussian(scale='per-datapoint'); got an output of shape {features}."
                 )
             log_scale = Location(features, size_of(shape), key=key_scale)
-        else:
-            log_scale = Frozen(math.log(self.scale) - constants.standardise.log_scale())
         return GaussianHead(location, log_scale, constants.standardise, constants.event, shape)
 
 

@@ -96,10 +96,9 @@ def summarise(X: np.ndarray, first_row: int = 0) -> Summary:
             following[j] = np.partition(rows[:, j], at)[at] if len(X) > 1 else -at * np.inf
         ends.append((row + first_row, following))
     (low_row, next_low), (high_row, next_high) = ends
-    counts = (np.count_nonzero(value == X) for value in (0, 1, 255))
-    return Summary(
-        *(len(X), mean, squares, low, high, low_row, high_row, next_low, next_high), *counts
-    )
+    counts = (int(np.count_nonzero(value == X)) for value in (0, 1, 255))
+    extremes = low, high, low_row, high_row, next_low, next_high
+    return Summary._make((len(X), mean, squares, *extremes, *counts))
 
 
 def _may_stand_alone(
