@@ -291,7 +291,7 @@ def test_failed_writing_leaves_everything_as_it_was(tmp_path):
 
 def test_threads_may_write_to_one_path(tmp_path):
     # One name for all threads of a process had one of them fail, or write into the other's file.
-    path, both = tmp_path / "x.npy", threading.Barrier(2)
+    path, both = tmp_path / "x.npy", threading.Barrier(2, timeout=10)
     rows = [np.full((3, 2), number) for number in (1.0, 2.0)]
 
     def write(own):

@@ -7,7 +7,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
-from aevb import GrayBernoulli, LatentVariableModel
+from aevb import GrayBernoulli, LatentVariableModel, posteriors, sgvb
 from aevb.evaluation import elbo, log_likelihood
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -50,6 +50,49 @@ def test_rises_with_the_number_of_draws_from_the_bound_to_the_evidence(linear_ga
     assert fifty.mean() < model.log_evidence(X)
     close = estimates(model.with_best_posterior(), 5000, n_keys=20)
     np.testing.assert_allclose(close, model.log_evidence(X), atol=0.05)
+
+
+class WithFlow(LatentVariableModel):
+    """Three latents behind five numbers; q(z|x) is an inverse autoregressive flow."""
+
+    head: eqx.Module
+    weight: jax.Array
+
+    def prior(self):
+        return dist.Normal(jnp.zeros(3), 1.0).to_event(1)
+
+    def likelihood(self, z):
+        return dist.Normal(self.weight @ z, 1.0).to_event(1)
+
+    def posterior(self, x):
+        return self.head(x)
+
+
+def test_scores_of_an_inverse_autoregressive_flow_do_not_invert_it():
+    # They did, draw by draw, one latent after the other: a loop as long as z.
+    pytest.importorskip("flowjax")
+    key = jax.random.key(0)
+    head = posteriors.Flow(width=4, n_layers=2).head(5, 3, key=key)
+    model = WithFlow(head, jax.random.normal(key, (5, 3)))
+    scores = {
+        "elbo": lambda x: elbo(model, x, key, n_draws=8),
+        "log_likelihood": lambda x: log_likelihood(model, x, key, n_draws=8, chunk=8),
+    }
+    for score in scores.values():
+        assert "length=3" not in str(jax.make_jaxpr(score)(X))
+    gradient = jax.make_jaxpr(lambda x: sgvb(model, x, key, bound="score", n_draws=8))(X)
+    assert "length=3" in str(gradient)  # log q as a function of φ at draws that stay
+
+    def log_weights(key):
+        q = model.posterior(X)
+        z = q.sample(key, (8,))
+        log_likelihood = jax.vmap(lambda z: model.likelihood(z).log_prob(X))(z)
+        return log_likelihood + model.prior().log_prob(z) - jax.vmap(q.log_prob)(z)
+
+    np.testing.assert_allclose(scores["elbo"](X), jnp.mean(log_weights(key)), rtol=1e-9)
+    log_w = log_weights(jax.random.fold_in(key, 0))
+    expected = jax.nn.logsumexp(log_w) - np.log(8)
+    np.testing.assert_allclose(scores["log_likelihood"](X), expected, rtol=1e-9)
 
 
 def test_elbo_is_the_bound(linear_gaussian):

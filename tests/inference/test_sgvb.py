@@ -305,6 +305,33 @@ def test_what_is_part_of_a_latent_prior_is_no_weight():
         np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 
+class Named(eqx.Module):
+    """Arrays under names with "bias" in them; one of them is that of biases."""
+
+    bias: jax.Array
+    debias_weight: jax.Array
+    layers: dict
+
+
+def test_only_what_is_called_bias_is_spared():
+    # "debias_weight" was, too.
+    ones = jnp.ones((2, 2))
+    model = Named(ones, 2 * ones, {"bias": 3 * ones, "unbiased": 4 * ones, "list": [5 * ones]})
+    expected = -0.5 * 4 * (2**2 + 4**2 + 5**2)
+    np.testing.assert_allclose(log_weight_prior(model, 1.0), expected)
+    np.testing.assert_allclose(log_weight_prior([ones], 1.0), -2.0)
+    np.testing.assert_allclose(log_weight_prior(ones, 1.0), -2.0)
+
+
+def test_complex_weights_are_pulled_by_their_size():
+    # Their squares pushed the imaginary parts away from zero.
+    weights = jnp.array([[3.0 + 4.0j, 1.0j]])
+    value, slope = jax.value_and_grad(lambda w: log_weight_prior([w], 2.0))(weights)
+    assert value.dtype == jnp.float64
+    np.testing.assert_allclose(value, -0.5 * (25 + 1) / 4)
+    np.testing.assert_allclose(jnp.conj(slope), -weights / 4)
+
+
 def test_a_weight_prior_without_weights_is_refused():
     flat = Parts(priors.Mixture(3).build(2, key=jax.random.key(1)), jnp.ones(4))
     with pytest.raises(ValueError, match=r"for `weight_prior`; got .*, weight of shape \(4,\)\."):

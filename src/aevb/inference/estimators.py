@@ -97,7 +97,7 @@ def draw(
     n_draws: int,
     *,
     pathwise: bool = True,
-    at: Callable[[Any], Any] = lambda z: z,
+    at: Callable[[Any], Any] | None = None,
 ) -> Draws:
     """Draw z ~ q(z|x) `n_draws` times and evaluate log p(x|z) at each.
 
@@ -110,8 +110,9 @@ def draw(
         As for every estimator.
     pathwise : bool
         Whether gradients go through z, which then must be reparameterised.
-    at : callable
-        Applied to the draws before anything is evaluated at them.
+    at : callable, optional
+        Applied to the draws before anything is evaluated at them. Without a path through z, log q
+        is then evaluated at what it returns, not taken from the drawing.
     """
     posterior = model.posterior(x)
     prior = model.prior()
@@ -127,11 +128,11 @@ def draw(
     else:
         if pathwise:
             require_reparameterised(model, posterior)
-        if pathwise and hasattr(posterior, "sample_and_log_prob"):
+        if (pathwise or at is None) and hasattr(posterior, "sample_and_log_prob"):
             z, log_q = posterior.sample_and_log_prob(key, (n_draws,))
         else:
             z = posterior.sample(key, (n_draws,))
-    z = at(z)
+    z = z if at is None else at(z)
     log_likelihood = over_draws(partial(_log_likelihood, model, x), z)
     batch_shapes = (getattr(d, "batch_shape", ()) for d in (posterior, prior))
     _check_single(model, *batch_shapes, log_likelihood.shape[1:])

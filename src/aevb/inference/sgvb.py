@@ -282,11 +282,17 @@ def log_weight_prior(model: Any, scale: Any) -> Array:
             f"for `weight_prior`; got {', '.join(map(_described, leaves)) or 'none'}. Write a "
             "vector of coefficients, shape (p,), as a matrix, (p, 1); or leave `weight_prior` out."
         )
-    return -0.5 * jnp.sum(jnp.stack([jnp.sum((leaf / scale) ** 2) for leaf in weights]))
+    return -0.5 * jnp.sum(jnp.stack([_sum_of_squares(leaf / scale) for leaf in weights]))
+
+
+def _sum_of_squares(w: Array) -> Array:
+    return jnp.sum(jnp.real(w * jnp.conj(w)))  # of complex numbers their absolute values
 
 
 def _is_of_weights(path: tuple) -> bool:
-    return "bias" not in str(path[-1:]) and ".latent_prior" not in map(str, path)
+    key = path[-1] if path else None
+    name = getattr(key, "name", getattr(key, "key", None))  # of a field, of an entry
+    return name != "bias" and ".latent_prior" not in map(str, path)
 
 
 def _described(named: tuple[tuple, Array]) -> str:
