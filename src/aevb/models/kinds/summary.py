@@ -93,7 +93,7 @@ def summarise(X: np.ndarray, first_row: int = 0) -> Summary:
         row, following = np.zeros(len(extreme), int), extreme.copy()
         for j in _may_stand_alone(X, extreme, mean, squares):
             row[j] = first(rows[:, j])
-            following[j] = np.partition(rows[:, j], at)[at] if len(X) > 1 else -at * np.inf
+            following[j] = np.partition(rows[:, j], at)[at] if len(X) > 1 else at * np.inf
         ends.append((row + first_row, following))
     (low_row, next_low), (high_row, next_high) = ends
     counts = (int(np.count_nonzero(value == X)) for value in (0, 1, 255))
