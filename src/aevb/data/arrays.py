@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array, validate_data
 
+from aevb.data.cells import check_cells, holes, some
+
 _KEPT = (np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.float32)  # exact in float32
 
 
@@ -30,6 +32,7 @@ def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     ValueError, TypeError
         For anything but finite real numbers, too few rows, or another shape.
     """
+    check_cells(X)
     if (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) > 2:
         X = check_array(X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
         shape = X.shape[1:]
@@ -40,7 +43,6 @@ def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         X = X.reshape(len(X), math.prod(shape))
     else:
         shape = None
-    _check_numeric_columns(X)
     X = validate_data(
         estimator,
         X,
@@ -49,11 +51,8 @@ def as_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         ensure_all_finite=False,
         ensure_min_samples=2 if reset else 1,
     )
-    if X.dtype.kind not in "biuf":
-        raise TypeError(
-            f"Expected numbers for `X`; got data of type {X.dtype}. Turn dates and durations into "
-            "numbers, for instance days since a date."
-        )
+    if X.dtype.kind == "O":
+        X = X.astype(np.float64)  # decimal numbers, of tables that are not of pandas
     if reset:
         estimator.feature_shape_ = shape or X.shape[1:]
     columns = getattr(estimator, "feature_names_in_", None)
@@ -77,13 +76,8 @@ def check_finite(X: np.ndarray, columns: Any = None, name: str = "X") -> None:
         return
     rows, cols = np.nonzero(bad)
     kinds = {"NaN" if np.isnan(value) else "infinity (inf)" for value in X[rows, cols]}
-    raise ValueError(
-        f"Expected finite numbers for `{name}`; got {' and '.join(sorted(kinds))} in "
-        f"{len(rows)} {'cell' if len(rows) == 1 else 'cells'}: "
-        f"rows {_some(np.unique(rows))}, columns {_some(named(np.unique(cols), columns))}. "
-        "Remove these rows or columns, or fill the holes, "
-        "for instance by sklearn.impute.SimpleImputer."
-    )
+    places = np.unique(rows), named(np.unique(cols), columns)
+    raise ValueError(holes(" and ".join(sorted(kinds)), len(rows), *places, name=name))
 
 
 def narrow(X: np.ndarray) -> np.ndarray:
@@ -108,26 +102,6 @@ def narrow(X: np.ndarray) -> np.ndarray:
     return out
 
 
-def _check_numeric_columns(X: Any) -> None:
-    """Raise ValueError, naming column and row, for text in a DataFrame."""
-    for name in getattr(X, "columns", ()):
-        column = X[name]
-        if getattr(column, "dtype", None) is None or column.dtype.kind not in "OU":
-            continue
-        for row, value in enumerate(column):
-            try:
-                float(value)
-            except (TypeError, ValueError):
-                if isinstance(value, str):
-                    raise ValueError(
-                        f"Expected numbers for `X`; got {value!r} in column {str(name)!r}, row "
-                        f"{row}, and could not convert string to float: {value!r}. Turn "
-                        "categories into numbers, for instance by "
-                        "sklearn.preprocessing.OneHotEncoder, or leave the column out."
-                    ) from None
-                break  # a hole, or what scikit-learn will name
-
-
 def _warn_of_rounding(X: np.ndarray, columns: Any) -> None:
     """Warn of columns whose spread float32 cannot hold beside their size (timestamps)."""
     if X.dtype in _KEPT:
@@ -137,7 +111,7 @@ def _warn_of_rounding(X: np.ndarray, columns: Any) -> None:
     coarse = (step > 1e-3 * (high - low)) & (high > low)
     if coarse.any():
         warnings.warn(
-            f"Columns {_some(named(np.flatnonzero(coarse), columns))} of `X` vary so little beside "
+            f"Columns {some(named(np.flatnonzero(coarse), columns))} of `X` vary so little beside "
             "their size that float32 rounds their differences. Subtract an offset (their mean, a "
             "first date) before fitting.",
             stacklevel=4,
@@ -152,9 +126,3 @@ def _all_finite(X: np.ndarray) -> bool:
 def named(indices: np.ndarray, columns: Any = None) -> list:
     """Return columns by their names where there are any, else by their positions."""
     return [int(i) if columns is None else str(columns[i]) for i in indices]
-
-
-def _some(items: Any, limit: int = 5) -> str:
-    items = [item if isinstance(item, str) else int(item) for item in items]
-    more = f", … ({len(items)} in all)" if len(items) > limit else ""
-    return "[" + ", ".join(repr(item) for item in items[:limit]) + more + "]"
