@@ -1,5 +1,7 @@
 """What a user can get wrong is said before the first step, and costs nothing that was there."""
 
+import datetime
+import decimal
 import re
 import warnings
 
@@ -8,7 +10,9 @@ import hypothesis.strategies as st
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+import scipy.sparse
 from hypothesis import HealthCheck, example, given, settings
 
 from aevb import VAE, DivergenceError
@@ -24,6 +28,11 @@ def table_with(*cells, names=None):
     for row, column, value in cells:
         X[row, column] = value
     return X if names is None else pd.DataFrame(X, columns=list(names))
+
+
+def frame(**columns):
+    """Return a table of four rows, with further columns."""
+    return pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [1.0, 0.0, 2.0, 1.0], **columns})
 
 
 HOLES = table_with(*((row, row % 4, np.nan) for row in range(8)))
@@ -69,13 +78,88 @@ BAD_DATA = {
         np.zeros((4, 2, 2, 2, 2)),
         r"\(n, h, w, c\) for `X`; got \(4, 2, 2, 2, 2\)",
     ),
-    "strings": ([["a", "b"], ["c", "d"]], "bytes/strings"),
+    "strings": ([["a", "b"], ["c", "d"]], r"got 'a' in column 0, row 0, .*OneHotEncoder"),
+    "strings of numbers": ([["1", "2"], ["3", "4"]], r"got text \(<U1\) in column 0.*float\)"),
+    "bytes": (np.array([[b"a"], [b"b"]]), r"got b'a' in column 0, row 0"),
+    "strings as images": (np.full((4, 2, 2), "a"), r"got 'a' in column 0, row 0"),
     "a column of strings": (
         pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}),
         "could not convert string to float: 'x'",
     ),
-    "dates": (np.array([["2020-01-01"], ["2021-01-01"]], dtype="M8[D]"), "datetime64"),
-    "complex numbers": (TABLE + 1j, "Complex data not supported"),
+    "dates": (
+        np.array([["2020-01-01"], ["2021-01-01"]], dtype="M8[D]"),
+        r"got dates \(datetime64\[D\]\) in column 0\. .*days since a date",
+    ),
+    "a column of dates": (  # NumPy said that types could not be promoted
+        frame(d=pd.date_range("2020", periods=4)),
+        r"got dates \(datetime64.*\) in column 'd'\. .*days since a date",
+    ),
+    "dates of a time zone": (
+        frame(d=pd.date_range("2020", periods=4, tz="UTC")),
+        r"got dates \(datetime64.*, UTC\]\) in column 'd'",
+    ),
+    "durations": (
+        frame(d=pd.to_timedelta([1, 2, 3, 4], "D")),
+        r"got durations \(timedelta64.*\) in column 'd'\. .*durations into numbers",
+    ),
+    "Python's dates": (
+        frame(d=[datetime.date(2020, 1, day) for day in (1, 2, 3, 4)]),
+        r"got datetime\.date\(2020, 1, 1\) in column 'd', row 0.*days since",
+    ),
+    "periods": (frame(d=pd.period_range("2020", periods=4)), r"Period.* in column 'd', row 0"),
+    "complex numbers": (TABLE + 1j, r"got complex64 in column 0\. Complex data not supported"),
+    "a complex column": (frame(c=[1j, 2, 3, 4]), r"got complex128 in column 'c'"),
+    "two columns of one name": (  # a library of scikit-learn's had its own error
+        pd.DataFrame(TABLE, columns=list("abab")),
+        r"different name for each column of `X`; got \['a', 'b'\] more than once\. Rename",
+    ),
+    "masked values": (  # were used in silence
+        np.ma.masked_array(TABLE, np.eye(30, 4) > 0),
+        r"masked values in 4 cells: rows \[0, 1, 2, 3\], columns \[0, 1, 2, 3\]\. Rem.*filled\(0\)",
+    ),
+    "masked images": (
+        np.ma.masked_array(IMAGES, IMAGES.max() == IMAGES),
+        r"masked values in 1 cell: rows \[\d+\], columns \[\d\]",
+    ),
+    "masked rows": (
+        [np.ma.masked_array([1.0, 2.0], [False, True]), [3.0, 4.0]],
+        r"masked values in 1 cell: rows \[0\], columns \[1\]",
+    ),
+    "pandas' NA among objects": (
+        frame(c=pd.Series([1, pd.NA, 2, 3], dtype=object)),
+        r"NA in 1 cell: rows \[1\], columns \['c'\].*SimpleImputer",
+    ),
+    "a missing string": (
+        frame(c=pd.array(["1", None, "3", "4"], dtype="string")),
+        r"Na?N?A? in 1 cell: rows \[1\], columns \['c'\]",
+    ),
+    "a missing value of Arrow": (
+        frame(c=[1, None, 2, 3]).convert_dtypes(dtype_backend="pyarrow"),
+        r"NaN in 1 cell: rows \[1\], columns \['c'\]",
+    ),
+    "categories": (
+        frame(c=pd.Categorical(["x", "y", "x", "y"])),
+        r"got 'x' in column 'c', row 0, .*OneHotEncoder",
+    ),
+    "lists in cells": (frame(c=[[1], [2], [3], [4]]), r"got \[1\] in column 'c', row 0"),
+    "a dictionary in a cell": (
+        np.array([[1, {}], [2, 3]], dtype=object),
+        r"got \{\} in column 1, row 0, and float\(\) argument must be",
+    ),
+    "sparse columns": (
+        pd.DataFrame.sparse.from_spmatrix(scipy.sparse.eye(4)),
+        r"dense data for `X`; got sparse data in column '0'\. Use X\.sparse\.to_dense\(\)",
+    ),
+    "a sparse matrix": (scipy.sparse.csr_matrix(TABLE), r"dense data is required.*toarray\(\)"),
+    "an empty frame": (pd.DataFrame(), r"at least one column for `X`; got .* shape \(0, 0\)"),
+    "a frame of no columns": (frame()[[]], r"at least one column for `X`; got .* shape \(4, 0\)"),
+    "a frame of no rows": (frame().iloc[:0], r"0 sample\(s\).*minimum of 2"),
+    "a series": (frame()["a"], "2-dimensional container"),
+    "a structured array": (
+        np.array([(1, 2.0), (3, 4.0)], dtype=[("a", int), ("b", float)]),
+        r"structured_to_unstructured",
+    ),
+    "Arrow's text": (pa.table({"a": [1, 2], "b": ["x", "y"]}), r"got 'x' in column 'b', row 0"),
     "rows of different lengths": ([[1.0, 2.0], [3.0]], "inhomogeneous"),
 }
 
@@ -114,7 +198,7 @@ def test_data_that_cannot_be_fitted(X, message, fitted):
         (np.zeros((3, 2, 2)), r"Expected cases of shape \(n, 4\) for `X`; got \(3, 2, 2\)"),
         (TABLE[:0], r"0 sample\(s\)"),
         (TABLE[0], "Expected 2D array, got 1D array"),
-        ([["a"] * 4], "bytes/strings"),
+        ([["a"] * 4], "got 'a' in column 0, row 0"),
     ],
     ids=["features", "NaN", "images", "no rows", "one dimension", "strings"],
 )
@@ -222,6 +306,49 @@ def test_columns_that_float32_holds_are_left_in_peace(recwarn):
     X[:, 2] = 1e3 + X[:, 2]
     VAE(**SMALL).fit(X)
     assert not [w for w in recwarn if "float32" in str(w.message)]
+
+
+NUMBERS = {
+    "nothing masked": np.ma.masked_array(frame().to_numpy(), mask=False),
+    "no mask": np.ma.masked_array(frame().to_numpy()),
+    "nullable": frame().astype({"a": "Int64", "b": "Float64"}),
+    "Arrow in pandas": frame().convert_dtypes(dtype_backend="pyarrow"),
+    "Arrow": pa.Table.from_pandas(frame()),
+    "objects": frame().astype(object),
+    "strings in a frame": frame().astype("string"),
+    "categories that are numbers": frame().astype({"b": "category"}),
+    "decimal numbers": pd.DataFrame([[decimal.Decimal(x) for x in row] for row in frame().values]),
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_are_taken_in_whatever_container(kind):
+    vae = VAE(1, **SMALL).fit(NUMBERS[kind])
+    expected = VAE(1, **SMALL).fit(frame().to_numpy())
+    np.testing.assert_array_equal(vae.transform(NUMBERS[kind]), expected.transform(frame().values))
+
+
+def test_truth_among_objects():
+    table = frame(c=pd.Series([True, False, True, True], dtype=object))
+    assert VAE(1, **SMALL).fit(table).n_features_in_ == 3
+
+
+def test_tables_of_polars():
+    pl = pytest.importorskip("polars")
+    vae = VAE(1, **SMALL).fit(pl.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1, 2, 3]}))
+    assert list(vae.feature_names_in_) == ["a", "b"]
+    numbers = [decimal.Decimal(1), decimal.Decimal(2)]
+    VAE(1, **SMALL).fit(pl.DataFrame({"a": [True, False], "b": numbers}))
+    for bad, message in [
+        ([datetime.date(2020, 1, 1)] * 2, r"got dates .* in column 'b'"),
+        (["x", "y"], "got 'x' in column 'b', row 0"),
+        ([1, None], r"NaN in 1 cell: rows \[1\], columns \['b'\]"),
+        ([[1], [2]], "in column 'b', row 0"),
+    ]:
+        with pytest.raises((ValueError, TypeError), match=message):
+            VAE(1, **SMALL).fit(pl.DataFrame({"a": [1.0, 2.0], "b": bad}))
+    with pytest.raises(TypeError, match=r"got a LazyFrame\. Call X\.collect\(\)"):
+        VAE(1, **SMALL).fit(pl.DataFrame({"a": [1.0, 2.0]}).lazy())
 
 
 # Divergence.

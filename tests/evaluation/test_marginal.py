@@ -72,7 +72,7 @@ def test_scores_of_an_inverse_autoregressive_flow_do_not_invert_it():
     # They did, draw by draw, one latent after the other: a loop as long as z.
     pytest.importorskip("flowjax")
     key = jax.random.key(0)
-    head = posteriors.Flow(width=4, n_layers=2).head(5, 3, key=key)
+    head = posteriors.Flow(width=4, n_layers=2).build(5, 3, key=key)
     model = WithFlow(head, jax.random.normal(key, (5, 3)))
     scores = {
         "elbo": lambda x: elbo(model, x, key, n_draws=8),
@@ -80,7 +80,7 @@ def test_scores_of_an_inverse_autoregressive_flow_do_not_invert_it():
     }
     for score in scores.values():
         assert "length=3" not in str(jax.make_jaxpr(score)(X))
-    gradient = jax.make_jaxpr(lambda x: sgvb(model, x, key, bound="score", n_draws=8))(X)
+    gradient = jax.make_jaxpr(lambda x: sgvb(model, x, key, estimator="score", n_draws=8))(X)
     assert "length=3" in str(gradient)  # log q as a function of φ at draws that stay
 
     def log_weights(key):

@@ -56,7 +56,7 @@ def test_no_number_for_what_is_no_bound(case):
         lambda: aevb.elbo(model, X, KEY),
         lambda: aevb.log_likelihood(model, X, KEY, n_draws=10),
         *(
-            lambda bound=bound: aevb.sgvb(model, X, KEY, bound=bound, n_draws=2)
+            lambda estimator=bound: aevb.sgvb(model, X, KEY, estimator=bound, n_draws=2)
             for bound in ESTIMATORS
         ),
         lambda: aevb.train(model, np.ones(8), objective=aevb.WakeSleep(), epochs=1),
@@ -71,7 +71,7 @@ def test_hard_assignments_to_classes_are_a_bound():
     model = Mine(prior, NORMAL, dist.Delta(jnp.array(1)))
     exact = NORMAL.log_prob(X) + np.log(0.75)
     np.testing.assert_allclose(aevb.elbo(model, X, KEY), exact, rtol=1e-6)
-    bound = aevb.sgvb(model, X, KEY, bound="score", n_draws=2)
+    bound = aevb.sgvb(model, X, KEY, estimator="score", n_draws=2)
     np.testing.assert_allclose(bound, exact, rtol=1e-6)
 
 

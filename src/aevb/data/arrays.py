@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array, validate_data
 
+from aevb.data.cells import check_cells, holes
 from aevb.errors import some
 
 _KEPT = (np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.float32)  # exact in float32
@@ -33,6 +34,7 @@ def as_rows(estimator: Any, X: Any, shape: tuple[int, ...] | None = None) -> np.
         For anything but finite real numbers, too few rows, or another shape.
     """
     reset = shape is None
+    check_cells(X)
     if (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) > 2:
         X = check_array(X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
         own = X.shape[1:]
@@ -42,7 +44,6 @@ def as_rows(estimator: Any, X: Any, shape: tuple[int, ...] | None = None) -> np.
             )
             raise ValueError(f"Expected cases of shape {want} for `X`; got {X.shape}.")
         X, shape = X.reshape(len(X), math.prod(own)), own
-    _check_numeric_columns(X)
     X = validate_data(
         estimator,
         X,
@@ -51,11 +52,8 @@ def as_rows(estimator: Any, X: Any, shape: tuple[int, ...] | None = None) -> np.
         ensure_all_finite=False,
         ensure_min_samples=2 if reset else 1,
     )
-    if X.dtype.kind not in "biuf":
-        raise TypeError(
-            f"Expected numbers for `X`; got data of type {X.dtype}. Turn dates and durations into "
-            "numbers, for instance days since a date."
-        )
+    if X.dtype.kind == "O":
+        X = X.astype(np.float64)  # decimal numbers, of tables that are not of pandas
     columns = getattr(estimator, "feature_names_in_", None)
     check_finite(X, columns)
     if reset:
@@ -75,13 +73,8 @@ def check_finite(X: np.ndarray, columns: Any = None, name: str = "X") -> None:
         return
     rows, cols = np.nonzero(bad)
     kinds = {"NaN" if np.isnan(value) else "infinity (inf)" for value in X[rows, cols]}
-    raise ValueError(
-        f"Expected finite numbers for `{name}`; got {' and '.join(sorted(kinds))} in "
-        f"{len(rows)} {'cell' if len(rows) == 1 else 'cells'}: "
-        f"rows {some(np.unique(rows))}, columns {some(named(np.unique(cols), columns))}. "
-        "Remove these rows or columns, or fill the holes, "
-        "for instance by sklearn.impute.SimpleImputer."
-    )
+    places = np.unique(rows), named(np.unique(cols), columns)
+    raise ValueError(holes(" and ".join(sorted(kinds)), len(rows), *places, name=name))
 
 
 def narrow(X: np.ndarray) -> np.ndarray:
@@ -103,27 +96,22 @@ def narrow(X: np.ndarray) -> np.ndarray:
             f"{X.reshape(len(X), -1)[row, column]} in row {row}, column {column}, "
             "which would become infinity (inf). Rescale the data."
         )
+    if X.dtype.kind == "f" and X.dtype.itemsize > 4:
+        _check_not_vanished(X.reshape(len(X), -1), out.reshape(len(out), -1))
     return out
 
 
-def _check_numeric_columns(X: Any) -> None:
-    """Raise ValueError, naming column and row, for text in a DataFrame."""
-    for name in getattr(X, "columns", ()):
-        column = X[name]
-        if getattr(column, "dtype", None) is None or column.dtype.kind not in "OU":
-            continue
-        for row, value in enumerate(column):
-            try:
-                float(value)
-            except (TypeError, ValueError):
-                if isinstance(value, str):
-                    raise ValueError(
-                        f"Expected numbers for `X`; got {value!r} in column {str(name)!r}, row "
-                        f"{row}, and could not convert string to float: {value!r}. Turn "
-                        "categories into numbers, for instance by "
-                        "sklearn.preprocessing.OneHotEncoder, or leave the column out."
-                    ) from None
-                break  # a hole, or what scikit-learn will name
+def _check_not_vanished(X: np.ndarray, narrowed: np.ndarray) -> None:
+    """Raise ValueError for a column whose values are all too small for float32."""
+    smallest = np.finfo(np.float32).tiny
+    largest = np.maximum(narrowed.max(axis=0), -narrowed.min(axis=0))
+    for column in np.flatnonzero(largest < smallest):
+        if X[:, column].any():
+            raise ValueError(
+                f"Expected numbers of {smallest:.2g} or more in size, the smallest normal float32, "
+                f"for `X`; got {np.abs(X[:, column]).max():.2g} at most in column {column}. "
+                "Rescale the data."
+            )
 
 
 def _warn_of_rounding(X: np.ndarray, columns: Any) -> None:
