@@ -264,7 +264,7 @@ def test_dreg_in_half_precision():
 # What they have in common.
 
 
-@pytest.mark.parametrize(("estimator", ESTIMATORS))
+@pytest.mark.parametrize("bound", ESTIMATORS)
 def test_every_estimator_reports_the_evidence_lower_bound(model, bound):
     @jax.jit
     def metrics(model):

@@ -30,7 +30,7 @@ def model(linear_gaussian):
 
 
 @eqx.filter_jit
-def estimates(model, estimator="B", n_draws=1, n_keys=N_KEYS, x=X):
+def estimates(model, bound="B", n_draws=1, n_keys=N_KEYS, x=X):
     """Estimate the bound with many keys."""
     keys = jax.random.split(jax.random.key(0), n_keys)
     return jax.vmap(lambda key: sgvb(model, x, key, estimator=bound, n_draws=n_draws))(keys)

@@ -16,6 +16,7 @@ from aevb.models.base import LatentVariableModel
 from aevb.models.checks import check_model
 from aevb.models.conditional import Network
 from aevb.models.kinds.base import Block
+from aevb.models.kinds.case import CaseBlock
 from aevb.models.networks import MLP, output_shape
 from aevb.models.posteriors import Posterior, make_posterior
 from aevb.models.priors import VampPrior, make_prior
@@ -69,7 +70,7 @@ class AutoEncoder(LatentVariableModel):
 
 
 def build_autoencoder(
-    block: Block,
+    block: Block | CaseBlock,
     latent_dim: int,
     *,
     prior: Any = "normal",
@@ -85,7 +86,7 @@ def build_autoencoder(
 
     Parameters
     ----------
-    block : Block
+    block : Block or CaseBlock
         Kind and shape of one datum, and what the model holds of the data.
     latent_dim : int
         Number of latent dimensions.
@@ -135,7 +136,7 @@ def build_autoencoder(
         decoder=Network(decoder, generate),
         latent_prior=make_prior(prior).build(latent_dim, examples=examples, key=key_prior),
     )
-    x = jax.ShapeDtypeStruct(block.shape, block.kind.dtype)
+    x = block.example()
     check_model(model, x)
     return dataclasses.replace(model, estimator=_best_of_two(model, x))
 

@@ -87,11 +87,15 @@ class Rescaled(Distribution):
         """Return the log-density of vectors, nats."""
         if jnp.ndim(value) > 1:
             return jnp.vectorize(self.log_prob, signature="(d)->()")(value)
+        return jnp.sum(self.log_prob_of_entries(value))
+
+    def log_prob_of_entries(self, value: Array) -> Array:
+        """Return the log-density of each entry of one vector, nats."""
         each = self.entries.log_prob(self.scaling(value)) - self.scaling.log_scale()
         if self.event is not None:
             same = value == self.scaling.undo(jnp.zeros_like(each))
             each = jnp.where(self.event.marks.value, self.event.log_prob(same), each)
-        return jnp.sum(each, axis=-1)
+        return each
 
     @property
     def mean(self) -> Array:

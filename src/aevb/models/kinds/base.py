@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -70,8 +71,8 @@ class Constants(eqx.Module):
     """
 
     inputs: Callable
-    standardise: Standardise
-    start: Array
+    standardise: Standardise | None = None
+    start: Array | None = None
     event: Event | None = None
     white: float = eqx.field(static=True, default=1.0)
 
@@ -182,6 +183,15 @@ class Block(eqx.Module):
     def __init__(self, kind: Kind, shape: tuple[int, ...], measured: Measured):
         self.kind, self.shape = kind, shape
         self.constants = kind.constants(measured)
+
+    @property
+    def size(self) -> int:
+        """Number of values of one datum."""
+        return size_of(self.shape)
+
+    def example(self) -> jax.ShapeDtypeStruct:
+        """Return shape and type of one datum."""
+        return jax.ShapeDtypeStruct(self.shape, np.dtype(self.kind.dtype))
 
     def head(self, features: tuple[int, ...], *, key: Array) -> Conditional:
         """Build the decoder's last part."""

@@ -1,0 +1,101 @@
+"""Columns of several kinds as one datum: each kind's side by side in a block of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from aevb.models.conditional import Conditional
+from aevb.models.kinds.base import Block, Constants
+from aevb.probability.blocks import Blocks
+
+
+class Case(NamedTuple):
+    """One datum of several blocks.
+
+    Attributes
+    ----------
+    blocks : dict of Array
+        The values of each block.
+    observed : dict of Array, or None
+        Which of them are there, bool, of the same shapes; None: all.
+    """
+
+    blocks: dict[str, Array]
+    observed: dict[str, Array] | None = None
+
+
+@final
+class CaseBlock(eqx.Module):
+    """Several blocks, with the interface of one: what a model for `Case` is built from.
+
+    Parameters
+    ----------
+    parts : dict of Block
+        The blocks by name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from aevb.models.kinds.case import CaseBlock
+    >>> from aevb.schema import Schema
+    >>> sizes, answers = np.array([[1.0], [2.5], [3.0]]), np.array([[0.0], [1.0], [1.0]])
+    >>> block = CaseBlock(
+    ...     {"sizes": Schema.fit(sizes).block, "answers": Schema.fit(answers, "bernoulli").block}
+    ... )
+    >>> block.shape
+    (2,)
+    """
+
+    parts: dict[str, Block]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what the encoder reads: all values in one vector."""
+        return (sum(part.size for part in self.parts.values()),)
+
+    def example(self) -> Case:
+        """Return the shapes and types of one datum."""
+        blocks: dict[str, Any] = {name: part.example() for name, part in self.parts.items()}
+        return Case(blocks)
+
+    @property
+    def constants(self) -> Constants:
+        """What the model holds of the data: of what the decoder does not hold, the inputs."""
+        parts = {name: part.constants.inputs for name, part in self.parts.items()}
+        return Constants(CaseInputs(parts))
+
+    def head(self, features: tuple[int, ...], *, key: Array) -> Conditional:
+        """Build the decoder's last part: a head for each block."""
+        keys = jax.random.split(key, len(self.parts))
+        named = zip(self.parts.items(), keys, strict=True)
+        return CaseHead({name: part.head(features, key=k) for (name, part), k in named})
+
+
+@final
+class CaseInputs(eqx.Module):
+    """What the encoder reads of a case: what it reads of each block, one after the other."""
+
+    parts: dict[str, Callable]
+
+    def __call__(self, case: Case) -> Array:
+        """Return one vector."""
+        observed = dict.fromkeys(self.parts) if case.observed is None else case.observed
+        read = [part(case.blocks[name], observed[name]) for name, part in self.parts.items()]
+        return jnp.concatenate([jnp.ravel(each) for each in read])
+
+
+@final
+class CaseHead(Conditional):
+    """p(x|z) of a case: its blocks are independent given z."""
+
+    parts: dict[str, Conditional]
+
+    def __call__(self, *given: Any) -> Blocks:
+        """Return p(x|z) for the features of one latent."""
+        return Blocks({name: part(*given) for name, part in self.parts.items()}, Case)
