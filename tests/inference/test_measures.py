@@ -56,8 +56,8 @@ def test_no_number_for_what_is_no_bound(case):
         lambda: aevb.elbo(model, X, KEY),
         lambda: aevb.log_likelihood(model, X, KEY, n_draws=10),
         *(
-            lambda estimator=bound: aevb.sgvb(model, X, KEY, estimator=bound, n_draws=2)
-            for bound in ESTIMATORS
+            lambda name=name: aevb.sgvb(model, X, KEY, estimator=name, n_draws=2)
+            for name in ESTIMATORS
         ),
         lambda: aevb.train(model, np.ones(8), objective=aevb.WakeSleep(), epochs=1),
     ]
