@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "persistence": {"data", "errors", "models", "probability"},
     "parameters": {"errors", "inference", "models", "preparation"},
     "progress": {"errors"},
-    "plotting": {"errors"},
+    "latents": set(),
+    "plotting": {"errors", "latents"},
     "fitted": {"data", "errors", "evaluation", "models", "persistence", "probability"},
     "vae": {
         "algorithm",
@@ -51,7 +52,15 @@ MAY_IMPORT = {
         "probability",
         "progress",
     },
-    "cli": {"data", "errors", "evaluation", "inference.stopping", "plotting", "vae"},
+    "cli": {
+        "data",
+        "errors",
+        "evaluation",
+        "inference.stopping",
+        "latents",
+        "plotting",
+        "vae",
+    },
 }
 
 # Allowed besides, but only inside functions, or for the type checker.
