@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "progress": {"errors"},
     "algorithm": {"data", "errors", "inference", "models", "progress"},
     "persistence": {"config", "data", "errors", "models", "probability", "schema"},
-    "plotting": {"errors"},
+    "latents": set(),
+    "plotting": {"errors", "latents"},
     "vae": {
         "algorithm",
         "config",
@@ -43,7 +44,15 @@ MAY_IMPORT = {
         "progress",
         "schema",
     },
-    "cli": {"data", "errors", "evaluation", "inference.stopping", "plotting", "vae"},
+    "cli": {
+        "data",
+        "errors",
+        "evaluation",
+        "inference.stopping",
+        "latents",
+        "plotting",
+        "vae",
+    },
 }
 
 # Allowed besides, but only inside functions, or for the type checker.

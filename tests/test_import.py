@@ -50,6 +50,12 @@ def test_help_works_without_the_engine():
     assert loaded.isdisjoint({"jax", "sklearn", "numpyro", "scipy", "pandas", "matplotlib"})
 
 
+def test_pictures_are_drawn_without_the_engine():
+    loaded = imported_by(sys.executable, "-c", "import aevb.plotting")
+    assert "matplotlib" in loaded
+    assert loaded.isdisjoint({"jax", "numpyro", "equinox"})
+
+
 @pytest.mark.parametrize("name", aevb.__all__)
 def test_public_name_resolves_and_is_documented(name):
     value = getattr(aevb, name)

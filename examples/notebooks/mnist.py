@@ -207,7 +207,7 @@ print_alarms(novel_auc.drop(columns="ink"))
 # ## What the dimensions hold
 #
 # The KL of each latent dimension, averaged over images, is the nats it carries. A dimension near 0
-# is not in use.
+# is inactive.
 
 # %%
 ax = vae.plot.kl_per_dimension()

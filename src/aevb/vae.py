@@ -135,7 +135,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         The epoch whose model is kept: the last one, but for early stopping.
     explained_nats_ : ndarray of shape (latent_dim,)
         KL of each latent's own q(z_j|x) from p(z_j) in nats, averaged over (at most 4096) training
-        cases; near 0: a dimension that is not in use. They sum to the KL of the bound if latents
+        cases; near 0: an inactive dimension. They sum to the KL of the bound if latents
         are independent under q and p (see `aevb.evaluation.latent`). NaN under a flow.
     feature_shape_ : tuple of int
         Shape of one case.

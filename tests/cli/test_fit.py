@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from typer.main import get_command
 
 from aevb import VAE, DivergenceError
@@ -15,6 +16,7 @@ from aevb.data.files import read_rows
 from aevb.inference.estimators import ESTIMATORS
 from aevb.models.posteriors import POSTERIORS
 from aevb.models.priors import PRIORS
+from aevb.plotting import kl_per_dimension
 
 
 def test_fit_says_what_was_fitted(fit, folder, tmp_path):
@@ -28,12 +30,31 @@ def test_fit_says_what_was_fitted(fit, folder, tmp_path):
         "epochs 2 in ",
         f"ELBO, training {history['elbo'][-1]:.2f} nats per case",
         "KL by latent dimension",
-        "of 2 (KL below 0.1 nats)",
+        "of 2 (KL below 0.01 nats)",
         "lower bound on the log-density log p(x). A density depends on the units",
         f"The model is in {model}",
     ):
         assert said in result.out
     assert result.err == ""
+
+
+@pytest.mark.parametrize(
+    ("nats", "said"),
+    [
+        # 0.05 nats were "unused" here and in use in pictures.
+        ([2.0, 0.05, 0.001], "inactive dimensions 1 of 3 (KL below 0.01 nats)"),
+        ([np.nan, np.nan], "inactive dimensions not known"),
+    ],
+)
+def test_reports_and_pictures_agree_on_inactive_dimensions(nats, said, capsys):
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    vae = VAE(len(nats), hidden=(3,), epochs=1, random_state=0).fit(X)
+    vae.explained_nats_ = np.array(nats)
+    report.show_fit(vae, X)
+    assert said in " ".join(capsys.readouterr().out.split())
+    if np.isfinite(nats).all():
+        ax = kl_per_dimension(nats, ax=Figure().subplots())
+        assert ax.get_title() == "2 of 3 latent dimensions active"
 
 
 def test_fit_labels_gray_levels_for_what_they_are(fit, folder, tmp_path):

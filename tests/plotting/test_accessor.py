@@ -246,7 +246,7 @@ def test_traversal_moves_one_dimension_of_the_prior_at_a_time(table, ax, tiles):
     vae.plot.traversal(n=5, ax=ax, image_shape=(3, 4))
     z = norm.ppf([0.1, 0.3, 0.5, 0.7, 0.9])
     Z = np.zeros((2, 5, 12))
-    Z[0, :, 2] = Z[1, :, 0] = z  # the most KL first, and the dead one is left out
+    Z[0, :, 2] = Z[1, :, 0] = z  # the most KL first, and the inactive one is left out
     expected = scaled(vae.inverse_transform(Z.reshape(10, 12))).reshape(10, 3, 4)
     np.testing.assert_allclose(tiles(ax, 3, 4, apart=2), expected, atol=1e-4)
     assert texts(ax.get_yticklabels()) == ["2\n2.00 nats", "0\n0.50 nats"]
@@ -278,10 +278,10 @@ def test_learning_curve_and_kl_are_the_estimators(table):
     curve, bars = (Figure().subplots() for _ in range(2))
     table.plot.learning_curve(curve)
     np.testing.assert_array_equal(curve.lines[0].get_ydata(), table.history_["elbo"])
-    table.plot.kl_per_dimension(bars, dead_below=1000)
+    table.plot.kl_per_dimension(bars, inactive_below=1000)
     heights = [bar.get_height() for bar in bars.containers[0]]
     np.testing.assert_allclose(heights, np.sort(table.explained_nats_)[::-1])
-    assert bars.get_title() == "0 of 12 latent dimensions in use"
+    assert bars.get_title() == "0 of 12 latent dimensions active"
 
 
 @pytest.mark.parametrize("around", [None, 5])

@@ -138,15 +138,17 @@ def test_kl_per_dimension_has_the_most_first_and_tells_the_dead_apart(ax):
     assert looks[0] != looks[3]
     (shade,) = set(ax.patches) - set(bars)
     assert (shade.get_x(), shade.get_x() + shade.get_width()) == (2.5, 4.5)
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["dead: below 0.01 nats"]
-    assert ax.get_title() == "3 of 5 latent dimensions in use"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "inactive: below 0.01 nats"
+    ]
+    assert ax.get_title() == "3 of 5 latent dimensions active"
     assert "nats per case" in ax.get_ylabel()
 
 
 def test_what_counts_as_dead_can_be_said(ax):
-    plotting.kl_per_dimension([0.5, 0.09, 0.2], ax, dead_below=0.3)
-    assert ax.get_title() == "1 of 3 latent dimensions in use"
-    assert ax.get_legend().get_texts()[0].get_text() == "dead: below 0.3 nats"
+    plotting.kl_per_dimension([0.5, 0.09, 0.2], ax, inactive_below=0.3)
+    assert ax.get_title() == "1 of 3 latent dimensions active"
+    assert ax.get_legend().get_texts()[0].get_text() == "inactive: below 0.3 nats"
 
 
 def test_kl_of_many_dimensions_is_drawn_by_rank(ax):
@@ -154,7 +156,7 @@ def test_kl_of_many_dimensions_is_drawn_by_rank(ax):
     plotting.kl_per_dimension(kl, ax)
     np.testing.assert_array_equal([bar.get_height() for bar in ax.containers[0]], np.sort(kl)[::-1])
     assert "in the order of their KL" in ax.get_xlabel()
-    assert ax.get_legend() is None  # none is dead
+    assert ax.get_legend() is None  # none is inactive
 
 
 @pytest.mark.parametrize("kl", [[np.nan, np.nan], [1.0, np.inf], [], [[1.0]]])

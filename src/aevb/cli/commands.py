@@ -181,7 +181,7 @@ def fit(
 ) -> None:
     """Fit a variational auto-encoder to the rows of a file.
 
-    Says what was fitted, how well, and which latent dimensions are in use.
+    Says what was fitted, how well, and which latent dimensions are inactive.
     Interrupted by Ctrl-C, it keeps the model of the last complete epoch.
     """
     from aevb.data.files import check_target, read_rows

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from aevb.inference.stopping import BOUNDS
+from aevb.latents import INACTIVE
 
 _BOUND_NAMES = {"elbo": "ELBO", "iw_bound": "importance-weighted bound"}
-UNUSED = 0.1  # nats: a latent dimension with less carries next to nothing about the data
 
 
 def meaning(vae: Any, X: Any) -> tuple[str, str]:
@@ -49,7 +49,7 @@ def show_scores(
 
 
 def show_fit(vae: Any, X: Any) -> None:
-    """Print what was fitted, how well, and which latent dimensions are in use."""
+    """Print what was fitted, how well, and which latent dimensions are inactive."""
     history = vae.history_
     kept = vae.best_epoch_ - 1
     epochs = f"{vae.n_epochs_} in {sum(history['seconds']):.1f} s"
@@ -59,7 +59,9 @@ def show_fit(vae: Any, X: Any) -> None:
     quantity, note = meaning(vae, X)
     chosen = " (chosen for these data)" if vae.schema_.why else ""
     nats = np.sort(vae.explained_nats_)[::-1]
-    unused = int((nats < UNUSED).sum())
+    inactive = "not known"  # under a flow
+    if np.isfinite(nats).all():
+        inactive = f"{(nats < INACTIVE).sum()} of {len(nats)} (KL below {INACTIVE:g} nats)"
     unit = f"nats per {_case(vae)}"
 
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
@@ -73,7 +75,7 @@ def show_fit(vae: Any, X: Any) -> None:
                 value = f"{history[name + bound][kept]:.2f} {unit}{over}"
                 table.add_row(f"{_BOUND_NAMES[bound]}, {rows}", value)
     table.add_row("KL by latent dimension", ", ".join(f"{n:.2f}" for n in nats) + f" {unit}")
-    table.add_row("unused dimensions", f"{unused} of {len(nats)} (KL below {UNUSED} nats)")
+    table.add_row("inactive dimensions", inactive)
     note = f"The ELBO is a lower bound on the {quantity[0].lower()}{quantity[1:]}. {note}"
     _print("A variational auto-encoder is fitted", table, note)
 

@@ -10,6 +10,7 @@ from scipy.special import ndtr
 from sklearn.utils.validation import check_is_fitted
 
 from aevb.errors import integer
+from aevb.latents import INACTIVE
 from aevb.plotting import cases, decoded, images, latent, predictions, training
 from aevb.plotting.quantiles import is_independent, quantiles
 from aevb.plotting.style import counted
@@ -264,7 +265,7 @@ class PlotAccessor:
             Steps along each dimension, each for the same share of p(z_j).
         dimensions : sequence of int, optional
             The latent dimensions to draw. None: those with most KL first, at most ten, without
-            dead ones (below 0.01 nats).
+            inactive ones (below 0.01 nats).
         ax, cmap, limits, image_shape
             See `PlotAccessor`.
 
@@ -304,22 +305,23 @@ class PlotAccessor:
         """
         return training.learning_curve(self._fitted().history_, ax)
 
-    def kl_per_dimension(self, ax: Axes | None = None, *, dead_below: float = latent.DEAD) -> Axes:
-        """Draw how many nats each latent dimension holds, the most first, and which are dead.
+    def kl_per_dimension(self, ax: Axes | None = None, *, inactive_below: float = INACTIVE) -> Axes:
+        """Draw how many nats each latent dimension holds, the most first, and which are inactive.
 
         Parameters
         ----------
         ax : Axes, optional
             Where to draw; None: a new figure.
-        dead_below : float, default=0.01
-            Nats below which a dimension is called dead.
+        inactive_below : float, default=0.01
+            Nats below which a dimension is called inactive.
 
         Returns
         -------
         Axes
             The axes, with ``explained_nats_``; see `aevb.plotting.kl_per_dimension`.
         """
-        return latent.kl_per_dimension(self._fitted().explained_nats_, ax, dead_below=dead_below)
+        kl = self._fitted().explained_nats_
+        return latent.kl_per_dimension(kl, ax, inactive_below=inactive_below)
 
     def column_effects(
         self,
@@ -337,7 +339,7 @@ class PlotAccessor:
             Cases, two at least, for the standard deviation of each column.
         dimensions : sequence of int, optional
             The latent dimensions to draw. None: those with most KL first, at most ten, without
-            dead ones (below 0.01 nats).
+            inactive ones (below 0.01 nats).
         ax : Axes, optional
             Where to draw; None: a new figure.
         x : array-like, optional

@@ -12,6 +12,7 @@ from matplotlib import colormaps, colors, dates
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
+from aevb.latents import INACTIVE
 from aevb.plotting.style import (
     COLOURS,
     DARK,
@@ -27,7 +28,6 @@ from aevb.plotting.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DEAD = 0.01  # nats, about a share of 0.02 of the latent's variance that tells of the case
 _SIZE = (7, 6.4)  # inches, of a scatter
 _POINTS: dict[str, Any] = {"s": 18, "alpha": 0.8, "linewidths": 0}
 _UNKNOWN = "#bbbbbb"
@@ -95,10 +95,12 @@ def latent_scatter(
     return ax
 
 
-def kl_per_dimension(kl: ArrayLike, ax: Axes | None = None, *, dead_below: float = DEAD) -> Axes:
-    """Draw how many nats each latent dimension holds, the most first, and which are dead.
+def kl_per_dimension(
+    kl: ArrayLike, ax: Axes | None = None, *, inactive_below: float = INACTIVE
+) -> Axes:
+    """Draw how many nats each latent dimension holds, the most first, and which are inactive.
 
-    A dead dimension's posterior is the prior for every case, and the decoder does without it.
+    An inactive dimension's posterior is the prior for every case, and the decoder does without it.
 
     Parameters
     ----------
@@ -106,9 +108,9 @@ def kl_per_dimension(kl: ArrayLike, ax: Axes | None = None, *, dead_below: float
         KL of each dimension in nats, averaged over cases, such as ``vae.explained_nats_``.
     ax : Axes, optional
         Where to draw; None: a new figure.
-    dead_below : float, default=0.01
-        Nats below which a dimension is called dead. Of a model trained for a short time some more
-        may be dead in effect.
+    inactive_below : float, default=0.01
+        Nats below which a dimension is called inactive. Of a model trained for a short time some
+        more may be inactive in effect.
 
     Returns
     -------
@@ -137,17 +139,16 @@ def kl_per_dimension(kl: ArrayLike, ax: Axes | None = None, *, dead_below: float
             "not known."
         )
     order = np.argsort(-kl, kind="stable")
-    n_used = int((kl >= dead_below).sum())
+    n_active = int((kl >= inactive_below).sum())
     ax = new_axes(ax, (6.4, 4.2))
     bars = ax.bar(np.arange(len(kl)), kl[order], color=COLOURS[0], width=0.8)
-    if n_used < len(kl):
-        for bar in bars[n_used:]:
+    if n_active < len(kl):
+        for bar in bars[n_active:]:
             bar.set_color(COLOURS[2])
-        ax.axvspan(n_used - 0.5, len(kl) - 0.5, color=LIGHT, linewidth=0, zorder=0, alpha=0.6)
-        dead = Patch(
-            facecolor=LIGHT, edgecolor=COLOURS[2], label=f"dead: below {dead_below:g} nats"
-        )
-        ax.legend(handles=[dead], loc="upper right", frameon=False)
+        ax.axvspan(n_active - 0.5, len(kl) - 0.5, color=LIGHT, linewidth=0, zorder=0, alpha=0.6)
+        label = f"inactive: below {inactive_below:g} nats"
+        inactive = Patch(facecolor=LIGHT, edgecolor=COLOURS[2], label=label)
+        ax.legend(handles=[inactive], loc="upper right", frameon=False)
         ax.margins(y=0.15)  # room for the legend above equal bars
     aside = max(0.6, (6 - len(kl)) / 2)  # a few bars stay slim
     ax.set_xlim(-aside, len(kl) - 1 + aside)
@@ -158,7 +159,7 @@ def kl_per_dimension(kl: ArrayLike, ax: Axes | None = None, *, dead_below: float
         ax.set_xlabel("latent dimensions in the order of their KL")
     ax.tick_params(axis="x", length=0, labelsize=7 if 20 < len(kl) <= _MOST_LABELS else 10)
     ax.set_ylabel("KL of q(z|x) from p(z) (nats per case)")
-    ax.set_title(f"{n_used} of {len(kl)} latent dimensions in use")
+    ax.set_title(f"{n_active} of {len(kl)} latent dimensions active")
     ax.grid(axis="y", color=LIGHT, linewidth=0.8)
     ax.set_axisbelow(True)
     plain(ax)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from aevb.latents import INACTIVE
 from aevb.plotting import cases
-from aevb.plotting.latent import DEAD
 from aevb.plotting.quantiles import quantiles
 from aevb.plotting.style import check_dimensions
 
@@ -54,20 +54,20 @@ def one_moves(
 
 
 def dimensions_to_draw(vae: Any, given: Sequence[int] | None) -> list[int]:
-    """Return the latent dimensions that are given, or those in use, with most KL first."""
+    """Return the latent dimensions that are given, or the active ones, with most KL first."""
     kl = np.asarray(vae.explained_nats_)
     if given is not None:
         return check_dimensions(given, len(kl))
     if not np.isfinite(kl).all():  # not known, under a flow
         return list(range(min(len(kl), MOST_DIMENSIONS)))
-    used = [int(j) for j in np.argsort(-kl, kind="stable") if kl[j] >= DEAD]
-    if not used:
+    active = [int(j) for j in np.argsort(-kl, kind="stable") if kl[j] >= INACTIVE]
+    if not active:
         raise ValueError(
-            f"Expected a latent dimension in use; got KL below {DEAD:g} nats in all "
+            f"Expected an active latent dimension; got KL below {INACTIVE:g} nats in all "
             f"{len(kl)}: the posterior has collapsed to the prior. Name some, for instance "
             "dimensions=[0], to draw them nevertheless."
         )
-    return used[:MOST_DIMENSIONS]
+    return active[:MOST_DIMENSIONS]
 
 
 def spread(vae: Any, X: Any) -> np.ndarray:
