@@ -23,6 +23,9 @@ from safetensors.numpy import save_file
 import aevb.probability as probability
 from aevb import VAE, Gaussian, ModelFileError
 from aevb.inference.estimators import ESTIMATORS
+from aevb.models import Conditional, Likelihood
+from aevb.models.kinds.base import Location
+from aevb.probability.rescaled import Rescaled
 
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 2, (40, 4, 3), dtype=np.uint8) * 255
@@ -40,6 +43,27 @@ class Features(eqx.Module):
 
     def __call__(self, x):
         return jnp.tanh(self.linear(jnp.ravel(x)))
+
+
+class StudentT(Likelihood):
+    """A user's own likelihood of real numbers: one heavy tail for all columns."""
+
+    name = "student-t"
+    kind = "real"
+
+    def build(self, features, shape, constants, *, key):
+        location = Location(features, shape[0], constants.start, key=key)
+        return StudentTHead(location, jnp.zeros(shape), constants.standardise)
+
+
+class StudentTHead(Conditional):
+    location: Location
+    log_scale: jax.Array
+    standardise: eqx.Module
+
+    def __call__(self, h):
+        entries = dist.StudentT(4.0, self.location(h), jnp.exp(self.log_scale))
+        return Rescaled(entries, self.standardise)
 
 
 class Wrapped(eqx.Module):
@@ -68,6 +92,11 @@ CASES = {
         IMAGES,
         {"decoder": nnx.Linear(2, 7, rngs=nnx.Rngs(1))},
     ),
+    "own likelihood": (
+        VAE(likelihood=StudentT(), **QUICK),
+        TABLE,
+        {"likelihood": StudentT()},
+    ),
     "own activation": (VAE(**QUICK | {"activation": jnp.sin}), TABLE, {"activation": jnp.sin}),
 }
 
@@ -88,6 +117,12 @@ def test_a_loaded_model_predicts_the_same_bit_by_bit(case, file):
     np.testing.assert_array_equal(loaded.elbo(X), vae.elbo(X))
     np.testing.assert_array_equal(loaded.log_likelihood(X[:3]), vae.log_likelihood(X[:3]))
     np.testing.assert_array_equal(loaded.sample(5), vae.sample(5))
+
+
+def test_a_users_own_likelihood_is_asked_for_by_name(file):
+    VAE(likelihood=StudentT(), **QUICK).fit(TABLE).save(file)
+    with pytest.raises(ModelFileError, match=r"own likelihood again.* likelihood=\.\.\..*StudentT"):
+        VAE.load(file)
 
 
 def test_everything_learned_comes_back(file):

@@ -122,22 +122,26 @@ class Schema:
         """Return what the model gives in the shape of the data."""
         return np.reshape(cases, (-1, *self.shape))
 
-    def describe(self) -> str:
-        """Say in a line what the data are, what was chosen for them, and what is odd about them."""
-        n, size = self.measured.n_rows, int(np.prod(self.shape))
-        remarks = [f"{n} cases of shape {self.shape}: {self.likelihood}"]
-        if self.why:
-            remarks[0] += f" ({self.why})"
+    @property
+    def remarks(self) -> list[str]:
+        """What is odd about the data, a phrase each."""
+        n, size = self.measured.n_rows, self.block.size
+        remarks = []
         if n < size:
             remarks.append(f"fewer cases ({n}) than values in each ({size})")
         constant = np.flatnonzero(self.measured.constant)
         if len(constant):
-            what = constant if self.names is None else [self.names[j] for j in constant]
-            one = len(constant) == 1
-            remarks.append(
-                f"column{'' if one else 's'} {some(what)} {'does' if one else 'do'} not vary"
-            )
-        return "; ".join(remarks)
+            columns = constant if self.names is None else [self.names[j] for j in constant]
+            noun, verb = ("column", "does") if len(constant) == 1 else ("columns", "do")
+            remarks.append(f"{noun} {some(columns)} {verb} not vary")
+        return remarks
+
+    def describe(self) -> str:
+        """Say in a line what the data are, what was chosen for them, and what is odd about them."""
+        said = f"{self.measured.n_rows} cases of shape {self.shape}: {self.likelihood}"
+        if self.why:
+            said += f" ({self.why})"
+        return "; ".join([said, *self.remarks])
 
     @classmethod
     def from_json(

@@ -66,6 +66,8 @@ def show_fit(vae: Any, X: Any) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_row("data", f"{len(X)} {_case(vae)}s of {shape} values")
+    for remark in vae.schema_.remarks:
+        table.add_row("note", remark)
     table.add_row("likelihood", f"{vae.likelihood_.name}{chosen}")
     table.add_row("epochs", epochs)
     for name, rows in {"": "training", "validation_": "held out"}.items():
