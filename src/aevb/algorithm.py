@@ -80,7 +80,7 @@ def train(
         are not; see `SGVB`.
     kl_weight, free_bits : float or callable, float
         Factor before the KL, or a schedule of it over steps; nats of KL that each latent dimension
-        has free. Other than 1 and 0, what is maximised is no bound; the history shows the plain
+        has free. Other than 1 and 0, what is maximised is not a bound; the history shows the plain
         ELBO all the same. See `SGVB`.
     optimizer : str or optax.GradientTransformation
         An Optax optimizer by name, or ready made.

@@ -458,8 +458,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n,)
-            Nats per case, in the data's own units; on average between the bound and log p(x). Under
-            a Bernoulli likelihood on gray levels it is no likelihood of the data (`GrayBernoulli`).
+            Nats per case, in the data's own units; on average between the bound and log p(x). On
+            gray levels a Bernoulli likelihood is not a likelihood of the data (`GrayBernoulli`).
         """
         return self._scores(predict.log_likelihood, X, n_draws, random_state)
 
@@ -520,8 +520,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             The file.
         **parameters
             Parameters that the file cannot hold, given again. Parts of the model must be:
-            ``encoder=``, ``decoder=``, a function as ``activation=``, a `Prior` or `Posterior` of
-            one's own, and a distribution as ``prior=`` unless its class is one of NumPyro's or
+            ``encoder=``, ``decoder=``, a function as ``activation=``, your own `Likelihood`,
+            `Prior` or `Posterior`, and a distribution as ``prior=`` unless its class is one of NumPyro's or
             `aevb.probability`'s and its parameters are all of it (a mixture's are not). Training
             alone needs functions and objects as ``estimator=``, ``kl_weight=``, ``optimizer=``,
             ``learning_rate=``, ``callbacks=`` and ``random_state=``: without them a warning says

@@ -214,7 +214,7 @@ def test_mixture_of_vectors():
 
 
 def test_dreg_refuses_a_mixture(mixture):
-    message = r"no mixture of `Mixture` for estimator 'dreg'.*Use 'iw' or 'stl'"
+    message = r"`Mixture` that is not a mixture for estimator 'dreg'.*'iw' or 'stl'"
     with pytest.raises(ValueError, match=message):
         sgvb(mixture, jnp.array(2.0), jax.random.key(0), estimator="dreg")
 

@@ -381,7 +381,7 @@ def test_options_that_make_no_posterior(build, error, message):
         ({"posterior": "gamma", "prior": dist.Beta(2.0, 2.0)}, "got Gamma with support Positive"),
         ({"posterior": "iaf", "latent_dim": 1}, "`latent_dim` of at least 2 for a flow; got 1"),
         ({"posterior": "mixture", "estimator": "B"}, "No closed form is known"),
-        ({"posterior": "mixture", "estimator": "dreg"}, "no mixture"),
+        ({"posterior": "mixture", "estimator": "dreg"}, "not a mixture"),
     ],
     ids=["real", "positive", "one dimension", "B", "dreg"],
 )

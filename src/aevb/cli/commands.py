@@ -166,7 +166,7 @@ def fit(
         typer.Option(help="Standard deviation of a normal prior over weights.", show_default="no"),
     ] = None,
     kl_weight: Annotated[
-        float, typer.Option(help="Factor before the KL; other than 1, the goal is no bound.")
+        float, typer.Option(help="Factor before the KL; other than 1, the goal is not a bound.")
     ] = 1.0,
     free_bits: Annotated[
         float, typer.Option(help="Nats of KL that each latent dimension has free.")

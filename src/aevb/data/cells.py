@@ -33,7 +33,7 @@ def check_cells(X: Any) -> None:
 
 
 def holes(kinds: str, n: int, rows: Any, columns: Any, name: str = "X") -> str:
-    """Return the message that names the cells in which there is no number."""
+    """Return the message that names the cells without a number."""
     return (
         f"Expected finite numbers for `{name}`; got {kinds} in {n} "
         f"{'cell' if n == 1 else 'cells'}: rows {some(rows)}, columns {some(columns)}. "

@@ -38,8 +38,8 @@ def read_rows(path: str | os.PathLike[str]) -> Any:
     """Read cases from a file: a table of numbers, or images.
 
     A CSV file may be separated by commas, semicolons or tabs. Its first row is a header if one of
-    its cells is no number, or if it counts 0, 1, 2, ... as pandas does for columns without names.
-    Empty cells become NaN, which models then refuse by row and column.
+    its cells is not a number, or if it counts 0, 1, 2, ..., which is what pandas writes for columns
+    without names. Empty cells become NaN, which models then refuse by row and column.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """The IDX format, in which MNIST and Fashion-MNIST are published.
 
-Two zero bytes, one for the type of the numbers, one for how many dimensions there are; then the
+Two zero bytes, one for the type of the numbers, one for the number of dimensions; then the
 size of each dimension as a big-endian uint32; then the numbers, big-endian, in C order.
 """
 

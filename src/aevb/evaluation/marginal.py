@@ -43,7 +43,7 @@ def elbo(
     Raises
     ------
     ValueError, TypeError
-        When `n_draws` is no integer from 1 up.
+        When `n_draws` is not a positive integer.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def log_likelihood(
     Raises
     ------
     ValueError, TypeError
-        When `n_draws` or `chunk` is no integer from 1 up.
+        When `n_draws` or `chunk` is not a positive integer.
 
     References
     ----------

@@ -63,13 +63,13 @@ def reciprocal_importance_sampling(
     every draw where q is the exact posterior. That holds as far as the chain gets around: of a
     posterior in several pieces, of which the chain sees a share s, the estimate is that of
     log p(x) + log s; of a chain that never moved, to which no density can be fitted, it is NaN.
-    Where the chain starts is found by q(z|x) and p(z) (see `aevb.evaluation.posterior_draws`);
-    q(z|x) has no part in the estimate besides, so that models without a good recognition model are
+    q(z|x) and p(z) find the point where the chain starts (see `aevb.evaluation.posterior_draws`).
+    The estimate does not depend on q(z|x) otherwise, so models without a good recognition model are
     measured as well as others.
 
     Latents are arrays of real numbers without bounds. Under a likelihood on gray levels the
-    estimate is no log-likelihood of the data (see `GrayBernoulli`). For more latent dimensions, and
-    as a check from below, there is `log_likelihood`. Needs BlackJAX, of the extra ``aevb[mcmc]``.
+    estimate is not a log-likelihood of the data (see `GrayBernoulli`). For more latent dimensions,
+    and as a check from below, use `log_likelihood`. Needs BlackJAX, of the extra ``aevb[mcmc]``.
 
     Parameters
     ----------

@@ -164,7 +164,7 @@ def require_reparameterised(model: Given, posterior: Distribution) -> None:
 
 
 def _check_single(model: Given, *batch_shapes: tuple[int, ...]) -> None:
-    # A bound that is no scalar could be broadcast against the rows' weights, and be plainly wrong.
+    # A bound that is not a scalar would be broadcast against the rows' weights, and be wrong.
     for method, shape in zip(("posterior", "prior", "likelihood"), batch_shapes, strict=True):
         if shape:
             raise ValueError(
@@ -272,8 +272,8 @@ def doubly_reparameterised(model: Given, x: Any, key: Array, n_draws: int) -> Es
     draws = draw(model, x, key, n_draws, at=carry)
     if draws.log_share is not None:
         raise ValueError(
-            f"Expected a posterior that is no mixture of `{name_of(model)}` for estimator 'dreg'; "
-            "its gradient is not known here for draws in strata. Use 'iw' or 'stl'."
+            f"Expected a posterior of `{name_of(model)}` that is not a mixture for estimator "
+            "'dreg', which does not take draws in strata. Use 'iw' or 'stl'."
         )
     _require_fixed_support(model, draws, "dreg")
     log_q = over_draws(partial(_log_prob_through_z, draws.posterior), draws.z)

@@ -37,7 +37,7 @@ class Bayesian(LatentVariableModel):
         (``lambda model: model.decoder``, ``lambda model: (model.W, model.b)``), or a PyTree of
         bools in the model's shape. None: all that is trainable. Parameters not chosen are trained
         as points. Choose those of prior and likelihood: uncertainty in the parameters of a
-        recognition model is no part of the paper's θ, and only loosens the bound.
+        recognition model is not part of the paper's θ, and only loosens the bound.
     prior : Distribution, optional
         p(θ): a distribution of one real number, the same for every element of θ. None: N(0, 1).
     start_scale : float

@@ -54,8 +54,9 @@ class MonteCarloEM(Objective):
 
     Latents are arrays of real numbers without bounds. The chains end up in the
     ``state.objective_state`` that `train` returns. The metrics are the mean ``log_joint``,
-    log p(x, z) before the updates; ``acceptance`` and ``step_size``. There is no bound among
-    them, hence no validation and no early stopping. Needs BlackJAX, of the extra ``aevb[mcmc]``.
+    log p(x, z) before the updates; ``acceptance`` and ``step_size``. None of them
+    is a bound, so there is no validation and no early stopping. Needs BlackJAX, from the extra
+    ``aevb[mcmc]``.
 
     Parameters
     ----------

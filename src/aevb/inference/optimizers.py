@@ -20,7 +20,7 @@ OTHERWISE = 1e-3
 
 Rate = Callable[[float], float]  # of the share of the training that is done, from 0 to 1
 
-#: Makers that are no optimizers by themselves, or want more than gradients at each step.
+#: Functions that do not make an optimizer alone, or one that needs more than gradients.
 _NOT_BY_NAME = {"lbfgs", "noisy_sgd", "scale_by_learning_rate", "scale_by_rprop"}
 
 

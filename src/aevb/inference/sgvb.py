@@ -119,7 +119,7 @@ class SGVB(Objective):
     .. math:: \frac{1}{\sum_i w_i} \sum_i w_i \tilde{\mathcal{L}}(x_i) + \frac{1}{N} \log p(\theta)
 
     which is equation (8) divided by N. The metrics are those of the estimator: they include neither
-    log p(θ) nor the weight of the KL nor free bits, under which the objective is no bound.
+    log p(θ) nor the weight of the KL nor free bits, with which the objective is not a bound.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class SGVB(Objective):
         (Higgins et al. 2017). None: 1.
     free_bits : float, optional
         Nats of KL that each latent dimension has free, on average over the minibatch: the KL is
-        replaced by Σ_j max(free_bits, mean_i KL_ij), which is no bound below that floor
+        replaced by Σ_j max(free_bits, mean_i KL_ij), which is not a bound below that floor
         (Kingma et al. 2016, https://arxiv.org/abs/1606.04934). The KL in closed form, which must
         be a sum over dimensions, takes the place of the estimator's own; ``"stl"`` would have no
         part in the gradient, and is refused.
@@ -214,7 +214,7 @@ class SGVB(Objective):
         )
 
     def _penalty(self, kl: Array, model: Any, batch: Any, weight: Array) -> Array:
-        """Return what stands in the place of the mean KL: weighted, and with free bits."""
+        """Return what replaces the mean KL: weighted, and with free bits."""
         if self.free_bits is not None:
             kl = self._kl_above_free_bits(model, batch, weight)
         if self.kl_weight is None:

@@ -23,7 +23,7 @@ class WakeSleep(Objective):
 
     where no draw passes a gradient on: awake, the generative parameters θ learn from data with
     latents recognised; asleep, the recognition model φ learns from as many dreams, whose latents
-    are known, each under its row's context. The two gradients are no gradients of one bound. A
+    are known, each under its row's context. The two gradients do not belong to one bound. A
     parameter that encoder and decoder share follows the sum of both. As nothing is
     reparameterised, any distribution that can be drawn from will do, also discrete ones.
 

@@ -95,7 +95,7 @@ def _check(model: Given, x: Any) -> None:
 
 
 def require_ratio(model: Any, posterior: Any, prior: Any) -> None:
-    """Raise ValueError where q(z|x) and p(z) are no densities, or relative to different measures.
+    """Raise ValueError where q(z|x) and p(z) are not densities, or not relative to one measure.
 
     Their ratio would be no part of a bound: a point mass beside a normal density, say.
     """
@@ -127,7 +127,7 @@ def _require_density(
             raise ValueError(
                 f"Expected a probability density or mass function from "
                 f"`{name_of(model)}.{method}`; got {family_of(d)} on {each}{part}, whose "
-                "log_prob is no term of a bound. In the place of a point choose a narrow normal, "
+                "log_prob is not a term of a bound. Instead of a point choose a narrow normal, "
                 "or leave it out."
             )
 

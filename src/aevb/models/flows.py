@@ -22,7 +22,7 @@ LAYERS = ("autoregressive", "coupling")
 
 
 def check_options(layer: Any, n_layers: Any, width: Any) -> None:
-    """Raise ValueError or TypeError for options that make no flow."""
+    """Raise ValueError or TypeError for options that do not make a flow."""
     choose(layer, dict.fromkeys(LAYERS), "layer")
     integer(n_layers, "n_layers", minimum=1)
     integer(width, "width", minimum=1)

@@ -1,7 +1,7 @@
 """Priors p(z) over the latent space.
 
 A `Prior` is the family that the user names; what it builds is the part of the model, which
-training moves. In a model of one's own, ``latent_prior = Mixture(10).build(latent_dim, key=key)``
+training moves. In your own model, ``latent_prior = Mixture(10).build(latent_dim, key=key)``
 is a field, and ``latent_prior()`` is p(z); that of `Vamp`, built with ``examples=``, is called with
 the encoder: ``latent_prior(self.posterior)``. The name keeps it out of reach of a `weight_prior`.
 """
@@ -41,7 +41,7 @@ class Prior(ABC):
 
     @property
     def n_examples(self) -> int:
-        """How many training cases it starts from."""
+        """Number of training cases it starts from."""
         return 0
 
     @abstractmethod

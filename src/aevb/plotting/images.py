@@ -55,7 +55,7 @@ def reconstructions(
     originals, reconstructed = as_images(originals), as_images(reconstructed)
     if originals.shape != reconstructed.shape:
         raise ValueError(
-            f"Expected images of shape {originals.shape}, as of `originals`, for `reconstructed`; "
+            f"Expected images of shape {originals.shape}, as for `originals`, for `reconstructed`; "
             f"got {reconstructed.shape}."
         )
     span = value_range(limits, originals)

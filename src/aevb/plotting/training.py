@@ -30,7 +30,7 @@ def learning_curve(history: Mapping[str, Sequence[float]], ax: Axes | None = Non
     ----------
     history : mapping of str to sequence
         ``vae.history_``, or that of `train`: ``epoch`` and what there is of ``iw_bound`` and
-        ``elbo``, each also with ``validation_`` before it. Without a bound, as of Monte Carlo EM,
+        ``elbo``, each also with ``validation_`` before it. Without a bound, as for Monte Carlo EM,
         ``log_joint`` is drawn.
     ax : Axes, optional
         Where to draw; None: a new figure.

@@ -149,7 +149,7 @@ def kl_per_dimension(q: dist.Distribution, p: dist.Distribution) -> Array:
     ValueError
         When no closed form is known for the pair (see `has_closed_form`), when the event shapes
         differ, or the dimensions of `q` or `p` are not independent of one another, as those of a
-        multivariate normal with full covariance: their divergence is no sum over dimensions, and
+        multivariate normal with full covariance: their divergence is not a sum over dimensions, and
         only `kl_divergence` has a value.
 
     Examples

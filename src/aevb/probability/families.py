@@ -91,7 +91,7 @@ class Erlang(dist.Gamma):
     Raises
     ------
     ValueError
-        When `concentration` is no whole number, or less than 1.
+        When `concentration` is not a whole number, or is less than 1.
 
     Examples
     --------

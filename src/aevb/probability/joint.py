@@ -125,7 +125,7 @@ class Joint:
         return found
 
     def _visit(self, look: Callable[[str, Distribution], None]) -> None:
-        """Show what is no array of each part, at a value that is never computed."""
+        """Read an attribute that is not an array off each part, without computing anything."""
 
         def visit(key: Array) -> None:
             for name, d in self.factors(self.sample(key)).items():

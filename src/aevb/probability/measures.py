@@ -14,7 +14,7 @@ from numpyro.distributions import constraints
 VOLUME = "volume"  # length, area, and so on, of all entries of a value
 COUNTING = "counting"
 
-# What no density is relative to: the log_prob of such a distribution is no term of a bound.
+# Densities are not relative to these: such a log_prob is not a term of a bound.
 POINT = "a point"
 CENSORED = "censored values"
 SEVERAL = "several measures at once"

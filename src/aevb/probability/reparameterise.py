@@ -34,7 +34,7 @@ class Family(NamedTuple):
     way : str
         "inverse CDF", "location-scale" or "composition".
     n_parameters : int
-        How many real numbers say one component.
+        Number of real parameters of one component.
     from_reals : Callable
         From any real array of shape (`n_parameters`, d), a network's output, to the distribution
         of d independent components as one event. Zeros give a member of about unit scale.

@@ -70,6 +70,6 @@ def _times(x: Array, lift: Array) -> Array:
     fraction = (bits & jnp.uint32(0x7FFFFF)).astype(jnp.float32)
     sign = jnp.where(bits >> 31, -1.0, 1.0)
     subnormal = (bits & jnp.uint32(0x7F800000)) == 0
-    # They count in units of 2^-149, which is no normal number itself.
+    # They are multiples of 2^-149, which is itself subnormal.
     unit = jnp.where(lift > 1, lift * jnp.float32(2.0**-75), 0) * jnp.float32(2.0**-74)
     return jnp.where(subnormal, sign * fraction * unit, x * lift)
