@@ -521,11 +521,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         **parameters
             Parameters that the file cannot hold, given again. Parts of the model must be:
             ``encoder=``, ``decoder=``, a function as ``activation=``, your own `Likelihood`,
-            `Prior` or `Posterior`, and a distribution as ``prior=`` unless its class is one of NumPyro's or
-            `aevb.probability`'s and its parameters are all of it (a mixture's are not). Training
-            alone needs functions and objects as ``estimator=``, ``kl_weight=``, ``optimizer=``,
-            ``learning_rate=``, ``callbacks=`` and ``random_state=``: without them a warning says
-            so, and the defaults stand in.
+            `Prior` or `Posterior`, and a distribution as ``prior=``, unless its class is one of
+            NumPyro's or `aevb.probability`'s and its parameters are all of it (a mixture's are
+            not). Only training needs functions and objects as ``estimator=``, ``kl_weight=``,
+            ``optimizer=``, ``learning_rate=``, ``callbacks=`` and ``random_state=``: without them
+            a warning says so, and the defaults replace them.
 
         Returns
         -------
