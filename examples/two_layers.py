@@ -27,7 +27,7 @@ class Normal(eqx.Module):
         self.head = eqx.nn.Linear(100, 2 * n_out, key=key_head)
 
     def __call__(self, x):
-        mean, log_scale = jnp.split(self.build(self.body(x)), 2)
+        mean, log_scale = jnp.split(self.head(self.body(x)), 2)
         return dist.Normal(mean, jnp.exp(log_scale)).to_event(1)
 
 

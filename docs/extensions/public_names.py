@@ -17,7 +17,7 @@ from typing import Any
 
 MODULES = (
     *("aevb", "aevb.evaluation", "aevb.inference", "aevb.models", "aevb.probability"),
-    *("aevb.plotting", "aevb.posteriors", "aevb.priors", "aevb.datasets"),
+    *("aevb.plotting", "aevb.posteriors", "aevb.predict", "aevb.priors", "aevb.datasets"),
 )
 METHODS = (FunctionType, property, classmethod, staticmethod)
 

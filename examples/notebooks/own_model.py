@@ -94,7 +94,7 @@ class Factors(aevb.LatentVariableModel):
         return dist.StudentT(1 + jnp.exp(self.log_df), loc, scale).to_event(1)
 
     def posterior(self, x):
-        return self.build(self.body(jnp.arcsinh(x)))
+        return self.head(self.body(jnp.arcsinh(x)))
 
 
 # %% [markdown]
