@@ -1,7 +1,7 @@
 """Two layers of latents, as Burda, Grosse and Salakhutdinov (2015) stack them, on small digits.
 
-p(x, h1, h2) = p(h2) p(h1|h2) p(x|h1) and q(h1, h2|x) = q(h1|x) q(h2|h1): each of the two is one
-`Joint`, whose value is a dictionary with an entry for each layer.
+p(x, h1, h2) = p(h2) p(h1|h2) p(x|h1) and q(h1, h2|x) = q(h1|x) q(h2|h1). Each is one `Joint`, whose
+value is a dictionary with an entry for each layer.
 """
 
 import equinox as eqx
