@@ -58,7 +58,9 @@ def main(epochs: int = 60) -> dict[str, float]:
     data = aevb.datasets.load_digits()
     train, test = (part.images.reshape(-1, PIXELS) > 0.5 for part in (data.train, data.test))
     model = TwoLayers(jax.random.key(0))
-    result = aevb.train(model, train, estimator="dreg", n_draws=5, epochs=epochs, validation_data=test)
+    result = aevb.train(
+        model, train, estimator="dreg", n_draws=5, epochs=epochs, validation_data=test
+    )
     keys = jax.random.split(jax.random.key(1), len(test))
 
     def log_likelihood(x, key):
