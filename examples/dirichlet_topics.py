@@ -1,10 +1,10 @@
-"""Topics of documents, without an encoder: each document has variational parameters of its own.
+"""Topics of documents without an encoder: each document has its own variational parameters.
 
-A document's topic shares z ~ Dirichlet(α); its words are multinomial with probabilities z @ topics
-(latent Dirichlet allocation with the words' assignments summed out; Blei, Ng and Jordan 2003).
-q(z|x) is a Dirichlet whose parameters are a row of a table, found through the context: the same
-minibatch algorithm then fits each row whenever its document comes up. The documents are drawn from
-ten known topics, the rows and columns of a 5 × 5 grid of words (Griffiths and Steyvers 2004).
+A document's topic shares are z ~ Dirichlet(α). Its words are multinomial with probabilities
+z @ topics (latent Dirichlet allocation with the words' assignments summed out; Blei, Ng and Jordan
+2003). q(z|x) is a Dirichlet whose parameters are a row of a table, found through the context. The
+same minibatch algorithm then fits each row whenever its document comes up. The documents are drawn
+from ten known topics, the rows and columns of a 5 × 5 grid of words (Griffiths and Steyvers 2004).
 """
 
 import jax

@@ -1,8 +1,8 @@
 """A factor model of counts with Gamma latents: x_j ~ Poisson(Σ_k W_jk z_k), z_k ~ Gamma(1, 1).
 
 Nothing here is Gaussian. Gamma draws carry gradients by implicit reparameterisation (section 2.4's
-"composition" in the paper), and KL(Gamma‖Gamma) is known, so that estimator B applies. The data are
-the handwritten digits of scikit-learn as they were made: counts of dark pixels, from 0 to 16, in
+"composition" in the paper). KL(Gamma‖Gamma) is known, so estimator B applies. The data are the
+handwritten digits of scikit-learn in their original form: counts of dark pixels, from 0 to 16, in
 8 × 8 blocks.
 """
 
@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import aevb
-from aevb.probability import Gamma  # whose draws never underflow to 0, as NumPyro's may
+from aevb.probability import Gamma  # its draws never underflow to 0; NumPyro's may
 
 PIXELS, K = 64, 10
 
@@ -32,7 +32,7 @@ class GammaFactors(aevb.LatentVariableModel):
         return dist.Poisson(rate + 1e-3).to_event(1)
 
     def posterior(self, x):
-        # Around 5 the first draws have little noise, through which the weights find their shapes.
+        # Around 5 the first draws have little noise, which helps the weights find their shapes.
         shape, rate = jax.nn.softplus(self.encoder(x / 16) + 5).reshape(2, K)
         return Gamma(shape + 1e-2, rate + 1e-2).to_event(1)
 

@@ -1,8 +1,8 @@
-"""A mixture of Gaussians, whose discrete assignment is relaxed so that gradients pass through it.
+"""A mixture of Gaussians with a relaxed discrete assignment, so that gradients pass through it.
 
 The assignment of a case to one of K components is a latent near a one-hot vector (Concrete, or
-Gumbel-softmax; Maddison, Mnih and Teh 2017), kept in logarithms. What was learned is judged without
-the relaxation: by the exact log-likelihood of the mixture, beside that of scikit-learn's EM.
+Gumbel-softmax; Maddison, Mnih and Teh 2017), kept in logarithms. The result is judged without the
+relaxation, by the exact log-likelihood of the mixture, compared with that of scikit-learn's EM.
 """
 
 import equinox as eqx

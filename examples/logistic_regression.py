@@ -1,8 +1,8 @@
 """Bayesian logistic regression by full variational Bayes (appendix F of the paper).
 
-Everything unknown is a parameter: a datapoint has no latent of its own (a z of no entries), and
-its covariates are the context. `aevb.Bayesian` gives the coefficients θ a posterior N(mean, scale²)
-under the prior N(0, 1), learned from minibatches. The truth to hold it against is a run of NUTS.
+Everything unknown is a parameter. A datapoint has no latent (its z is empty), and its covariates
+are the context. `aevb.Bayesian` gives the coefficients θ a posterior N(mean, scale²) under the
+prior N(0, 1), learned from minibatches. A run of NUTS gives the true posterior to compare with.
 """
 
 import jax

@@ -1,4 +1,4 @@
-"""Probabilistic PCA as a latent-variable model, trained by AEVB and held against its closed form.
+"""Probabilistic PCA as a latent-variable model, trained by AEVB and compared with its closed form.
 
 z ~ N(0, I), x | z ~ N(W z + m, s² I) (Tipping and Bishop 1999). The best q(z|x) of diagonal
 Gaussians is exact when the columns of W are orthogonal, so the bound can reach the evidence, whose

@@ -1,7 +1,7 @@
 """Two layers of latents, as Burda, Grosse and Salakhutdinov (2015) stack them, on small digits.
 
-p(x, h1, h2) = p(h2) p(h1|h2) p(x|h1) and q(h1, h2|x) = q(h1|x) q(h2|h1): each of the two is one
-`Joint`, whose value is a dictionary with an entry for each layer.
+p(x, h1, h2) = p(h2) p(h1|h2) p(x|h1) and q(h1, h2|x) = q(h1|x) q(h2|h1). Each is one `Joint`, whose
+value is a dictionary with an entry for each layer.
 """
 
 import equinox as eqx
@@ -58,7 +58,9 @@ def main(epochs: int = 60) -> dict[str, float]:
     data = aevb.datasets.load_digits()
     train, test = (part.images.reshape(-1, PIXELS) > 0.5 for part in (data.train, data.test))
     model = TwoLayers(jax.random.key(0))
-    result = aevb.train(model, train, estimator="dreg", n_draws=5, epochs=epochs, validation_data=test)
+    result = aevb.train(
+        model, train, estimator="dreg", n_draws=5, epochs=epochs, validation_data=test
+    )
     keys = jax.random.split(jax.random.key(1), len(test))
 
     def log_likelihood(x, key):

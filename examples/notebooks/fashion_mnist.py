@@ -2,8 +2,8 @@
 # # Fashion-MNIST: a look, a search, an alarm, a code
 #
 # Fashion-MNIST has the size and form of MNIST, 70,000 images of 28 × 28 pixels in ten classes, and
-# is harder: pieces of clothing in shades of gray, textures, prints. The same steps as in the
-# notebook on MNIST, on data where more is to be lost, and again beside principal components (PCA).
+# is harder: pieces of clothing in shades of gray, textures, prints. The steps are those of the
+# notebook on MNIST, on data with more to lose, again compared with principal components (PCA).
 #
 # Conclusions that depend on the run are printed from its tables; the text says how to read them.
 
@@ -64,7 +64,7 @@ ax = look.plot.latent_scatter(test[:3000], test_labels[:3000])
 # Twenty dimensions. `elbo` is the lower bound on log p(x), `log_likelihood` its importance-sampled
 # estimate. Both are in nats per image, and under the Bernoulli likelihood that was chosen. On gray
 # levels this is an expected log-likelihood, over pixels turned white with the probability that
-# their gray level is: no density of the image itself. A model with `likelihood="gaussian"` has
+# their gray level is, not a density of the image itself. A model with `likelihood="gaussian"` has
 # densities, and its numbers cannot be compared with these.
 
 # %%
@@ -99,8 +99,8 @@ ax.axvline(27.5, color="tab:red")
 ax.set_axis_off()
 
 # %% [markdown]
-# Distances between a few of them: of the posterior means, and with the uncertainty of both codes
-# counted (the root of the expected squared distance of a draw from each posterior).
+# Distances between a few of them: between the posterior means, and with the uncertainty of both
+# codes included (the root of the expected squared distance of a draw from each posterior).
 
 # %%
 some = test[first]
@@ -148,7 +148,7 @@ ax = vae.plot.traversal(test[first[0]], cmap="gray_r")
 # ## The nearest representation
 #
 # What twenty numbers keep of an image; look for its shape and shade, print and texture. Then the
-# same images with their lower half cut off, which the model was not told: what comes back is near
+# same images with their lower half cut off, without telling the model: what comes back is close
 # to what it was trained on.
 
 # %%
@@ -160,7 +160,7 @@ cut[:, 14:] = 0
 ax = vae.plot.reconstructions(cut[:10], cmap="gray_r")
 
 # %% [markdown]
-# The error against the whole images, beside that of twenty principal components, whose pixels are
+# The error against the whole images, and that of twenty principal components, whose pixels are
 # clipped to their range:
 
 # %%
@@ -187,8 +187,8 @@ found_new = {"digits": novelty(vae, pca, rows, digits)}
 ax = vae.plot.reconstructions(digits[:10], cmap="gray_r")
 
 # %% [markdown]
-# Then each class in turn, to models that were trained without it; above, an image of the class,
-# below, the nearest representation that this VAE has.
+# Then each class in turn, for models that were trained without it. Above is an image of the class,
+# below the nearest representation that this VAE has.
 
 # %%
 strangers, made = [], []

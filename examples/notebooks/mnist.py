@@ -2,8 +2,8 @@
 # # MNIST: from fit to compression
 #
 # The data of the paper: 70,000 handwritten digits, 28 × 28 pixels, 0 to 255. This is what a
-# variational auto-encoder does for them; and how well, against principal components (PCA), where
-# these can do the same: distances, mending, telling what is new, compression.
+# variational auto-encoder does for them, and how well, compared with principal components (PCA)
+# where these can do the same: distances, mending, telling what is new, compression.
 #
 # Conclusions that depend on the run are printed from its tables; the text says how to read them.
 
@@ -74,14 +74,14 @@ scores.astype(float).rename_axis(columns="test images, nats per image").round(2)
 #
 # What the numbers are: a Bernoulli likelihood is made for black and white. On gray levels it gives
 # the expected log-likelihood of the image with each pixel turned white with a probability that is
-# its gray level, as in the paper. It is no density of the gray image. So these numbers compare
+# its gray level, as in the paper. It is not a density of the gray image. These numbers compare
 # models of these images with the same likelihood, and nothing else.
 #
 # ## Distances: is similar near?
 #
-# Two measures, for principal components of the same number and for the pixels themselves too: the
+# Two measures, also for principal components of the same number and for the pixels themselves: the
 # share of test images whose digit is that of the majority of the 15 nearest training images, and
-# how far neighbours in the space are neighbours in pixels too (trustworthiness, 1 at best).
+# how far neighbours in the space are also neighbours in pixels (trustworthiness, 1 at best).
 
 # %%
 pca = PCA(20, random_state=0).fit(flat(train))
@@ -145,7 +145,7 @@ damaged = np.where(lost, 0, rows).astype(np.uint8)
 ax = vae.plot.reconstructions(damaged[:10], cmap="gray_r")
 
 # %% [markdown]
-# The error that is left, beside that of twenty principal components, whose pixels are clipped to
+# The error that is left, and that of twenty principal components, whose pixels are clipped to
 # their range. Neither was told which pixels are lost.
 
 # %%
@@ -174,7 +174,7 @@ found_new = {"clothes": novelty(vae, pca, rows, clothes)}
 ax = vae.plot.reconstructions(clothes[:10], cmap="gray_r")
 
 # %% [markdown]
-# Now the hard case: for each digit models are trained that never see it. Above, a digit; below,
+# Now the hard case: for each digit, models are trained that never see it. Above is a digit, below
 # the nearest representation that a model without this digit has for it.
 
 # %%

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # A model of one's own: factor analysis for a table with wrong entries
+# # A model of your own: factor analysis for a table with wrong entries
 #
 # Tables have errors: a decimal point slips, and a value is ten times too large. Factor analysis,
 # whose noise is Gaussian, bends all of its parameters to explain a few such cells. With Student's t
-# as the noise it need not; but then neither the likelihood of a case nor its posterior has a closed
+# as the noise it need not. But then neither the likelihood of a case nor its posterior has a closed
 # form. Auto-encoding variational Bayes needs none: write the three distributions, and train.
 #
 # The data are scikit-learn's: 569 biopsies, 30 measurements of cell nuclei each, all of them
@@ -59,8 +59,8 @@ print(f"{len(clean)} training rows with {slips.sum()} slips in all, {len(test)} 
 # ## Three distributions
 #
 # - The prior p(z) of the factors: standard normal.
-# - The likelihood p(x|z): each column a linear function of the factors, plus noise with a scale and
-#   degrees of freedom of its own, all learned. Without degrees of freedom the noise is Gaussian,
+# - The likelihood p(x|z): each column is a linear function of the factors, plus noise with its own
+#   scale and degrees of freedom, all learned. Without degrees of freedom the noise is Gaussian,
 #   and this is factor analysis.
 # - The posterior q(z|x): a Gaussian with full covariance, from a small network. Its input passes
 #   arcsinh, which leaves usual values nearly as they are and keeps a slip from drowning them.
@@ -129,9 +129,9 @@ print(f"{bound}: {noise[bound] / noise['A']:.2f} times the variance of A")
 # %% [markdown]
 # ## Fit
 #
-# Twice the robust model with ten factors, to the clean table and to the one with slips. And once
-# Gaussian noise with three, to the clean table, as a check: that model's likelihood has a closed
-# form, and scikit-learn's `FactorAnalysis` climbs to a maximum of it.
+# The robust model with ten factors is fitted twice, to the clean table and to the one with slips.
+# Gaussian noise with three is fitted to the clean table as a check: that model's likelihood has a
+# closed form, and scikit-learn's `FactorAnalysis` climbs to a maximum of it.
 
 # %%
 gaussian = Factors(3, robust=False, key=jax.random.key(0))
@@ -147,14 +147,14 @@ models = {name: fit.model for name, fit in fits.items()}
 ax = plotting.learning_curve(fits["robust, slips"].history)
 
 # %% [markdown]
-# Only the training rows have slips, which cost nats: that their bound is below that of the held-out
-# rows is to be expected.
+# Only the training rows have slips, which cost nats. So their bound should be below that of the
+# held-out rows.
 #
 # ## Evidence
 #
 # The ELBO is below log p(x). Importance sampling from q(z|x) closes the gap: an estimate with k
 # draws is, on average, a lower bound that rises to log p(x) with k. Where it still rises from one
-# line to the next, the last one is too low. How much, the Gaussian model shows: the last line has
+# line to the next, the last one is too low. The Gaussian model shows by how much: the last line has
 # its exact value.
 
 
@@ -224,7 +224,7 @@ comparison.rename_axis(columns="log p(x) of test rows, nats per case").round(2).
 ).fillna("not fitted")
 
 # %% [markdown]
-# Three questions to these numbers, answered as mean differences in nats per case with their
+# Three questions about these numbers, answered by mean differences in nats per case with their
 # standard errors. With three factors, how near does AEVB come to `FactorAnalysis` for the same
 # model? The latter's maximum is one of the training rows, so the question is put to them first.
 # With ten factors, which noise do the test rows prefer? (Student's t is estimated from below, so
@@ -278,8 +278,8 @@ ax = plotting.latent_scatter(np.asarray(encode(test))[:, :2], diagnosis)
 # ## Finding the slips, and mending them
 #
 # A cell is suspicious if it is far from what its row's factors say, E[x_j|z] at the posterior mean
-# of z. How far, is said by the probability that the column's noise puts it there or farther, to
-# either side: the smaller, the more suspicious. Student's t and factor analysis are judged by this
+# of z. The measure is the probability that the column's noise puts it there or farther, to either
+# side: the smaller, the more suspicious. Student's t and factor analysis are judged by this
 # one measure. How well it ranks slips above right entries is the area under the ROC curve, which is
 # 1/2 for a coin. And E[x_j|z] mends the cell.
 #
