@@ -197,10 +197,13 @@ def draw(results: Results) -> None:
             own = [row for row in rows if (row["seed"], row["machine"]) == run]
             x, y = [row["passes"] for row in own], [-row["test"] for row in own]
             look = {"color": colours[method], **mark, **line_of(own[0], results.rows)}
-            ax.plot(x, y, styles[k], label=label, **look)
-            label = None
+            ax.plot(x, y, styles[k], **look)
+        ax.plot([], [], styles[k], color=colours[method], label=label, **mark)
         ax.plot(passes(STAGES), PUBLISHED[method, k][0], "x", color=colours[method])
     ax.plot([], [], "x", color="black", label="published, 3280 passes")
+    machines = {row["machine"]: row for row in results.rows}.values()
+    for row in machines if len(machines) > 1 else ():
+        ax.plot([], [], color="black", label=device_of(row), **line_of(row, results.rows))
     ax.set(xscale="log", xlabel="passes over the training images")
     ax.set_ylabel(f"NLL of binarised test images, nats (−L$_{{{_draws(results)}}}$)")
     ax.set_title("MNIST, one stochastic layer of 50")
