@@ -126,6 +126,9 @@ def arguments() -> argparse.Namespace:
         "--only", nargs="+", choices=CONTENDERS, help="only these contenders; writes nothing"
     )
     parser.add_argument(
+        "--keep", action="store_true", help="keep the results of --only, where others won't install"
+    )
+    parser.add_argument(
         "--compiled", action="store_true", help="add PyTorch with torch.compile (compiles for long)"
     )
     parser.add_argument(
@@ -171,7 +174,7 @@ def main() -> int:
             "elbos_agree": not wrong if checked else None,
         },
         gpu=gpu_name() if args.device == "gpu" else None,
-        keep=not (args.quick or args.only),
+        keep=not args.quick and (args.keep or not args.only),
         write=args.write,
     )
     if args.write and args.device == "cpu" and not (args.quick or args.only):

@@ -3,6 +3,7 @@
     python experiments/figure2.py                        # what is not in results/figure2.json yet
     python experiments/figure2.py --only mnist --n-z 3 5 --samples 1e6
     python experiments/figure2.py --draw                 # the picture, from the results
+    python experiments/figure2.py --samples 1e8 --results experiments/results/figure2-gpu.json
 
 Each run trains with the Adagrad step, out of the paper's 0.01, 0.02 and 0.1, whose training bound
 is best after 1000 updates: the paper chose it in "the first few iterations". `--step` sets that of
@@ -17,7 +18,17 @@ from typing import Any
 import jax
 import numpy as np
 from paper import BATCH, TRIAL, Data, PaperVAE, adagrad, load, step_for
-from results import Results, Row, arguments_of, follow, markdown, reached, show
+from results import (
+    Results,
+    Row,
+    arguments_of,
+    device_of,
+    follow,
+    line_of,
+    markdown,
+    reached,
+    show,
+)
 
 import aevb
 
@@ -135,9 +146,10 @@ def table(results: Results, dataset: str) -> str:
                     theirs = curves.get((name, method), {}).get(n_z, (None,) * 3)[i]
                     beside = ["–", "–"] if theirs is None else [theirs, f"{row[of] - theirs:+.1f}"]
                     line += [f"{row[of]:.1f}", *beside]
-                lines.append([*line[:4], row["seed"], *line[4:], f"{row['seconds']:,.0f}"])
+                line += [f"{row['seconds']:,.0f}", device_of(row)]
+                lines.append([*line[:4], row["seed"], *line[4:]])
     both = [name for of in ("test", "train") for name in (of, "paper", "diff.")]
-    head = ["N_z", "method", "samples", "step", "seed", *both, "seconds"]
+    head = ["N_z", "method", "samples", "step", "seed", *both, "seconds", "on"]
     return f"{NAMES[dataset]}:\n\n{markdown(head, lines)}" if lines else ""
 
 
@@ -162,13 +174,13 @@ def draw(results: Results) -> None:
         for method, colour in colours.items():
             panel = (name, n_z, method)
             own = [row for row in rows if (row["dataset"], row["n_z"], row["method"]) == panel]
-            for seed in sorted({row["seed"] for row in own}):
-                curve = sorted(
-                    (r["samples"], r["test"], r["train"]) for r in own if r["seed"] == seed
-                )
-                samples, test, train = zip(*curve, strict=True)
-                ax.plot(samples, test, color=colour)
-                ax.plot(samples, train, color=colour, linestyle="--")
+            for run in sorted({(row["seed"], row["machine"]) for row in own}):
+                curve = [row for row in own if (row["seed"], row["machine"]) == run]
+                curve.sort(key=lambda row: row["samples"])
+                samples = [row["samples"] for row in curve]
+                look = {"color": colour, **line_of(curve[0], rows)}
+                ax.plot(samples, [row["test"] for row in curve], **look)
+                ax.plot(samples, [row["train"] for row in curve], linestyle="--", **look)
             theirs = zip(READ_AT, PAPER[name, method][n_z], strict=True)
             marks = [(x, y) for x, y in theirs if y is not None]
             ax.plot([x for x, _ in marks], [y for _, y in marks], "x", color=colour)
@@ -185,6 +197,9 @@ def draw(results: Results) -> None:
     for line, label in {"-": "test", "--": "train"}.items():
         last.plot([], [], line, color="black", label=label)
     last.plot([], [], "x", color="black", label="the paper, test")
+    machines = {row["machine"]: row for row in rows}.values()
+    for row in machines if len(machines) > 1 else ():
+        last.plot([], [], color="black", label=device_of(row), **line_of(row, rows))
     last.legend(fontsize=8, frameon=False, loc="upper left")
     for ax in axes[:, 0]:
         ax.set_ylabel("ELBO, nats per datapoint", fontsize=9)
@@ -207,6 +222,7 @@ def main(argv: list[str] | None = None) -> None:
         for n_z, method in product(sizes, arguments.methods):
             key = {"dataset": name, "method": method, "n_z": n_z, "seed": arguments.seed}
             measure(results, data, key, arguments.samples, arguments.step)
+    results = results.together()
     if results.rows:
         draw(results)
         show(results, *filter(None, (table(results, name) for name in N_Z)))

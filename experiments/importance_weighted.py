@@ -33,7 +33,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import optax
-from results import Results, Row, arguments_of, follow, markdown, show
+from results import Results, Row, arguments_of, device_of, follow, line_of, markdown, show
 
 import aevb
 from aevb.evaluation.rows import map_rows, row_key
@@ -170,11 +170,13 @@ def table(results: Results) -> str:
                 f"{-row['test']:.2f} ± {row['test_se']:.2f} ({row['active_units']})",
                 f"{nll} ({units})" if units else f"{nll} (rerun)",
                 f"{-row['test'] - nll:+.2f}",
+                f"{row['settings']['test_rows']:,}",
                 f"{row['seconds']:,.0f}",
+                device_of(row),
             ]
         )
     head = ["method", "k", "passes", "seed", "NLL (active units)", "published, 3280 passes"]
-    return markdown([*head, "diff.", "seconds"], lines)
+    return markdown([*head, "diff.", "test images", "seconds", "on"], lines)
 
 
 def draw(results: Results) -> None:
@@ -191,13 +193,17 @@ def draw(results: Results) -> None:
             continue
         label = f"{'VAE = IWAE' if k == 1 else method}, k = {k}"
         mark = {"marker": f"${k}$", "markersize": 6 + 3 * len(str(k))}
-        for seed in sorted({row["seed"] for row in rows}):
-            own = [row for row in rows if row["seed"] == seed]
+        for run in sorted({(row["seed"], row["machine"]) for row in rows}):
+            own = [row for row in rows if (row["seed"], row["machine"]) == run]
             x, y = [row["passes"] for row in own], [-row["test"] for row in own]
-            ax.plot(x, y, styles[k], color=colours[method], label=label, **mark)
-            label = None
+            look = {"color": colours[method], **mark, **line_of(own[0], results.rows)}
+            ax.plot(x, y, styles[k], **look)
+        ax.plot([], [], styles[k], color=colours[method], label=label, **mark)
         ax.plot(passes(STAGES), PUBLISHED[method, k][0], "x", color=colours[method])
     ax.plot([], [], "x", color="black", label="published, 3280 passes")
+    machines = {row["machine"]: row for row in results.rows}.values()
+    for row in machines if len(machines) > 1 else ():
+        ax.plot([], [], color="black", label=device_of(row), **line_of(row, results.rows))
     ax.set(xscale="log", xlabel="passes over the training images")
     ax.set_ylabel(f"NLL of binarised test images, nats (−L$_{{{_draws(results)}}}$)")
     ax.set_title("MNIST, one stochastic layer of 50")
@@ -224,6 +230,7 @@ def main(argv: list[str] | None = None) -> None:
         key = {"method": method, "dataset": "mnist, binarised", "n_z": N_Z, "seed": arguments.seed}
         key["settings"] = {**settings, "estimator": estimator, "batch": BATCH}
         measure(results, data, key, arguments.stages)
+    results = results.together()
     if results.rows:
         draw(results)
         show(results, table(results))

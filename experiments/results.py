@@ -2,9 +2,11 @@
 
 A row has the fields `method`, `dataset`, `n_z`, `seed`, `settings`, `samples` (training samples
 evaluated), `train`, `test` (nats per datapoint), `seconds` and `cpu_seconds` (of the processor),
-both of training alone, compilation included; or of these what the experiment measures. A run that
+both of training alone, compilation included, and `machine`; or of these what the experiment
+measures. `processes` says how many shared the machine, where it was more than one. A run that
 diverged ends with a row that says `diverged`. A file is of one machine, since its rows have
-seconds, and one process writes it at a time.
+seconds, and one process writes it at a time. Rows of a GPU are in a file beside that of the CPU,
+`name-gpu.json`; tables and pictures are of both.
 """
 
 import argparse
@@ -42,8 +44,18 @@ class Results:
     def read(self) -> None:
         """Read what is there."""
         document = json.loads(self.path.read_text()) if self.path.exists() else {}
-        self.rows: list[Row] = document.get("rows", [])
         self.machine: str | None = document.get("machine")
+        self.rows: list[Row] = [
+            {**row, "machine": self.machine} for row in document.get("rows", [])
+        ]
+
+    def together(self) -> "Results":
+        """Return the rows of all machines: of `name.json` and of `name-gpu.json` beside it."""
+        name = self.path.stem.removesuffix("-gpu")
+        found, more = (Results(self.path.with_name(f"{name}{of}.json")) for of in ("", "-gpu"))
+        found.rows += more.rows
+        found.machine = "; ".join(filter(None, (found.machine, more.machine))) or None
+        return found
 
     def where(self, **fields: Any) -> list[Row]:
         """Return the rows that have these fields."""
@@ -61,13 +73,25 @@ class Results:
             )
         old = self.where(**key)
         self.rows = [row for row in self.rows if row not in old]
-        self.rows += [_as_read({**key, **row}) for row in rows]
+        self.rows += [_as_read({**key, **row, "machine": here}) for row in rows]
         self.machine = here
         lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in self.rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_suffix(".tmp")  # a process killed while it writes loses nothing
         new.write_text(f'{{"machine": {json.dumps(here)},\n "rows": [\n{lines}\n]}}\n')
         new.replace(self.path)
+
+
+def device_of(row: Row) -> str:
+    """Name the device of a row, for a table: "1 core", or the name of an accelerator."""
+    return row["machine"].split(", ")[1]
+
+
+def line_of(row: Row, rows: Sequence[Row]) -> Row:
+    """Return what tells a CPU's curve from another's: wide and pale, if there is another's."""
+    here = " core" in device_of(row)
+    alone = len({one["machine"] for one in rows}) == 1
+    return {"linewidth": 3, "alpha": 0.35} if here and not alone else {}
 
 
 def _as_read(row: Row) -> Row:

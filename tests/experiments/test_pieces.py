@@ -40,6 +40,33 @@ def test_results_of_two_machines_are_not_mixed(script, tmp_path, monkeypatch):
     assert len(results.Results(kept.path).rows) == 1
 
 
+def test_rows_of_a_gpu_are_shown_beside_those_of_the_cpu(script, tmp_path, monkeypatch):
+    results, figure2 = script("results"), script("figure2")
+    settings = {"adagrad_step": 0.01}
+    key = {"dataset": "mnist", "method": "AEVB", "n_z": 3, "seed": 0, "settings": settings}
+    row = {"samples": 10**6, "train": -160.0, "test": -161.0, "seconds": 42.0}
+    own = results.Results(tmp_path / "figure2.json")
+    own.put(key, [row])
+    assert own.together().machine == results.machine()
+    assert results.line_of(own.rows[0], own.together().rows) == {}
+    other = "Linux x86_64, Some GPU, JAX 1"
+    monkeypatch.setattr(results, "machine", lambda: other)
+    gpu = results.Results(tmp_path / "figure2-gpu.json")
+    gpu.put(key, [row, {**row, "samples": 10**7}])
+    assert len(own.rows) == 1
+    for one in (own, gpu):
+        both = one.together()
+        assert both.path == own.path
+        assert [results.device_of(row) for row in both.rows[1:]] == ["Some GPU"] * 2
+        assert both.machine == f"{own.machine}; {other}"
+    of_cpu, of_gpu = (results.line_of(row, both.rows) for row in both.rows[:2])
+    assert of_cpu != of_gpu == {}
+    lines = figure2.table(both, "mnist").splitlines()[4:]
+    assert [line.split("|")[-2].strip() for line in lines][1:] == ["Some GPU"] * 2
+    figure2.draw(both)
+    assert (tmp_path / "figure2.png").exists()
+
+
 def test_tables_of_the_results_kept_go_into_the_readme(script, tmp_path, monkeypatch, capsys):
     results = script("results")
     monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
@@ -117,7 +144,8 @@ def test_a_run_that_diverges_says_so_and_is_not_tried_again(script, tmp_path, ca
     kept = results.Results(tmp_path / "r.json")
     results.follow(kept, {"method": "a"}, [10, 50], 10, lambda epoch: {"test": 0}, Training(3))
     assert [row["samples"] for row in kept.rows] == [10, 30]
-    assert kept.rows[1] == {"method": "a", "samples": 30, "diverged": True}
+    expected = {"method": "a", "samples": 30, "diverged": True, "machine": results.machine()}
+    assert kept.rows[1] == expected
     results.follow(kept, {"method": "a"}, [10, 50], 10, None, None)
 
 
@@ -283,9 +311,10 @@ def test_figure_2_table_lies_beside_the_paper(script, tmp_path):
         results.put({**key, "seed": seed}, rows)
     results.put({**key, "seed": 2, "samples": 10_000_000}, [{"diverged": True}])
     *_, first, second = figure2.table(results, "mnist").splitlines()
+    device = script("results").device_of(results.rows[0])
     for seed, line in enumerate((first, second)):
         assert [cell.strip() for cell in line.split("|")[1:-1]] == [
             *("20", "AEVB", "1e+07", "0.01", str(seed), "-104.3", "-104.8", "+0.5"),
-            *("-104.0", "-104.2", "+0.2", "1,234"),
+            *("-104.0", "-104.2", "+0.2", "1,234", device),
         ]
     assert figure2.table(results, "frey") == ""
