@@ -8,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_FLAGS := -q --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --doctest-modules src tests $(PYTEST_ARGS)
+# A file stays with one worker: its fixtures are made, and its functions compiled, once.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --doctest-modules src tests $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format types docs dist notebooks constraints clean
