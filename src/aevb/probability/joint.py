@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
+from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution
 
 from aevb.probability.measures import measure_of
@@ -85,7 +87,7 @@ class Joint:
         """The shape of each part."""
         return self._each("event_shape")
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> dict[str, Array]:
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> dict[str, Array]:
         """Draw all parts, each given those before it."""
         if sample_shape:
             keys = jax.random.split(key, sample_shape)
@@ -100,7 +102,7 @@ class Joint:
             value[name] = self._factor(name, value).sample(part_key)
         return value
 
-    def log_prob(self, value: dict[str, Array]) -> Array:
+    def log_prob(self, value: dict[str, Array]) -> Float[Array, ""]:
         """Evaluate the log-density of one value, all parts together; nats."""
         terms = [d.log_prob(value[name]) for name, d in self.factors(value).items()]
         return jnp.sum(jnp.stack(terms))
@@ -127,7 +129,7 @@ class Joint:
     def _visit(self, look: Callable[[str, Distribution], None]) -> None:
         """Show what is no array of each part, at a value that is never computed."""
 
-        def visit(key: Array) -> None:
+        def visit(key: Key) -> None:
             for name, d in self.factors(self.sample(key)).items():
                 look(name, d)
 
@@ -150,6 +152,10 @@ class Joint:
                 f"`.to_event({len(batch_shape)})`."
             )
         return d
+
+
+#: What a model's methods return: one distribution, or a joint one of several parts.
+AnyDistribution = Distribution | Joint
 
 
 def _is_distribution(part: Any) -> bool:
