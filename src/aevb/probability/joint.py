@@ -13,7 +13,7 @@ from jaxtyping import Float
 from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution
 
-from aevb.probability.measures import measure_of
+from aevb.probability.measures import Measure, measure_of
 
 
 class _Conditional(NamedTuple):
@@ -76,9 +76,9 @@ class Joint:
         return all(self._each("has_rsample").values())
 
     @property
-    def measure(self) -> dict[str, Any]:
+    def measure(self) -> dict[str, Measure | None]:
         """What the density of each part is relative to."""
-        found: dict[str, Any] = {}
+        found: dict[str, Measure | None] = {}
         self._visit(lambda name, d: found.update({name: measure_of(d)}))
         return found
 
