@@ -49,7 +49,7 @@ def check_setting(name: str, value: Any) -> None:
         number(value, name, *_SETTINGS[name])
 
 
-def find_estimator(estimator: str | Estimator) -> Estimator:
+def find_estimator(estimator: Any) -> Estimator:
     """Return the estimator that a name stands for, or the function itself."""
     if callable(estimator):
         return estimator
@@ -264,11 +264,11 @@ class SGVB(Objective):
 
 
 def make_objective(
-    estimator: str | Estimator,
-    n_draws: int = 1,
-    weight_prior: float | None = None,
-    kl_weight: float | Schedule = 1.0,
-    free_bits: float = 0.0,
+    estimator: Any,
+    n_draws: Any = 1,
+    weight_prior: Any = None,
+    kl_weight: Any = 1.0,
+    free_bits: Any = 0.0,
 ) -> SGVB:
     """Build the minibatch objective from a user's settings, and check them."""
     plain_kl = isinstance(kl_weight, float | int) and kl_weight == 1

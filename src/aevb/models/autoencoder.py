@@ -9,8 +9,9 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 from jax import Array
-from jaxtyping import Float, PyTree
+from jaxtyping import Num, PyTree
 from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution
 
@@ -19,7 +20,7 @@ from aevb.models.checks import check_model
 from aevb.models.conditional import Network
 from aevb.models.kinds.base import Block
 from aevb.models.kinds.case import CaseBlock
-from aevb.models.networks import MLP, Activation, Body, output_shape
+from aevb.models.networks import MLP, Activation, output_shape
 from aevb.models.posteriors import Posterior, make_posterior
 from aevb.models.priors import Prior, VampPrior, make_prior
 from aevb.probability.blocks import Blocks
@@ -52,7 +53,7 @@ class AutoEncoder(LatentVariableModel):
     """
 
     encoder: Callable[[PyTree], Distribution]
-    decoder: Callable[[Float[Array, " latent_dim"]], Distribution | Blocks]
+    decoder: Callable[[Num[Array | np.ndarray, " latent_dim"]], Distribution | Blocks]
     latent_prior: Callable[..., Distribution]
     estimator: str | None = eqx.field(static=True, default=None)
 
@@ -63,7 +64,7 @@ class AutoEncoder(LatentVariableModel):
             return self.latent_prior(Network(encoder.body, encoder.head))  # scaled already
         return self.latent_prior()
 
-    def likelihood(self, z: Float[Array, " latent_dim"]) -> Distribution | Blocks:
+    def likelihood(self, z: Num[Array | np.ndarray, " latent_dim"]) -> Distribution | Blocks:
         """Return p(x|z)."""
         return self.decoder(z)
 
@@ -81,8 +82,8 @@ def build_autoencoder(
     examples: PyTree = None,
     hidden: tuple[int, ...] = (500,),
     activation: Activation = "tanh",
-    encoder: Body | None = None,
-    decoder: Body | None = None,
+    encoder: PyTree = None,
+    decoder: PyTree = None,
     key: Key,
 ) -> AutoEncoder:
     """Put an auto-encoder together for data as a block describes them.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, PyTree
 from jaxtyping import PRNGKeyArray as Key
@@ -100,7 +101,7 @@ class FlowDistribution(Distribution):
         z, log_det = self._over("transform_and_log_det", u)
         return z, self.base.log_prob(u) - log_det
 
-    def log_prob(self, value: Array) -> Array:
+    def log_prob(self, value: Array | np.ndarray) -> Array:
         """Return the log-density, nats."""
         u, log_det = self._over("inverse_and_log_det", value)
         return self.base.log_prob(u) + log_det
@@ -133,7 +134,7 @@ class FlowDistribution(Distribution):
             return self._static.bijection
         return eqx.combine(self._arrays, self._static)
 
-    def _over(self, method: str, vectors: Array) -> tuple[Array, Array]:
+    def _over(self, method: str, vectors: Array | np.ndarray) -> tuple[Array, Array]:
         function = getattr(self._bijection(), method)
         signature = "(d)->(d),()"
         apply = jnp.vectorize(lambda v: function(v, self.condition), signature=signature)

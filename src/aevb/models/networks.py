@@ -101,10 +101,10 @@ class MLP(eqx.Module):
         )
         self.activation = activation
 
-    def __call__(self, x: Shaped[Array, ...]) -> Float[Array, " n_features"]:
+    def __call__(self, x: Shaped[Array | np.ndarray, "*shape"]) -> Float[Array, " n_features"]:
         """Turn one datum into features."""
         activate = activation_function(self.activation)
-        h = jnp.ravel(x)
+        h: Any = jnp.ravel(x)
         for layer in self.layers:
             h = activate(layer(h))
         return h

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from equinox import field
 from jax import Array, random
@@ -58,7 +59,9 @@ class Parametric(Posterior):
         """Return the number of parameters of a member."""
 
     @abstractmethod
-    def member(self, reals: Float[Array, " n_parameters"], latent_dim: int) -> dist.Distribution:
+    def member(
+        self, reals: Float[Array | np.ndarray, " n_parameters"], latent_dim: int
+    ) -> dist.Distribution:
         """Return the member with these parameters."""
 
     def build(self, n_features: int, latent_dim: int, *, key: Key) -> Conditional:
@@ -74,7 +77,7 @@ class Head(Conditional):
     family: Parametric = field(static=True)
     latent_dim: int = field(static=True)
 
-    def __call__(self, *given: Float[Array, " n_features"]) -> dist.Distribution:
+    def __call__(self, *given: Float[Array | np.ndarray, " n_features"]) -> dist.Distribution:
         """Return q(z|x) for the features of one datum."""
         (h,) = given
         return self.family.member(self.linear(h), self.latent_dim)
@@ -290,7 +293,7 @@ class FlowHead(Conditional):
     bijection: Bijection
     latent_dim: int = field(static=True)
 
-    def __call__(self, *given: Float[Array, " n_features"]) -> dist.Distribution:
+    def __call__(self, *given: Float[Array | np.ndarray, " n_features"]) -> dist.Distribution:
         """Return q(z|x) for the features of one datum."""
         (h,) = given
         reals, condition = jnp.split(self.linear(h), [2 * self.latent_dim])

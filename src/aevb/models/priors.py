@@ -51,7 +51,7 @@ class Prior(ABC):
         self,
         latent_dim: int,
         *,
-        examples: Shaped[Array, "n_components ..."] | None = None,
+        examples: Shaped[Array | np.ndarray, "n_components ..."] | None = None,
         key: Key,
     ) -> Conditional:
         """Build the part of the model: () -> p(z), or for `Vamp` encoder -> p(z).
@@ -231,7 +231,7 @@ class EqualMixture(dist.Distribution):
     def __init__(
         self,
         conditional: Callable,
-        inputs: Shaped[Array, "K ..."],
+        inputs: Shaped[Array | np.ndarray, "K ..."],
         *,
         validate_args: bool | None = None,
     ):
@@ -278,7 +278,7 @@ class EqualMixture(dist.Distribution):
             draw = jax.vmap(draw)
         return draw(k, jax.random.split(key_z, sample_shape) if sample_shape else key_z)
 
-    def log_prob(self, value: Array) -> Array:
+    def log_prob(self, value: Array | np.ndarray) -> Array:
         """Return the log-density, nats."""
         each = self.over_components(lambda q: q.log_prob(value))
         return jax.nn.logsumexp(each, axis=0) - math.log(len(self.inputs))

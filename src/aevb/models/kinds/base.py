@@ -208,7 +208,9 @@ class Scaled(eqx.Module):
 
     standardise: Standardise
 
-    def __call__(self, block: Array, observed: Array | None = None) -> Array:
+    def __call__(
+        self, block: Array | np.ndarray, observed: Array | np.ndarray | None = None
+    ) -> Array:
         """Scale one datum."""
         scaled = self.standardise(block)
         return scaled if observed is None else jnp.where(observed, scaled, 0)
@@ -230,7 +232,7 @@ class Location(eqx.Module):
             bias = jnp.broadcast_to(jnp.ravel(jnp.asarray(start, jnp.float32)), size)
             self.linear = eqx.tree_at(lambda linear: linear.bias, linear, bias)
 
-    def __call__(self, h: Float[Array, ...]) -> Float[Array, " size"]:
+    def __call__(self, h: Float[Array | np.ndarray, "*shape"]) -> Float[Array, " size"]:
         """Return a vector with an entry for each entry of x."""
         return jnp.ravel(h) if self.linear is None else self.linear(h)
 

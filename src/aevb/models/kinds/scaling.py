@@ -44,7 +44,7 @@ class Standardise(eqx.Module):
             )
         )
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array | np.ndarray) -> Array:
         """Scale one datum."""
         _, _, shift, inverse, lift = self.constants.value
         flat = jnp.ravel(x)
@@ -52,7 +52,7 @@ class Standardise(eqx.Module):
             flat = _times(flat.astype(jnp.float32), lift)
         return jnp.reshape((flat - shift) * inverse, jnp.shape(x))
 
-    def undo(self, x: Array) -> Array:
+    def undo(self, x: Array | np.ndarray) -> Array:
         """Return a flat datum to the data's own units."""
         shift, scale, *_ = self.constants.value
         return x * scale + shift
