@@ -77,7 +77,7 @@ class Head(Conditional):
     family: Parametric = field(static=True)
     latent_dim: int = field(static=True)
 
-    def __call__(self, *given: Float[Array | np.ndarray, " n_features"]) -> dist.Distribution:
+    def __call__(self, *given: Float[Array, " n_features"]) -> dist.Distribution:
         """Return q(z|x) for the features of one datum."""
         (h,) = given
         return self.family.member(self.linear(h), self.latent_dim)
@@ -293,7 +293,7 @@ class FlowHead(Conditional):
     bijection: Bijection
     latent_dim: int = field(static=True)
 
-    def __call__(self, *given: Float[Array | np.ndarray, " n_features"]) -> dist.Distribution:
+    def __call__(self, *given: Float[Array, " n_features"]) -> dist.Distribution:
         """Return q(z|x) for the features of one datum."""
         (h,) = given
         reals, condition = jnp.split(self.linear(h), [2 * self.latent_dim])

@@ -232,7 +232,7 @@ class Location(eqx.Module):
             bias = jnp.broadcast_to(jnp.ravel(jnp.asarray(start, jnp.float32)), size)
             self.linear = eqx.tree_at(lambda linear: linear.bias, linear, bias)
 
-    def __call__(self, h: Float[Array | np.ndarray, "*shape"]) -> Float[Array, " size"]:
+    def __call__(self, h: Float[Array, "*shape"]) -> Float[Array, " size"]:
         """Return a vector with an entry for each entry of x."""
         return jnp.ravel(h) if self.linear is None else self.linear(h)
 

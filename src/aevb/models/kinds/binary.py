@@ -109,7 +109,7 @@ class BernoulliHead(Conditional):
     shape: tuple[int, ...] = eqx.field(static=True)
     white: float = eqx.field(static=True)
 
-    def __call__(self, *given: Float[Array | np.ndarray, "*shape"]) -> dist.Distribution:
+    def __call__(self, *given: Float[Array, "*shape"]) -> dist.Distribution:
         """Return p(x|z) for the features of one latent."""
         (h,) = given
         flat = GrayBernoulli(self.location(h), self.white, validate_args=False)

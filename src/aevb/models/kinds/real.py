@@ -166,7 +166,7 @@ class GaussianHead(Conditional):
     event: Event | None
     shape: tuple[int, ...] = eqx.field(static=True)
 
-    def __call__(self, *given: Float[Array | np.ndarray, "*shape"]) -> dist.Distribution:
+    def __call__(self, *given: Float[Array, "*shape"]) -> dist.Distribution:
         """Return p(x|z) for the features of one latent."""
         (h,) = given
         location = self.location(h)
