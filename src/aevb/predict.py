@@ -72,7 +72,7 @@ def encode(model: LatentVariableModel, X: PyTree, *, context: PyTree = None) -> 
 
 def latent_mean(
     model: LatentVariableModel, X: PyTree, *, context: PyTree = None
-) -> Float[np.ndarray, "n d"]:
+) -> PyTree[Float[np.ndarray, "n ..."]]:
     """Return the mean of q(z|x) of each row; the median where there is none ("cauchy").
 
     Those of a flow are averages over 256 draws, the same every time. Arguments as in `encode`.
@@ -82,7 +82,7 @@ def latent_mean(
 
 def latent_moments(
     model: LatentVariableModel, X: PyTree, *, context: PyTree = None
-) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
+) -> tuple[PyTree[Float[np.ndarray, "n ..."]], PyTree[Float[np.ndarray, "n ..."]]]:
     """Return mean and variance of q(z|x) of each row. Arguments as in `encode`."""
     return map_rows(_moments, model, (X, context), ENCODE_BLOCK)
 
@@ -222,12 +222,12 @@ def _one_posterior(model: LatentVariableModel, row: Row) -> AnyDistribution:
     return given(model, c).posterior(x)
 
 
-def _mean(model: LatentVariableModel, row: Row) -> Float[Array, " d"]:
+def _mean(model: LatentVariableModel, row: Row) -> PyTree[Array]:
     x, c = row
     return latent.location(given(model, c).posterior(x))
 
 
-def _moments(model: LatentVariableModel, row: Row) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+def _moments(model: LatentVariableModel, row: Row) -> tuple[PyTree[Array], PyTree[Array]]:
     x, c = row
     q = given(model, c).posterior(x)
     return latent.location(q), latent.spread(q)

@@ -145,7 +145,7 @@ class FunctionObjective(Objective):
 
     def __call__(
         self, model: LatentVariableModel, batch: Batch, key: Key, state: PyTree
-    ) -> tuple[Float[Array, ""], Metrics, PyTree]:
+    ) -> Any:  # of a user's function, as yet unchecked
         """Call the function."""
         return self.function(model, batch, key, state)
 
