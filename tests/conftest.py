@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,8 +13,17 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from jax import Array
+from jaxtyping import install_import_hook
 
-from aevb import Frozen, LatentVariableModel
+# Shapes and types in the annotations of these modules are checked at every call of the tests. Two
+# are left out. What a user's model returns passes through aevb.models.base before `check_model`
+# looks at it; the options in aevb.models.priors are checked by the classes that have them.
+MODELS = ("autoencoder", "checks", "conditional", "flows", "kinds", "networks", "posteriors")
+CHECKED = [*(f"aevb.models.{name}" for name in MODELS), "aevb.inference", "aevb.predict"]
+if importlib.util.find_spec("beartype"):  # not where the wheel is tried alone
+    install_import_hook(CHECKED, "beartype.beartype")
+
+from aevb import Frozen, LatentVariableModel  # noqa: E402
 
 
 @pytest.fixture

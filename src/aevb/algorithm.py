@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import PRNGKeyArray as Key
 from jaxtyping import PyTree
 
 from aevb.data.source import InMemory, Source
@@ -16,10 +17,10 @@ from aevb.errors import integer
 from aevb.inference.estimators import Estimator
 from aevb.inference.full_vb import Bayesian, FullVB
 from aevb.inference.mcem import MonteCarloEM
-from aevb.inference.objective import Objective, as_objective, check_objective
-from aevb.inference.optimizers import make_optimizer
+from aevb.inference.objective import Objective, ObjectiveFunction, as_objective, check_objective
+from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer
 from aevb.inference.run import Callback, Plan, Run, TrainResult, advance, begin, result_of
-from aevb.inference.sgvb import SGVB, make_objective
+from aevb.inference.sgvb import SGVB, Schedule, make_objective
 from aevb.inference.stopping import EarlyStopping
 from aevb.inference.wake_sleep import WakeSleep
 from aevb.models.base import LatentVariableModel
@@ -40,15 +41,15 @@ def train(
     context: PyTree = None,
     estimator: str | Estimator = "auto",
     n_draws: int = 1,
-    objective: Objective | Callable | None = None,
+    objective: Objective | ObjectiveFunction | None = None,
     weight_prior: float | None = None,
-    kl_weight: float | Callable = 1.0,
+    kl_weight: float | Schedule = 1.0,
     free_bits: float = 0.0,
-    optimizer: Any = "adamax",
-    learning_rate: Any = "auto",
+    optimizer: Optimizer = "adamax",
+    learning_rate: LearningRate = "auto",
     batch_size: int = 100,
     epochs: int = 10,
-    key: Array | int = 0,
+    key: Key | int = 0,
     validation_data: PyTree | Source | None = None,
     validation_context: PyTree = None,
     patience: int | None = None,
@@ -205,7 +206,7 @@ def _source(data: PyTree | Source, context: PyTree, name: str) -> Source:
     return data
 
 
-def _typed(key: Any) -> Array:
+def _typed(key: Any) -> Key:
     """Return the key that a seed or an old-style key stands for."""
     if isinstance(key, numbers.Integral):
         return jax.random.key(int(key), impl=FAST)
@@ -222,7 +223,7 @@ def _typed(key: Any) -> Array:
 
 
 def choose_objective(
-    model: LatentVariableModel, objective: Objective | Callable | None, settings: tuple
+    model: LatentVariableModel, objective: Objective | ObjectiveFunction | None, settings: tuple
 ) -> Objective:
     """Return the objective that is meant: the one given, or the one that the settings describe."""
     if objective is None:
@@ -242,7 +243,7 @@ def choose_objective(
 
 
 def check_fit(
-    model: Any, source: Source, plan: Plan, key: Array, held_out: Source | None = None
+    model: LatentVariableModel, source: Source, plan: Plan, key: Key, held_out: Source | None = None
 ) -> None:
     """Hold a model, data and the plan of a training against each other, by shapes alone.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from aevb.models.networks import layer_sizes
+import numpy as np
+
+from aevb.models.networks import Activation, Body, layer_sizes
 from aevb.models.posteriors import Posterior, make_posterior
 from aevb.models.priors import Fixed, Prior, make_prior
 
@@ -25,10 +26,10 @@ class Config:
     prior: Prior
     posterior: Posterior
     hidden: tuple[int, ...]
-    activation: str | Callable
-    encoder: Any
-    decoder: Any
-    random_state: Any
+    activation: Activation
+    encoder: Body | None
+    decoder: Body | None
+    random_state: int | np.random.RandomState | None
 
     @classmethod
     def of(cls, vae: Any) -> Config:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import warnings
 from dataclasses import asdict
@@ -21,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import PyTree
 from numpyro.distributions import Distribution
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
@@ -41,6 +43,8 @@ _EXPLAINED = "explained_nats_"
 _MEASURED = "schema."  # before the names of what was measured on the data
 _OURS = "aevb."  # before the name of a distribution that is not NumPyro's
 # Families that are saved with their options: what marks them in JSON, and the classes by name.
+Json = dict[str, Any]  # of names; what JSON can hold, once it is encoded
+
 _CONFIGS: dict[str, dict[str, Any]] = {
     "likelihood": LIKELIHOODS,
     "posterior": POSTERIOR_CLASSES,
@@ -48,7 +52,7 @@ _CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def save(vae: Any, path: Any) -> None:
+def save(vae: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator to one file, in one step: all of it or nothing.
 
     Parameters
@@ -88,7 +92,7 @@ def save(vae: Any, path: Any) -> None:
         temporary.write_bytes(to_bytes(tensors, metadata=metadata))
 
 
-def load(estimator: type, path: Any, parameters: dict[str, Any]) -> Any:
+def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any:
     """Read an estimator from a file written by `save`.
 
     Parameters
@@ -153,7 +157,7 @@ def load(estimator: type, path: Any, parameters: dict[str, Any]) -> Any:
     return vae
 
 
-def _described(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def _described(values: Json) -> tuple[Json, dict[str, str]]:
     """Return what JSON can hold, and how the rest looked."""
     described, left_out = {}, {}
     for name, value in values.items():
@@ -164,9 +168,7 @@ def _described(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     return described, left_out
 
 
-def _learned(
-    vae: Any, header: dict[str, Any], tensors: dict[str, np.ndarray], given: dict[str, Any]
-) -> AutoEncoder:
+def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json) -> AutoEncoder:
     """Give an estimator what was learned, but for the model, whose template is returned."""
     config = {name: _decode(value) for name, value in header["config"].items()}
     own = {name: given[name] for name in header["left_out"]["config"] if name in given}
@@ -221,7 +223,7 @@ def _fill(template: AutoEncoder, tensors: dict[str, np.ndarray]) -> AutoEncoder:
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
-def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
+def _named_leaves(tree: PyTree) -> list[tuple[str, PyTree]]:
     """Return the leaves in JAX's order, each with the name of its place."""
     nodes, _ = jax.tree_util.tree_flatten_with_path(
         tree, is_leaf=lambda node: isinstance(node, Distribution)
@@ -242,7 +244,7 @@ def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
     return named
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _read(path: Path) -> tuple[Json, dict[str, np.ndarray]]:
     if not path.is_file():
         raise FileNotFoundError(f"Expected a model file for `path`; there is none at {path}.")
     try:
@@ -301,7 +303,7 @@ def _decode(value: Any) -> Any:
     return _CONFIGS[kind][value[kind]](**options)
 
 
-def _encode_distribution(d: dist.Distribution) -> dict[str, Any]:
+def _encode_distribution(d: dist.Distribution) -> Json:
     """Describe a distribution by its class and parameters, if they are all of it."""
     inner, event_dims = d, 0
     if isinstance(d, dist.Independent):
@@ -311,7 +313,7 @@ def _encode_distribution(d: dist.Distribution) -> dict[str, Any]:
         parameters.pop("covariance_matrix", None)
         parameters.pop("precision_matrix", None)
     name = type(inner).__name__
-    described: dict[str, Any] = {
+    described: Json = {
         "distribution": f"{_OURS}{name}" if _is_ours(inner) else name,
         "parameters": {name: np.asarray(value).tolist() for name, value in parameters.items()},
         "event_dims": event_dims,
@@ -330,9 +332,7 @@ def _is_ours(d: dist.Distribution) -> bool:
     return getattr(probability, type(d).__name__, None) is type(d)
 
 
-def _decode_distribution(
-    distribution: str, parameters: dict[str, Any], event_dims: int
-) -> dist.Distribution:
+def _decode_distribution(distribution: str, parameters: Json, event_dims: int) -> dist.Distribution:
     library = probability if distribution.startswith(_OURS) else dist
     cls = getattr(library, distribution.removeprefix(_OURS))
     if not (isinstance(cls, type) and issubclass(cls, dist.Distribution)):

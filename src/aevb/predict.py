@@ -7,13 +7,12 @@ numbers, bit by bit, whichever rows come with it. `VAE`'s methods are thin over 
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import numpy as np
 from jax import Array
 from jaxtyping import Float, PyTree
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import integer
 from aevb.evaluation import latent, marginal
@@ -21,6 +20,7 @@ from aevb.evaluation.rows import map_rows, row_key
 from aevb.models.base import LatentVariableModel, given
 from aevb.models.flows import FlowDistribution
 from aevb.probability.distributions import Batched
+from aevb.probability.joint import AnyDistribution
 
 __all__ = [
     "decode",
@@ -72,7 +72,7 @@ def encode(model: LatentVariableModel, X: PyTree, *, context: PyTree = None) -> 
 
 def latent_mean(
     model: LatentVariableModel, X: PyTree, *, context: PyTree = None
-) -> Float[np.ndarray, "n d"]:
+) -> PyTree[Float[np.ndarray, "n ..."]]:
     """Return the mean of q(z|x) of each row; the median where there is none ("cauchy").
 
     Those of a flow are averages over 256 draws, the same every time. Arguments as in `encode`.
@@ -82,7 +82,7 @@ def latent_mean(
 
 def latent_moments(
     model: LatentVariableModel, X: PyTree, *, context: PyTree = None
-) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
+) -> tuple[PyTree[Float[np.ndarray, "n ..."]], PyTree[Float[np.ndarray, "n ..."]]]:
     """Return mean and variance of q(z|x) of each row. Arguments as in `encode`."""
     return map_rows(_moments, model, (X, context), ENCODE_BLOCK)
 
@@ -131,7 +131,7 @@ def reconstruct(model: LatentVariableModel, X: PyTree, *, context: PyTree = None
 
 
 def sample(
-    model: LatentVariableModel, n: int, key: Array, *, context: PyTree = None, mean: bool = False
+    model: LatentVariableModel, n: int, key: Key, *, context: PyTree = None, mean: bool = False
 ) -> PyTree:
     """Generate datapoints: z ~ p(z), then x ~ p(x|z).
 
@@ -169,7 +169,7 @@ def sample(
 def elbo(
     model: LatentVariableModel,
     X: PyTree,
-    key: Array,
+    key: Key,
     *,
     context: PyTree = None,
     n_draws: int = 32,
@@ -192,7 +192,7 @@ def elbo(
 def log_likelihood(
     model: LatentVariableModel,
     X: PyTree,
-    key: Array,
+    key: Key,
     *,
     context: PyTree = None,
     n_draws: int = 1000,
@@ -207,46 +207,48 @@ def log_likelihood(
 
 # Functions of one row, (x, c), as `map_rows` compiles them.
 
+Row = tuple[PyTree, PyTree]
 
-def _posterior(model: Any, row: tuple) -> Any:
+
+def _posterior(model: LatentVariableModel, row: Row) -> AnyDistribution:
     x, c = row
     q = given(model, c).posterior(x)
     return q.of_row() if isinstance(q, FlowDistribution) else q
 
 
 @eqx.filter_jit
-def _one_posterior(model: Any, row: tuple) -> Any:
+def _one_posterior(model: LatentVariableModel, row: Row) -> AnyDistribution:
     x, c = row
     return given(model, c).posterior(x)
 
 
-def _mean(model: Any, row: tuple) -> Array:
+def _mean(model: LatentVariableModel, row: Row) -> PyTree[Array]:
     x, c = row
     return latent.location(given(model, c).posterior(x))
 
 
-def _moments(model: Any, row: tuple) -> tuple[Array, Array]:
+def _moments(model: LatentVariableModel, row: Row) -> tuple[PyTree[Array], PyTree[Array]]:
     x, c = row
     q = given(model, c).posterior(x)
     return latent.location(q), latent.spread(q)
 
 
-def _kl(model: Any, row: tuple) -> Array:
+def _kl(model: LatentVariableModel, row: Row) -> Float[Array, " d"]:
     x, c = row
     view = given(model, c)
     return latent.marginal_kl(view.posterior(x), view.prior(), row_key(jax.random.key(0), x))
 
 
-def _expectation(model: Any, row: tuple) -> Array:
+def _expectation(model: LatentVariableModel, row: Row) -> PyTree:
     z, c = row
     return given(model, c).likelihood(z).mean
 
 
-def _reconstruction(model: Any, row: tuple) -> Array:
+def _reconstruction(model: LatentVariableModel, row: Row) -> PyTree:
     return _expectation(model, (_mean(model, row), row[1]))
 
 
-def _new_case(model: Any, row: tuple, mean: bool) -> Array:
+def _new_case(model: LatentVariableModel, row: Row, mean: bool) -> PyTree:
     key_data, c = row
     view = given(model, c)
     key_z, key_x = jax.random.split(jax.random.wrap_key_data(key_data))
@@ -254,11 +256,13 @@ def _new_case(model: Any, row: tuple, mean: bool) -> Array:
     return likelihood.mean if mean else likelihood.sample(key_x)
 
 
-def _elbo(model: Any, row: tuple, key: Array, n_draws: int) -> Array:
+def _elbo(model: LatentVariableModel, row: Row, key: Key, n_draws: int) -> Float[Array, ""]:
     x, c = row
     return marginal.elbo(model, x, row_key(key, x), c=c, n_draws=n_draws)
 
 
-def _log_likelihood(model: Any, row: tuple, key: Array, n_draws: int) -> Array:
+def _log_likelihood(
+    model: LatentVariableModel, row: Row, key: Key, n_draws: int
+) -> Float[Array, ""]:
     x, c = row
     return marginal.log_likelihood(model, x, row_key(key, x), c=c, n_draws=n_draws)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from aevb.errors import some
 from aevb.models.kinds import (
@@ -54,7 +55,10 @@ class Schema:
 
     @classmethod
     def fit(
-        cls, rows: np.ndarray, likelihood: str | Likelihood = "auto", names: Any = None
+        cls,
+        rows: np.ndarray,
+        likelihood: str | Likelihood = "auto",
+        names: Any = None,
     ) -> Schema:
         """Learn the schema of some rows, in one pass over them.
 
@@ -118,7 +122,7 @@ class Schema:
         self.kind.check(rows, self.names)
         return rows
 
-    def decode(self, cases: Any) -> np.ndarray:
+    def decode(self, cases: ArrayLike) -> np.ndarray:
         """Return what the model gives in the shape of the data."""
         return np.reshape(cases, (-1, *self.shape))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
+from numpyro.distributions import Distribution
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from aevb import predict
@@ -20,22 +23,27 @@ from aevb.config import Config
 from aevb.data.arrays import as_rows
 from aevb.data.source import InMemory
 from aevb.errors import choose, integer, number
-from aevb.inference.optimizers import make_optimizer
+from aevb.inference.estimators import Estimator
+from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer
 from aevb.inference.run import Callback, Epoch, Plan, Run, advance, auto_epochs, begin, result_of
-from aevb.inference.sgvb import SGVB, make_objective
+from aevb.inference.sgvb import SGVB, Schedule, make_objective
 from aevb.inference.stopping import EarlyStopping, Watch
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
 from aevb.models.kinds import Likelihood, make_likelihood
-from aevb.models.networks import activation_function, layer_sizes
+from aevb.models.networks import Activation, Body, activation_function, layer_sizes
 from aevb.models.posteriors import Posterior, make_posterior
-from aevb.models.priors import Fixed, examples_for, make_prior
+from aevb.models.priors import Fixed, Prior, examples_for, make_prior
 from aevb.probability.distributions import Batched
 from aevb.progress import ProgressBar
 from aevb.schema import Schema
 
 if TYPE_CHECKING:
     from aevb.plotting.accessor import PlotAccessor
+
+# What users hand over as rows: an array, or a table of pandas, Polars or PyArrow.
+Rows = ArrayLike | Any
+RandomState = int | np.random.RandomState | None
 
 _build = eqx.filter_jit(build_autoencoder)
 
@@ -164,26 +172,26 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         latent_dim: int = 2,
         *,
         likelihood: str | Likelihood = "auto",
-        prior: Any = "normal",
+        prior: str | Prior | Distribution = "normal",
         posterior: str | Posterior = "normal",
         hidden: int | Sequence[int] = (500,),
-        activation: str | Callable = "tanh",
-        encoder: Any = None,
-        decoder: Any = None,
-        estimator: str | Callable = "auto",
+        activation: Activation = "tanh",
+        encoder: Body | None = None,
+        decoder: Body | None = None,
+        estimator: str | Estimator = "auto",
         n_draws: int = 1,
-        optimizer: Any = "adamax",
-        learning_rate: Any = "auto",
+        optimizer: Optimizer = "adamax",
+        learning_rate: LearningRate = "auto",
         batch_size: int = 100,
         epochs: int | str = "auto",
         weight_prior: float | None = None,
-        kl_weight: float | Callable = 1.0,
+        kl_weight: float | Schedule = 1.0,
         free_bits: float = 0.0,
         validation_fraction: float = 0.0,
         patience: int | None = None,
         tol: float | None = None,
         callbacks: Sequence[Callback] = (),
-        random_state: Any = None,
+        random_state: RandomState = None,
         verbose: bool | str = "auto",
     ):
         self.latent_dim = latent_dim
@@ -210,7 +218,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None, *, validation_data: Any = None) -> VAE:
+    def fit(
+        self, X: Rows, y: ArrayLike | None = None, *, validation_data: Rows | None = None
+    ) -> VAE:
         """Fit the model to X by Algorithm 1.
 
         Parameters
@@ -254,7 +264,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self._advance(run, source, plan, cases, held_out)
         return self
 
-    def partial_fit(self, X: Any, y: Any = None) -> VAE:
+    def partial_fit(self, X: Rows, y: ArrayLike | None = None) -> VAE:
         """Train on with one pass over X; the first call decides shapes, likelihood and scaling.
 
         The automatic learning rate does not fall here: every pass is made at its beginning. After
@@ -292,7 +302,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self._advance(run, source, plan, cases)
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Rows) -> np.ndarray:
         """Map cases to their latent representation, the mean of q(z|x) (median: "cauchy").
 
         Parameters
@@ -311,7 +321,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         mean = predict.latent_mean(self.model_, cases)
         return mean.astype(dtype, copy=False)
 
-    def encode(self, X: Any) -> Batched:
+    def encode(self, X: Rows) -> Batched:
         """Return q(z|x) itself for each case.
 
         Parameters
@@ -327,7 +337,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         cases = self._cases(X)
         return predict.encode(self.model_, cases)
 
-    def inverse_transform(self, Z: Any) -> np.ndarray:
+    def inverse_transform(self, Z: Rows) -> np.ndarray:
         """Map latent points to the expected case, E[x|z].
 
         Parameters
@@ -349,7 +359,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             )
         return self.schema_.decode(predict.decode(self.model_, Z))
 
-    def reconstruct(self, X: Any) -> np.ndarray:
+    def reconstruct(self, X: Rows) -> np.ndarray:
         """Map cases to their nearest representation: ``inverse_transform(transform(X))``.
 
         Parameters
@@ -366,7 +376,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.schema_.decode(predict.reconstruct(self.model_, cases))
 
     def sample(
-        self, n_samples: int = 1, random_state: Any = None, *, mean: bool = False
+        self, n_samples: int = 1, random_state: RandomState = None, *, mean: bool = False
     ) -> np.ndarray:
         """Generate new cases: z ~ p(z), then x ~ p(x|z).
 
@@ -390,7 +400,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         key = random_key(check_random_state(seed))
         return self.schema_.decode(predict.sample(self.model_, n_samples, key, mean=mean))
 
-    def distances(self, X: Any, Y: Any = None, metric: str = "mean") -> np.ndarray:
+    def distances(self, X: Rows, Y: Rows = None, metric: str = "mean") -> np.ndarray:
         r"""Distances between cases in the latent space.
 
         Parameters
@@ -424,7 +434,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         spread = variance.sum(axis=1)[:, None] + other_variance.sum(axis=1)[None, :]
         return np.sqrt(between**2 + spread)
 
-    def elbo(self, X: Any, n_draws: int = 32, random_state: Any = None) -> np.ndarray:
+    def elbo(self, X: Rows, n_draws: int = 32, random_state: RandomState = None) -> np.ndarray:
         """Estimate the evidence lower bound of each case.
 
         Parameters
@@ -443,7 +453,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         return self._scores(predict.elbo, X, n_draws, random_state)
 
-    def log_likelihood(self, X: Any, n_draws: int = 1000, random_state: Any = None) -> np.ndarray:
+    def log_likelihood(
+        self, X: Rows, n_draws: int = 1000, random_state: RandomState = None
+    ) -> np.ndarray:
         """Estimate log p(x) of each case by importance sampling from q(z|x).
 
         Parameters
@@ -463,7 +475,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         return self._scores(predict.log_likelihood, X, n_draws, random_state)
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: Rows) -> np.ndarray:
         """Return the evidence lower bound of each case: `elbo` with its defaults.
 
         Parameters
@@ -478,7 +490,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         return self.elbo(X)
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Rows, y: ArrayLike | None = None) -> float:
         """Return the mean evidence lower bound of X, for scikit-learn's model selection.
 
         It compares sizes and settings of a model, never two families of likelihood.
@@ -497,7 +509,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         return float(np.mean(self.elbo(X), dtype=np.float64))
 
-    def save(self, path: Any) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to one file; see `aevb.persistence.save`.
 
         Parameters
@@ -511,7 +523,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         save(self, path)
 
     @classmethod
-    def load(cls, path: Any, **parameters: Any) -> Any:
+    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> VAE:
         """Read a model from a file written by `save`; runs no code from the file.
 
         Parameters
@@ -690,12 +702,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Shape of one case."""
         return self.schema_.shape
 
-    def _cases(self, X: Any) -> np.ndarray:
+    def _cases(self, X: Rows) -> np.ndarray:
         """Check cases against what was learned: type, shape, finite, within the support."""
         check_is_fitted(self)
         return self.schema_.encode(as_rows(self, X, self.schema_.shape))
 
-    def _scores(self, function: Callable, X: Any, n_draws: int, random_state: Any) -> np.ndarray:
+    def _scores(
+        self, function: Callable, X: Rows, n_draws: int, random_state: RandomState
+    ) -> np.ndarray:
         cases = self._cases(X)
         n_draws = integer(n_draws, "n_draws", minimum=1)
         key = random_key(check_random_state(0 if random_state is None else random_state))
@@ -708,7 +722,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +17,7 @@ from aevb.latents import INACTIVE
 _BOUND_NAMES = {"elbo": "ELBO", "iw_bound": "importance-weighted bound"}
 
 
-def meaning(vae: Any, X: Any) -> tuple[str, str]:
+def meaning(vae: Any, X: ArrayLike) -> tuple[str, str]:
     """Return what the model's bounds and log-likelihoods of `X` are, and what to heed."""
     if vae.likelihood_.name != "bernoulli":
         return "Log-density log p(x)", "A density depends on the units of the data."
@@ -30,7 +31,7 @@ def meaning(vae: Any, X: Any) -> tuple[str, str]:
 
 
 def show_scores(
-    vae: Any, X: Any, parts: Mapping[str, Mapping[str, np.ndarray]], n_draws: int
+    vae: Any, X: ArrayLike, parts: Mapping[str, Mapping[str, np.ndarray]], n_draws: int
 ) -> None:
     """Print the mean bound and log-likelihood of some parts of the data, with standard errors."""
     quantity, note = meaning(vae, X)

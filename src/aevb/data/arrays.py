@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,9 @@ def as_rows(estimator: Any, X: Any, shape: tuple[int, ...] | None = None) -> np.
     return X.reshape(-1, *(shape or X.shape[1:]))
 
 
-def check_finite(X: np.ndarray, columns: Any = None, name: str = "X") -> None:
+def check_finite(
+    X: np.ndarray, columns: Sequence[str] | np.ndarray | None = None, name: str = "X"
+) -> None:
     """Raise ValueError, naming rows and columns, when X (n, d) holds NaN or infinity."""
     if X.dtype.kind != "f" or _all_finite(X):
         return
@@ -114,7 +117,7 @@ def _check_not_vanished(X: np.ndarray, narrowed: np.ndarray) -> None:
             )
 
 
-def _warn_of_rounding(X: np.ndarray, columns: Any) -> None:
+def _warn_of_rounding(X: np.ndarray, columns: Sequence[str] | np.ndarray | None) -> None:
     """Warn of columns whose spread float32 cannot hold beside their size (timestamps)."""
     if X.dtype in _KEPT:
         return
@@ -135,6 +138,6 @@ def _all_finite(X: np.ndarray) -> bool:
         return bool(np.isfinite(X.sum(dtype=np.float64))) or bool(np.isfinite(X).all())
 
 
-def named(indices: np.ndarray, columns: Any = None) -> list:
+def named(indices: np.ndarray, columns: Sequence[str] | np.ndarray | None = None) -> list:
     """Return columns by their names where there are any, else by their positions."""
     return [int(i) if columns is None else str(columns[i]) for i in indices]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,9 @@ def check_cells(X: Any) -> None:
         _check_column(name, column)
 
 
-def holes(kinds: str, n: int, rows: Any, columns: Any, name: str = "X") -> str:
+def holes(
+    kinds: str, n: int, rows: Iterable[str | int], columns: Iterable[str | int], name: str = "X"
+) -> str:
     """Return the message that names the cells without a number."""
     return (
         f"Expected finite numbers for `{name}`; got {kinds} in {n} "

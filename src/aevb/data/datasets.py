@@ -22,7 +22,7 @@ import sys
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +81,8 @@ class Split(NamedTuple):
         Class of each image; None for a data set without classes.
     """
 
-    images: NDArray[Any]
-    labels: NDArray[Any] | None
+    images: NDArray[np.number]
+    labels: NDArray[np.number] | None
 
 
 class Dataset(NamedTuple):

@@ -18,6 +18,7 @@ from array import array as growing_array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -33,8 +34,13 @@ _DAMAGED_NUMPY = (  # what NumPy and zipfile raise
 _NO_NUMBER = {"", "na", "n/a", "null", "none"}  # besides "nan", which float() knows
 _TRUTH = {"true": 1.0, "false": 0.0}
 
+Names = Sequence[str] | None  # of the columns
+Rows = Any  # an array, or a DataFrame of pandas, which is optional
+Reader = Callable[[Path], Rows]
+Writer = Callable[[Path, np.ndarray, Names], None]
 
-def read_rows(path: str | os.PathLike[str]) -> Any:
+
+def read_rows(path: str | os.PathLike[str]) -> Rows:
     """Read cases from a file: a table of numbers, or images.
 
     A CSV file may be separated by commas, semicolons or tabs. Its first row is a header if one of
@@ -91,7 +97,7 @@ def read_rows(path: str | os.PathLike[str]) -> Any:
 def write_rows(
     path: str | os.PathLike[str],
     array: ArrayLike,
-    columns: Sequence[str] | None = None,
+    columns: Names = None,
     *,
     overwrite: bool = False,
 ) -> None:
@@ -172,7 +178,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _format(path: Path) -> tuple[Callable[[Path], Any], Callable[[Path, Any, Any], None]]:
+def _format(path: Path) -> tuple[Reader, Writer]:
     for ending, functions in _FORMATS.items():
         if path.name.lower().endswith(ending):
             return functions
@@ -226,15 +232,15 @@ def _load_numpy(file: BinaryIO) -> tuple[np.ndarray | None, list[str]]:
     return content[wanted[0]] if wanted else None, names
 
 
-def _write_npy(path: Path, array: np.ndarray, columns: Any) -> None:
+def _write_npy(path: Path, array: np.ndarray, columns: Names) -> None:
     np.save(path, array)
 
 
-def _write_npz(path: Path, array: np.ndarray, columns: Any) -> None:
+def _write_npz(path: Path, array: np.ndarray, columns: Names) -> None:
     np.savez_compressed(path, X=array)
 
 
-def _read_csv(path: Path) -> Any:
+def _read_csv(path: Path) -> Rows:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             first_line = file.readline()
@@ -245,7 +251,7 @@ def _read_csv(path: Path) -> Any:
         raise _damaged("a text file (UTF-8) of separated numbers", path, error) from error
 
 
-def _parse_csv(lines: Any, path: Path) -> Any:
+def _parse_csv(lines: Any, path: Path) -> Rows:
     rows = (row for row in lines if row)
     first = [cell.strip() for cell in next(rows, [])]
     width = len(first)
@@ -299,7 +305,7 @@ def _not_numeric(path: Path, columns: Sequence[str]) -> ValueError:
     )
 
 
-def _with_names(table: np.ndarray, names: Sequence[str] | None) -> Any:
+def _with_names(table: np.ndarray, names: Names) -> Rows:
     if names is None or _counts(names):
         return table
     try:
@@ -309,7 +315,7 @@ def _with_names(table: np.ndarray, names: Sequence[str] | None) -> Any:
     return pd.DataFrame(table, columns=list(names))
 
 
-def _write_csv(path: Path, array: np.ndarray, columns: Sequence[str] | None) -> None:
+def _write_csv(path: Path, array: np.ndarray, columns: Names) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if columns is not None:
@@ -317,7 +323,7 @@ def _write_csv(path: Path, array: np.ndarray, columns: Sequence[str] | None) -> 
         writer.writerows(array.reshape(len(array), -1))
 
 
-def _pandas(path: Path) -> Any:
+def _pandas(path: Path) -> ModuleType:
     try:
         import pandas as pd
         import pyarrow  # noqa: F401
@@ -329,7 +335,7 @@ def _pandas(path: Path) -> Any:
     return pd
 
 
-def _read_parquet(path: Path) -> Any:
+def _read_parquet(path: Path) -> Rows:
     pd = _pandas(path)
     try:
         frame = pd.read_parquet(path)
@@ -345,13 +351,13 @@ def _read_parquet(path: Path) -> Any:
     return _with_names(table, names)
 
 
-def _write_parquet(path: Path, array: np.ndarray, columns: Sequence[str] | None) -> None:
+def _write_parquet(path: Path, array: np.ndarray, columns: Names) -> None:
     table = array.reshape(len(array), -1)
     names = [str(j) for j in range(table.shape[1])] if columns is None else list(columns)
     _pandas(path).DataFrame(table, columns=names).to_parquet(path, index=False)
 
 
-def _write_idx(path: Path, array: np.ndarray, columns: Any) -> None:
+def _write_idx(path: Path, array: np.ndarray, columns: Names) -> None:
     if array.dtype == np.bool_:
         array = array.astype(np.uint8)
     elif array.dtype == np.float16:
@@ -368,7 +374,7 @@ def _write_idx(path: Path, array: np.ndarray, columns: Any) -> None:
 
 
 _IDX = (read_idx, _write_idx)
-_FORMATS: dict[str, tuple[Callable[[Path], Any], Callable[[Path, Any, Any], None]]] = {
+_FORMATS: dict[str, tuple[Reader, Writer]] = {
     ".npy": (_read_numpy, _write_npy),
     ".npz": (_read_numpy, _write_npz),
     ".csv": (_read_csv, _write_csv),

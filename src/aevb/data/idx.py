@@ -10,7 +10,6 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +19,7 @@ __all__ = ["read_idx", "write_idx"]
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 
 
-def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
+def read_idx(path: str | os.PathLike[str]) -> NDArray[np.number]:
     """Read an array from a file in the IDX format, the format of MNIST.
 
     Parameters
@@ -104,7 +103,7 @@ def uncompressed(path: Path) -> bytes:
         raise ValueError(f"it cannot be decompressed ({error})") from error
 
 
-def parse_idx(content: bytes) -> NDArray[Any]:
+def parse_idx(content: bytes) -> NDArray[np.number]:
     """Return the array in an IDX file: 0, 0, type, dimensions, sizes (uint32), numbers."""
     magic = content[:4]
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES:

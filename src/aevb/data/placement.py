@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, PyTree
 
 
 class Placement(ABC):
     """How chunks get to the devices, and how what the devices find is put together."""
 
     @abstractmethod
-    def put(self, rows: Any) -> Any:
+    def put(self, rows: PyTree) -> PyTree:
         """Put a PyTree of host arrays, rows leading, where they are computed on."""
 
     @abstractmethod
-    def reduce(self, means: Any, weight: Array) -> Any:
+    def reduce(self, means: PyTree, weight: Float[Array, ""]) -> PyTree:
         """Average over the devices what each found for its own rows of a batch.
 
         Parameters
@@ -35,10 +35,10 @@ class Placement(ABC):
 class OneDevice(Placement):
     """JAX's default device, where there is nothing to put together."""
 
-    def put(self, rows: Any) -> Any:
+    def put(self, rows: PyTree) -> PyTree:
         """Put the rows on the default device."""
         return jax.tree.map(jnp.asarray, rows)
 
-    def reduce(self, means: Any, weight: Array) -> Any:
+    def reduce(self, means: PyTree, weight: Float[Array, ""]) -> PyTree:
         """Return the means as they are."""
         return means

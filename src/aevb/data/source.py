@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax import Array
+from jaxtyping import Int, PyTree
+from numpy.typing import ArrayLike
 
 from aevb.data.placement import OneDevice, Placement
 
@@ -23,9 +26,9 @@ class Chunk(NamedTuple):
         The rows of the buffers in the order in which they are visited. Other rows are padding.
     """
 
-    x: Any
-    c: Any
-    rows: np.ndarray
+    x: PyTree
+    c: PyTree
+    rows: Int[np.ndarray, " n"]
 
 
 class Source(ABC):
@@ -39,7 +42,7 @@ class Source(ABC):
         """Number of rows, the paper's N."""
 
     @abstractmethod
-    def example(self) -> tuple[Any, Any]:
+    def example(self) -> tuple[PyTree[jax.ShapeDtypeStruct], PyTree[jax.ShapeDtypeStruct]]:
         """Return the shapes and types of one datapoint and of its context."""
 
     @abstractmethod
@@ -70,7 +73,7 @@ class InMemory(Source):
         Where the rows go.
     """
 
-    def __init__(self, x: Any, c: Any = None, *, placement: Placement = OneDevice()):  # noqa: B008
+    def __init__(self, x: PyTree, c: PyTree = None, *, placement: Placement = OneDevice()):  # noqa: B008
         self.placement = placement
         self._n_rows = _row_count(x, c)
         self._x, self._c = placement.put(jax.tree.map(_padded, (x, c)))
@@ -80,10 +83,10 @@ class InMemory(Source):
         """Number of rows."""
         return self._n_rows
 
-    def example(self) -> tuple[Any, Any]:
+    def example(self) -> tuple[PyTree[jax.ShapeDtypeStruct], PyTree[jax.ShapeDtypeStruct]]:
         """Return the shapes and types of one datapoint and of its context."""
 
-        def row(array: Any) -> jax.ShapeDtypeStruct:
+        def row(array: Array) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(array.shape[1:], array.dtype)
 
         return jax.tree.map(row, (self._x, self._c))
@@ -112,7 +115,7 @@ def bucket(n: int) -> int:
     return -(-n // unit) * unit
 
 
-def _padded(array: Any) -> np.ndarray:
+def _padded(array: ArrayLike) -> np.ndarray:
     array = np.asarray(array)
     n = len(array)
     if bucket(n) == n:
@@ -122,7 +125,7 @@ def _padded(array: Any) -> np.ndarray:
     return buffer
 
 
-def _row_count(x: Any, c: Any) -> int:
+def _row_count(x: PyTree, c: PyTree) -> int:
     shapes, more = ([np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (x, c))
     if () in shapes or len({shape[0] for shape in shapes}) != 1:
         raise ValueError(

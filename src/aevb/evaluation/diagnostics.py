@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, PyTree, Shaped
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import integer
 from aevb.inference.estimators import Estimate, Estimator
@@ -100,9 +102,9 @@ class GradientVariance(NamedTuple):
 
 def gradient_variance(
     model: LatentVariableModel,
-    data: Any,
+    data: PyTree,
     *,
-    context: Any = None,
+    context: PyTree = None,
     estimators: Sequence[tuple[str | Estimator, int]] | None = None,
     n_repeats: int = 100,
     key: Any = 0,
@@ -237,24 +239,32 @@ def gradient_variance(
 
 
 @partial(jax.jit, static_argnums=1)
-def _row_keys(key: Array, n_rows: int, t: Any) -> Array:
+def _row_keys(key: Key, n_rows: int, t: np.int32) -> Shaped[Array, " n_rows"]:
     """Return the keys of the rows in repeat t. Not in the gradient: hashing compiles long."""
     return jax.random.split(jax.random.fold_in(key, t), n_rows)
 
 
 @eqx.filter_jit
 def _gradient(
-    model: Any, estimator: Estimator, n_draws: int, x: Any, c: Any, keys: Array
+    model: LatentVariableModel,
+    estimator: Estimator,
+    n_draws: int,
+    x: PyTree,
+    c: PyTree,
+    keys: Shaped[Array, " n_rows"],
 ) -> list[Array]:
     """Return the gradient of the mean over the rows, leaf by leaf."""
     parameters, rest = eqx.partition(model, trainable(model))
 
-    def objective(parameters: Any) -> Array:
+    def objective(parameters: PyTree) -> Float[Array, ""]:
         model = eqx.combine(parameters, rest)
         row = jax.vmap(lambda x, c, key: estimator(given(model, c), x, key, n_draws).value)
         return jnp.mean(row(x, c, keys))
 
     return jax.tree.leaves(jax.grad(objective)(parameters))
+
+
+Moment = Array | np.ndarray  # the first one on the host
 
 
 class _Moments(NamedTuple):
@@ -265,15 +275,15 @@ class _Moments(NamedTuple):
     `variance` is their mean, and `spread` the sum of their squared distances from it.
     """
 
-    count: Any
-    mean: list[Any]
-    variance: Any
-    spread: Any
+    count: Any  # which hides a method of tuples
+    mean: Sequence[Moment]
+    variance: Moment
+    spread: Moment
 
 
 def _moments(
     gradient: Callable[[Array], list[Array]],
-    noise: Callable[[Any], Array],
+    noise: Callable[[np.int32], Array],
     n_repeats: int,
     groups: dict[str, list[int]],
 ) -> dict[str, dict[str, float]]:
@@ -318,7 +328,7 @@ def _add(
 
 
 def _milliseconds(
-    gradients: list[Callable[[Array], list[Array]]], noise: Callable[[Any], Array]
+    gradients: list[Callable[[Array], list[Array]]], noise: Callable[[np.int32], Array]
 ) -> list[float]:
     """Return the median time of each compiled gradient, all taking turns."""
     seconds: list[list[float]] = [[] for _ in gradients]
@@ -332,13 +342,15 @@ def _milliseconds(
     return [1000 * statistics.median(taken) for taken in seconds]
 
 
-def _shapes(model: Any, estimator: Estimator, n_draws: int, x: Any, c: Any, key: Array) -> Estimate:
+def _shapes(
+    model: LatentVariableModel, estimator: Estimator, n_draws: int, x: PyTree, c: PyTree, key: Key
+) -> Estimate:
     return eqx.filter_eval_shape(
         lambda model, x, c: estimator(given(model, c), x, key, n_draws), model, x, c
     )
 
 
-def _groups(model: Any, where: Callable[[str], str] | None) -> dict[str, list[int]]:
+def _groups(model: LatentVariableModel, where: Callable[[str], str] | None) -> dict[str, list[int]]:
     """Return the numbers of the trainable leaves in each group."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(model, trainable(model)))
     if not leaves:
@@ -363,7 +375,9 @@ def _groups(model: Any, where: Callable[[str], str] | None) -> dict[str, list[in
     return {**groups, ALL: list(range(len(leaves)))}
 
 
-def _check_pairs(estimators: Any) -> list[tuple[str, Estimator, int]]:
+def _check_pairs(
+    estimators: Sequence[tuple[str | Estimator, int]],
+) -> list[tuple[str, Estimator, int]]:
     """Return name, function and number of draws of each estimator."""
     checked = []
     for pair in estimators:
@@ -378,7 +392,7 @@ def _check_pairs(estimators: Any) -> list[tuple[str, Estimator, int]]:
     return checked
 
 
-def _check_rows(data: Any, context: Any) -> tuple[Any, Any, int]:
+def _check_rows(data: PyTree, context: PyTree) -> tuple[PyTree, PyTree, int]:
     """Return data and context on the device, and their number of rows."""
     x, c = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), (data, context))
     shapes = [leaf.shape for leaf in jax.tree.leaves((x, c))]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
+from jaxtyping import PRNGKeyArray as Key
+from numpyro.distributions import Distribution
 
 from aevb.models.priors import EqualMixture
 from aevb.probability.divergences import has_closed_form, kl_per_dimension
@@ -16,19 +18,19 @@ from aevb.probability.divergences import has_closed_form, kl_per_dimension
 N_DRAWS = 32
 
 
-def location(q: Any) -> Array:
+def location(q: Distribution) -> Float[Array, " d"]:
     """Return the mean of each latent, or the median where the family has no mean (Cauchy)."""
     base = _components(q)
     return base.loc if isinstance(base, dist.Cauchy) else q.mean
 
 
-def spread(q: Any) -> Array:
+def spread(q: Distribution) -> Float[Array, " d"]:
     """Return the variance of each latent: infinite where the family has none (Cauchy)."""
     base = _components(q)
     return jnp.full_like(base.loc, jnp.inf) if isinstance(base, dist.Cauchy) else q.variance
 
 
-def marginal_kl(q: Any, p: Any, key: Array) -> Array:
+def marginal_kl(q: Distribution, p: Distribution, key: Key) -> Float[Array, " d"]:
     r"""KL of each latent's own distribution, :math:`\mathrm{KL}(q(z_j|x) \| p(z_j))`; nats.
 
     Where latents are independent under q and p these sum to the KL of the bound. Their sum is less
@@ -59,7 +61,7 @@ def marginal_kl(q: Any, p: Any, key: Array) -> Array:
     if independent and has_closed_form(q, p):
         return kl_per_dimension(q, p)
 
-    def log_ratio(z: Array) -> Array:
+    def log_ratio(z: Float[Array, " d"]) -> Float[Array, " d"]:
         log_q, log_p = log_marginals(q, z), log_marginals(p, z)
         if log_q is None or log_p is None:
             return jnp.full(z.shape, jnp.nan)
@@ -68,7 +70,7 @@ def marginal_kl(q: Any, p: Any, key: Array) -> Array:
     return jnp.mean(jax.vmap(log_ratio)(q.sample(key, (N_DRAWS,))), axis=0)
 
 
-def log_marginals(d: Any, z: Array) -> Array | None:
+def log_marginals(d: Distribution, z: Float[Array, " d"]) -> Float[Array, " d"] | None:
     """Log-density of each entry of one z by itself, nats; None where it is not known."""
     base = _components(d)
     if base is not None:
@@ -93,7 +95,7 @@ def log_marginals(d: Any, z: Array) -> Array | None:
     return None
 
 
-def _components(d: Any) -> Any:
+def _components(d: Distribution) -> Distribution | None:
     """Return the distributions of the entries of a vector, if they are independent, else None."""
     independent = isinstance(d, dist.Independent) and d.base_dist.event_shape == ()
     return d.base_dist if independent and len(d.event_shape) == 1 else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float, PyTree
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import integer
 from aevb.inference.estimators import draw
@@ -16,8 +17,8 @@ from aevb.probability.divergences import has_closed_form, kl_divergence
 
 
 def elbo(
-    model: LatentVariableModel, x: Any, key: Array, *, c: Any = None, n_draws: int = 32
-) -> Array:
+    model: LatentVariableModel, x: PyTree, key: Key, *, c: PyTree = None, n_draws: int = 32
+) -> Float[Array, ""]:
     """Estimate the evidence lower bound of one datapoint, nats.
 
     Unbiased for the bound, which is at most log p(x).
@@ -62,13 +63,13 @@ def elbo(
 
 def log_likelihood(
     model: LatentVariableModel,
-    x: Any,
-    key: Array,
+    x: PyTree,
+    key: Key,
     *,
-    c: Any = None,
+    c: PyTree = None,
     n_draws: int = 1000,
     chunk: int = 50,
-) -> Array:
+) -> Float[Array, ""]:
     r"""Estimate log p(x) of one datapoint by importance sampling from q(z|x), nats.
 
     .. math:: \log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}, \qquad z_k \sim q(z|x)

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Float, PyTree
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import integer, number
 from aevb.inference.estimators import draw, over_draws
@@ -42,10 +44,10 @@ class PosteriorDraws(NamedTuple):
 
 def reciprocal_importance_sampling(
     model: LatentVariableModel,
-    x: Any,
-    key: Array,
+    x: PyTree,
+    key: Key,
     *,
-    c: Any = None,
+    c: PyTree = None,
     n_draws: int = 200,
     **chain: Any,
 ) -> Array:
@@ -141,10 +143,10 @@ def log_reciprocal_mean(log_q: Array, log_joint: Array) -> Array:
 
 def posterior_draws(
     model: LatentVariableModel,
-    x: Any,
-    key: Array,
+    x: PyTree,
+    key: Key,
     *,
-    c: Any = None,
+    c: PyTree = None,
     n_draws: int = 200,
     n_burn_in: int = 100,
     n_leapfrog: int = 4,
@@ -225,18 +227,20 @@ def posterior_draws(
     def log_density(z: Array) -> Array:
         return log_joint(view, x, unravel(z))
 
-    def transition(state: Any, key: Array, step_size: Array) -> tuple[Any, Array]:
+    def transition(
+        state: PyTree, key: Key, step_size: Float[Array, ""]
+    ) -> tuple[PyTree, Float[Array, ""]]:
         key, size_key = jax.random.split(key)
         factor = jax.random.uniform(size_key, (), step_size.dtype, 1 - _JITTER, 1 + _JITTER)
         return move(log_density, state, key, factor * step_size, n_leapfrog)
 
-    def burn_in(carry: tuple, key: Array) -> tuple[tuple, Array]:
+    def burn_in(carry: tuple, key: Key) -> tuple[tuple, Array]:
         state, step_size = carry
         state, acceptance = transition(state, key, step_size)
         step_size = adapt(step_size, acceptance, target_acceptance).astype(step_size.dtype)
         return (state, step_size), step_size
 
-    def proceed(state: Any, key: Array) -> tuple[Any, PosteriorDraws]:
+    def proceed(state: PyTree, key: Key) -> tuple[PyTree, PosteriorDraws]:
         state, acceptance = transition(state, key, step_size)
         return state, PosteriorDraws(state.position, state.logdensity, acceptance)
 
@@ -259,7 +263,7 @@ def fitted_normal(z: Array) -> dist.MultivariateNormal:
 def latent_dim(model: Given) -> int:
     """Return the number of latent dimensions, which have to be real and unbounded."""
 
-    def sample() -> Any:
+    def sample() -> PyTree:
         prior = model.prior()
         z = prior.sample(jax.random.key(0))
         require_unbounded(model, prior, z, "Hamiltonian Monte Carlo")
@@ -268,7 +272,7 @@ def latent_dim(model: Given) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(sample)))
 
 
-def _start(model: Given, x: Any, key: Array, n: int) -> Any:
+def _start(model: Given, x: PyTree, key: Key, n: int) -> PyTree:
     """Pick one of n draws, half from q(z|x) and half from p(z), by its importance weight."""
     posterior_key, prior_key, key = jax.random.split(key, 3)
     own = draw(model, x, posterior_key, n - n // 2, pathwise=False)

@@ -8,18 +8,19 @@ made from the row's content, give a row the same number wherever it stands.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jaxtyping import PRNGKeyArray as Key
+from jaxtyping import PyTree
 
 _UNDER_WAY = 8  # blocks whose results may be on the device at one time
 
 
-def map_rows(function: Callable, model: Any, X: Any, block: int, *extra: Any) -> Any:
+def map_rows(function: Callable, model: PyTree, X: PyTree, block: int, *extra: PyTree) -> PyTree:
     """Apply ``function(model, x, *extra)`` to every row x of `X`.
 
     Parameters
@@ -43,7 +44,7 @@ def map_rows(function: Callable, model: Any, X: Any, block: int, *extra: Any) ->
     n = len(jax.tree.leaves(X)[0])
     # JAX computes some blocks side by side while others are prepared. All calls are made here, in
     # the thread of the caller: whatever it has set (64 bits, a device, a precision) holds for all.
-    parts: list[Any] = []
+    parts: list[PyTree] = []
     for i, start in enumerate(range(0, n, block)):
         parts.append(_block(function, model, _rows(X, start, block), extra))
         if i >= _UNDER_WAY:
@@ -51,7 +52,7 @@ def map_rows(function: Callable, model: Any, X: Any, block: int, *extra: Any) ->
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *jax.device_get(parts))
 
 
-def row_key(key: Array, x: Any) -> Array:
+def row_key(key: Key, x: PyTree) -> Key:
     """Derive a row's own random key from its content.
 
     A hash of the values as float32 bits, in integer arithmetic: exact, so that it depends on
@@ -73,11 +74,11 @@ def row_key(key: Array, x: Any) -> Array:
 
 
 @eqx.filter_jit
-def _block(function: Callable, model: Any, rows: Any, extra: tuple) -> Any:
+def _block(function: Callable, model: PyTree, rows: PyTree, extra: tuple) -> PyTree:
     return jax.vmap(lambda x: function(model, x, *extra))(rows)
 
 
-def _rows(X: Any, start: int, block: int) -> Any:
+def _rows(X: PyTree, start: int, block: int) -> PyTree:
     def cut(array: np.ndarray) -> np.ndarray:
         part = array[start : start + block]
         if len(part) == block:

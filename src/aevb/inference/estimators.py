@@ -15,19 +15,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array, lax
+from jaxtyping import Float, PyTree
+from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution
 
 from aevb.models.base import Given, name_of
 from aevb.models.checks import family_of, require_likelihood, require_ratio
 from aevb.probability.divergences import has_closed_form, kl_divergence
-from aevb.probability.joint import Joint
+from aevb.probability.joint import AnyDistribution, Joint
 
 
 class Estimate(NamedTuple):
@@ -43,8 +45,11 @@ class Estimate(NamedTuple):
         that have one.
     """
 
-    value: Array
-    metrics: dict[str, Array]
+    value: Float[Array, ""]
+    metrics: dict[str, Float[Array, ""]]
+
+
+PerDraw = Float[Array, " S"]
 
 
 class Draws(NamedTuple):
@@ -54,50 +59,50 @@ class Draws(NamedTuple):
     `log_q` (S,) is log q(z|x) where drawing gave it along the way, else None.
     """
 
-    posterior: Distribution
-    prior: Distribution
-    z: Any
-    log_likelihood: Array
-    log_share: Array | None
-    log_q: Array | None
+    posterior: AnyDistribution
+    prior: AnyDistribution
+    z: PyTree
+    log_likelihood: PerDraw
+    log_share: PerDraw | None
+    log_q: PerDraw | None
 
-    def average(self, values: Array) -> Array:
+    def average(self, values: PerDraw) -> Float[Array, ""]:
         """Average over the draws."""
         if self.log_share is None:
             return jnp.mean(values)
         return jnp.sum(jnp.exp(self.log_share) * values)
 
-    def log_mean_exp(self, values: Array) -> Array:
+    def log_mean_exp(self, values: PerDraw) -> Float[Array, ""]:
         """Evaluate log of the average of exp(values)."""
         if self.log_share is None:
             return jax.nn.logsumexp(values) - math.log(len(values))
         return jax.nn.logsumexp(values + self.log_share)
 
-    def log_prior(self) -> Array:
+    def log_prior(self) -> PerDraw:
         """Evaluate log p(z) of each draw."""
         return over_draws(self.prior.log_prob, self.z)
 
-    def log_posterior(self) -> Array:
+    def log_posterior(self) -> PerDraw:
         """Evaluate log q(z|x) of each draw."""
         return over_draws(self.posterior.log_prob, self.z) if self.log_q is None else self.log_q
 
-    def kl(self) -> Array:
+    def kl(self) -> Float[Array, ""]:
         """Estimate KL(q(z|x)‖p(z))."""
         return self.average(self.log_posterior() - self.log_prior())
 
-    def exact_kl(self) -> Array:
+    def exact_kl(self) -> Float[Array, ""]:
         """Evaluate KL(q(z|x)‖p(z)) in closed form."""
         return kl_divergence(self.posterior, self.prior)
 
 
 def draw(
     model: Given,
-    x: Any,
-    key: Array,
+    x: PyTree,
+    key: Key,
     n_draws: int,
     *,
     pathwise: bool = True,
-    at: Callable[[Any], Any] | None = None,
+    at: Callable[[PyTree], PyTree] | None = None,
 ) -> Draws:
     """Draw z ~ q(z|x) `n_draws` times and evaluate log p(x|z) at each.
 
@@ -139,13 +144,13 @@ def draw(
     return Draws(posterior, prior, z, log_likelihood, log_share, log_q)
 
 
-def _log_likelihood(model: Given, x: Any, z: Any) -> Array:
+def _log_likelihood(model: Given, x: PyTree, z: PyTree) -> Array:
     likelihood = model.likelihood(z)
     require_likelihood(model, likelihood)
     return likelihood.log_prob(x)
 
 
-def over_draws(function: Callable[[Any], Array], z: Any) -> Array:
+def over_draws(function: Callable[[PyTree], Array], z: PyTree) -> Array:
     """Map a function over the leading axis of the draws."""
     if jax.tree.leaves(z)[0].shape[0] > 1:
         return jax.vmap(function)(z)
@@ -153,7 +158,7 @@ def over_draws(function: Callable[[Any], Array], z: Any) -> Array:
     return function(jax.tree.map(lambda leaf: leaf[0], z))[None]
 
 
-def require_reparameterised(model: Given, posterior: Distribution) -> None:
+def require_reparameterised(model: Given, posterior: AnyDistribution) -> None:
     """Raise ValueError for a posterior whose draws carry no gradient."""
     if not posterior.has_rsample:
         raise ValueError(
@@ -186,7 +191,7 @@ def _require_fixed_support(model: Given, draws: Draws, estimator: str) -> None:
             )
 
 
-def _factors(q: Any, z: Any) -> Iterator[Distribution]:
+def _factors(q: AnyDistribution, z: PyTree) -> Iterator[Distribution]:
     if not isinstance(q, Joint):
         yield q
         return
@@ -194,43 +199,45 @@ def _factors(q: Any, z: Any) -> Iterator[Distribution]:
         yield from _factors(part, z[name])
 
 
-def _log_prob_through_z(q: Distribution, z: Any) -> Array:
+def _log_prob_through_z(q: AnyDistribution, z: PyTree) -> Float[Array, ""]:
     """Evaluate log q(z) with its gradient in z alone: what q is made of passes none on."""
     # What log q closes over becomes leaves of the function, and these can be stopped, of whatever
     # kind q is: no distribution need be a PyTree, or know all arrays that its functions use.
     return _stopped(eqx.filter_closure_convert(q.log_prob, z))(z)
 
 
-def _metrics(draws: Draws, kl: Array, **more: Array) -> dict[str, Array]:
+def _metrics(
+    draws: Draws, kl: Float[Array, ""], **more: Float[Array, ""]
+) -> dict[str, Float[Array, ""]]:
     reconstruction = draws.average(draws.log_likelihood)
     return {"elbo": reconstruction - kl, "kl": kl, "reconstruction": reconstruction, **more}
 
 
-def _elbo(draws: Draws, kl: Array) -> Estimate:
+def _elbo(draws: Draws, kl: Float[Array, ""]) -> Estimate:
     metrics = _metrics(draws, kl)
     return Estimate(metrics["elbo"], metrics)
 
 
-def estimator_a(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
+def estimator_a(model: Given, x: PyTree, key: Key, n_draws: int) -> Estimate:
     """Equation (6): the mean over draws of log p(x, z) - log q(z|x)."""
     draws = draw(model, x, key, n_draws)
     return _elbo(draws, draws.kl())
 
 
-def estimator_b(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
+def estimator_b(model: Given, x: PyTree, key: Key, n_draws: int) -> Estimate:
     """Equation (7): -KL(q(z|x)‖p(z)) in closed form, plus the mean of log p(x|z) over draws."""
     draws = draw(model, x, key, n_draws)
     return _elbo(draws, draws.exact_kl())
 
 
-def estimator_auto(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
+def estimator_auto(model: Given, x: PyTree, key: Key, n_draws: int) -> Estimate:
     """Estimator B where the divergence has a closed form for the pair of families, else A."""
     draws = draw(model, x, key, n_draws)
     exact = has_closed_form(draws.posterior, draws.prior)
     return _elbo(draws, draws.exact_kl() if exact else draws.kl())
 
 
-def sticking_the_landing(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
+def sticking_the_landing(model: Given, x: PyTree, key: Key, n_draws: int) -> Estimate:
     """Estimator A without the score of q: log q(z|x) passes its gradient on through z alone.
 
     The score has expectation zero, so the gradient stays unbiased; at the exact posterior it is
@@ -242,7 +249,7 @@ def sticking_the_landing(model: Given, x: Any, key: Array, n_draws: int) -> Esti
     return _elbo(draws, draws.average(log_q - draws.log_prior()))
 
 
-def importance_weighted(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
+def importance_weighted(model: Given, x: PyTree, key: Key, n_draws: int) -> Estimate:
     """Log of the mean over k draws of p(x, z) / q(z|x): at least the ELBO, at most log p(x).
 
     With k = 1 it is estimator A. Burda, Grosse and Salakhutdinov (2015),
@@ -254,7 +261,7 @@ def importance_weighted(model: Given, x: Any, key: Array, n_draws: int) -> Estim
     return Estimate(bound, _metrics(draws, draws.average(log_ratio), iw_bound=bound))
 
 
-def doubly_reparameterised(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
+def doubly_reparameterised(model: Given, x: PyTree, key: Key, n_draws: int) -> Estimate:
     r"""Importance-weighted bound with the doubly reparameterised gradient (DReG) in φ.
 
     .. math:: \nabla_\phi L_k = E \sum_i \tilde w_i^2
@@ -264,7 +271,7 @@ def doubly_reparameterised(model: Given, x: Any, key: Array, n_draws: int) -> Es
     """
     carried: list[Array] = []
 
-    def carry(z: Any) -> Any:
+    def carry(z: PyTree) -> PyTree:
         z, share, one = _scale_cotangents(z)
         carried.extend((share, one))
         return z
@@ -286,7 +293,7 @@ def doubly_reparameterised(model: Given, x: Any, key: Array, n_draws: int) -> Es
 
 
 @jax.custom_vjp
-def _scale_cotangents(z: Any) -> tuple[Any, Array, Array]:
+def _scale_cotangents(z: PyTree) -> tuple[PyTree, PerDraw, Float[Array, ""]]:
     """Return z, S zeros and a zero; on the way back z's cotangents are scaled.
 
     What comes back for the zeros, relative to what comes back for the one zero, is the factor. So
@@ -298,7 +305,7 @@ def _scale_cotangents(z: Any) -> tuple[Any, Array, Array]:
     return z, zeros, jnp.sum(zeros)
 
 
-def _scale_forward(z: Any) -> tuple[Any, None]:
+def _scale_forward(z: PyTree) -> tuple[PyTree, None]:
     return _scale_cotangents(z), None
 
 
@@ -315,7 +322,7 @@ def _scale_backward(_: None, cotangents: tuple) -> tuple:
 _scale_cotangents.defvjp(_scale_forward, _scale_backward)
 
 
-def score_function(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
+def score_function(model: Given, x: PyTree, key: Key, n_draws: int) -> Estimate:
     r"""Estimate the ELBO and its gradient without a path through z: any q, also a discrete one.
 
     .. math:: \frac1L \sum_l (f_l - \bar f_{-l}) \nabla_\phi \log q(z_l|x)
@@ -334,7 +341,7 @@ def score_function(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
     return _with_gradient_of(surrogate, jnp.mean(f), draws, log_q)
 
 
-def vimco(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
+def vimco(model: Given, x: PyTree, key: Key, n_draws: int) -> Estimate:
     r"""Estimate the importance-weighted bound and its gradient without a path through z.
 
     .. math:: \sum_i (\hat L - \hat L_{-i}) \nabla \log q(z_i|x) + \sum_i \tilde w_i \nabla \log w_i
@@ -355,13 +362,17 @@ def vimco(model: Given, x: Any, key: Array, n_draws: int) -> Estimate:
     return _with_gradient_of(surrogate, bound, draws, log_q, iw_bound=bound)
 
 
-def _stopped(tree: Any) -> Any:
+def _stopped(tree: PyTree) -> PyTree:
     """Stop the gradient of every array in a PyTree."""
     return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree)
 
 
 def _with_gradient_of(
-    surrogate: Array, value: Array, draws: Draws, log_q: Array, **more: Array
+    surrogate: Float[Array, ""],
+    value: Float[Array, ""],
+    draws: Draws,
+    log_q: PerDraw,
+    **more: Float[Array, ""],
 ) -> Estimate:
     value = lax.stop_gradient(value) + surrogate - lax.stop_gradient(surrogate)
     return Estimate(value, _metrics(draws, jnp.mean(log_q - draws.log_prior()), **more))
@@ -375,7 +386,7 @@ def _require_two(n_draws: int, estimator: str) -> None:
         )
 
 
-Estimator = Callable[[Given, Any, Array, int], Estimate]
+Estimator = Callable[[Given, PyTree, Key, int], Estimate]
 
 ESTIMATORS: dict[str, Estimator] = {
     "auto": estimator_auto,

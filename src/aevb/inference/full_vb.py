@@ -11,14 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array, lax
+from jaxtyping import Float, PyTree
+from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution
 
 from aevb.errors import integer, number
-from aevb.inference.objective import Objective, as_objective
+from aevb.inference.objective import Batch, Metrics, Objective, as_objective
 from aevb.inference.sgvb import SGVB
 from aevb.models.base import Frozen, LatentVariableModel, trainable
 from aevb.probability.divergences import has_closed_form, kl_divergence
 from aevb.probability.measures import VOLUME, measure_of
+
+Where = Callable[[PyTree], PyTree]  # from a model to parts of it
 
 
 class Bayesian(LatentVariableModel):
@@ -77,16 +81,16 @@ class Bayesian(LatentVariableModel):
     (1.5, 0.5)
     """
 
-    mean: Any
-    log_scale: Any
-    rest: Any
+    mean: PyTree
+    log_scale: PyTree
+    rest: PyTree
     parameter_prior: Frozen
 
     def __init__(
         self,
         model: LatentVariableModel,
         *,
-        where: Callable[[Any], Any] | Any = None,
+        where: Where | PyTree = None,
         prior: Distribution | None = None,
         start_scale: float = 0.01,
     ):
@@ -103,24 +107,24 @@ class Bayesian(LatentVariableModel):
         )
         self.parameter_prior = Frozen(_checked(dist.Normal(0.0, 1.0) if prior is None else prior))
 
-    def at_mean(self) -> Any:
+    def at_mean(self) -> LatentVariableModel:
         """Return the model at the mean of q(θ)."""
         return eqx.combine(self.mean, self.rest)
 
-    def draw(self, key: Array) -> Any:
+    def draw(self, key: Key) -> LatentVariableModel:
         """Return the model at a draw of θ ~ q(θ), reparameterised."""
         return eqx.combine(self._draw(key), self.rest)
 
-    def _draw(self, key: Array) -> Any:
+    def _draw(self, key: Key) -> PyTree:
         means, structure = jax.tree.flatten(self.mean)
         keys = jax.tree.unflatten(structure, list(jax.random.split(key, len(means))))
 
-        def one(mean: Array, log_scale: Array, key: Array) -> Array:
+        def one(mean: Array, log_scale: Array, key: Key) -> Array:
             return mean + jnp.exp(log_scale) * jax.random.normal(key, mean.shape, mean.dtype)
 
         return jax.tree.map(one, self.mean, self.log_scale, keys)
 
-    def kl(self, key: Array | None = None) -> Array:
+    def kl(self, key: Key | None = None) -> Float[Array, ""]:
         r"""KL(q(θ)‖p(θ)), once for the whole data set; nats.
 
         For p(θ) = N(0, I) it is minus the second sum of the paper's equation (24),
@@ -143,7 +147,7 @@ class Bayesian(LatentVariableModel):
                 f"distribution from {type(prior).__name__}; got None."
             )
 
-        def one(mean: Array, log_scale: Array, theta: Array) -> Array:
+        def one(mean: Array, log_scale: Array, theta: Array) -> Float[Array, ""]:
             q = dist.Normal(mean, jnp.exp(log_scale))
             if has_closed_form(q, prior):
                 return jnp.sum(kl_divergence(q, prior))
@@ -167,7 +171,7 @@ class Bayesian(LatentVariableModel):
         return self.at_mean().posterior
 
 
-def _chosen(model: Any, where: Any) -> Any:
+def _chosen(model: PyTree, where: Where | PyTree) -> PyTree[bool]:
     """Mark the trainable leaves that `where` chooses."""
     marks = trainable(model)
     if callable(where) and not isinstance(where, eqx.Module):
@@ -229,14 +233,14 @@ class FullVB(Objective):
                 f"{type(self.objective).__name__}."
             )
 
-    def check(self, model: Any, x: Any, c: Any, key: Array) -> None:
+    def check(self, model: LatentVariableModel, x: PyTree, c: PyTree, key: Key) -> None:
         """Check what is averaged over θ, at the mean of q(θ)."""
         if isinstance(model, Bayesian):
             as_objective(self.objective).check(model.at_mean(), x, c, key)
 
     def __call__(
-        self, model: Bayesian, batch: Any, key: Array, state: Any
-    ) -> tuple[Array, dict[str, Array], Any]:
+        self, model: LatentVariableModel, batch: Batch, key: Key, state: PyTree
+    ) -> tuple[Float[Array, ""], Metrics, PyTree]:
         """Return the objective to maximise, the metrics (means over the rows), and the state."""
         if not isinstance(model, Bayesian):
             raise TypeError(
@@ -258,12 +262,16 @@ class Predictive(NamedTuple):
         Mean and standard deviation of the function over draws of θ.
     """
 
-    mean: Any
-    std: Any
+    mean: PyTree
+    std: PyTree
 
 
 def posterior_predictive(
-    model: Bayesian, function: Callable[[Any], Any], key: Array, *, n_draws: int = 100
+    model: Bayesian,
+    function: Callable[[LatentVariableModel], PyTree],
+    key: Key,
+    *,
+    n_draws: int = 100,
 ) -> Predictive:
     """Average a function of the model over θ ~ q(θ), with the uncertainty that θ leaves.
 

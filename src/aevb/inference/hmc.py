@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, PyTree
+from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import constraints
 
-from aevb.models.base import Given, name_of
-from aevb.probability.joint import Joint
+from aevb.models.base import Given, LatentVariableModel, name_of
+from aevb.probability.joint import AnyDistribution, Joint
 from aevb.probability.measures import VOLUME, measure_of
 
 # How fast the step size follows the acceptance: log ε rises by this times the excess over the
 # target, so that it settles where the mean is on target and goes along as the weights move.
 _RATE = 0.5
 
+LogDensity = Callable[[PyTree], Float[Array, ""]]  # of latents
 
-def start_chain(log_density: Callable, z: Any) -> Any:
+
+def start_chain(log_density: LogDensity, z: PyTree) -> PyTree:
     """Return BlackJAX's state of a Hamiltonian chain at z: ``position`` and ``logdensity``."""
     return blackjax_hmc().init(z, log_density)
 
 
 def move(
-    log_density: Callable, state: Any, key: Array, step_size: Array, n_leapfrog: int
-) -> tuple[Any, Array]:
+    log_density: LogDensity, state: PyTree, key: Key, step_size: Float[Array, ""], n_leapfrog: int
+) -> tuple[PyTree, Float[Array, ""]]:
     """Make one transition of Hamiltonian Monte Carlo; return the state and the acceptance."""
     unit_mass = jnp.ones(sum(leaf.size for leaf in jax.tree.leaves(state.position)))
     kernel = blackjax_hmc().build_kernel()
@@ -34,17 +39,21 @@ def move(
     return state, info.acceptance_rate
 
 
-def adapt(step_size: Array, acceptance: Array, target: float) -> Array:
+def adapt(
+    step_size: Float[Array, ""], acceptance: Float[Array, ""], target: ArrayLike
+) -> Float[Array, ""]:
     """Return the step size that follows an acceptance above or below the target."""
     return step_size * jnp.exp(_RATE * (acceptance - target))
 
 
-def log_joint(model: Given, x: Any, z: Any) -> Array:
+def log_joint(model: Given, x: PyTree, z: PyTree) -> Float[Array, ""]:
     """Evaluate log p(x, z)."""
     return model.prior().log_prob(z) + model.likelihood(z).log_prob(x)
 
 
-def require_unbounded(model: Any, prior: Any, z: Any, purpose: str) -> None:
+def require_unbounded(
+    model: LatentVariableModel | Given, prior: AnyDistribution, z: PyTree, purpose: str
+) -> None:
     """Raise ValueError for latents that are not known to be free to move anywhere."""
     if isinstance(prior, Joint):
         for name, part in prior.factors(z).items():
@@ -64,7 +73,7 @@ def require_unbounded(model: Any, prior: Any, z: Any, purpose: str) -> None:
         )
 
 
-def blackjax_hmc() -> Any:
+def blackjax_hmc() -> ModuleType:
     """Return BlackJAX's Hamiltonian Monte Carlo, or say how to install it."""
     try:
         from blackjax import hmc

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, Int, PyTree
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import integer, number
 from aevb.inference.hmc import (
@@ -18,7 +20,7 @@ from aevb.inference.hmc import (
     require_unbounded,
     start_chain,
 )
-from aevb.inference.objective import Objective
+from aevb.inference.objective import Batch, Metrics, Objective
 from aevb.inference.sgvb import check_setting, log_weight_prior
 from aevb.models.base import LatentVariableModel, given
 
@@ -37,9 +39,9 @@ class Chains(NamedTuple):
         Mean probability of acceptance in the last batch.
     """
 
-    z: Any
-    step_size: Array
-    acceptance: Array
+    z: PyTree
+    step_size: Float[Array, ""]
+    acceptance: Float[Array, ""]
 
 
 class MonteCarloEM(Objective):
@@ -110,12 +112,12 @@ class MonteCarloEM(Objective):
         number(self.step_size, "step_size", expected, lambda size: 0 < size < float("inf"))
         check_setting("weight_prior", self.weight_prior)
 
-    def init(self, model: LatentVariableModel, chunk: Any, key: Array) -> Chains:
+    def init(self, model: LatentVariableModel, chunk: PyTree, key: Key) -> Chains:
         """Return chains that start from the prior, one for each row of the data's buffer."""
         blackjax_hmc()  # say now that it is missing
         keys = jax.random.split(key, len(jax.tree.leaves(chunk.x)[0]))
 
-        def row(c: Any, key: Array) -> Any:
+        def row(c: PyTree, key: Key) -> PyTree:
             prior = given(model, c).prior()
             z = prior.sample(key)
             require_unbounded(model, prior, z, "MonteCarloEM")
@@ -123,11 +125,11 @@ class MonteCarloEM(Objective):
 
         return Chains(jax.vmap(row)(chunk.c, keys), jnp.array(self.step_size), jnp.zeros(()))
 
-    def expect(self, model: LatentVariableModel, batch: Any, key: Array, state: Chains) -> Chains:
+    def expect(self, model: LatentVariableModel, batch: Batch, key: Key, state: Chains) -> Chains:
         """Move the chains of the batch's rows, and adapt the step size."""
 
-        def row(z: Any, x: Any, c: Any, key: Array) -> tuple[Any, Array]:
-            def log_density(z: Any) -> Array:
+        def row(z: PyTree, x: PyTree, c: PyTree, key: Key) -> tuple[PyTree, Float[Array, ""]]:
+            def log_density(z: PyTree) -> Float[Array, ""]:
                 return log_joint(given(model, c), x, z)
 
             start = start_chain(log_density, z)
@@ -151,11 +153,11 @@ class MonteCarloEM(Objective):
         )
 
     def __call__(
-        self, model: LatentVariableModel, batch: Any, key: Array, state: Chains
-    ) -> tuple[Array, dict[str, Array], Chains]:
+        self, model: LatentVariableModel, batch: Batch, key: Key, state: Chains
+    ) -> tuple[Float[Array, ""], Metrics, Chains]:
         """Return the objective to maximise, the metrics (means over the rows), and the state."""
 
-        def row(x: Any, z: Any, c: Any) -> Array:
+        def row(x: PyTree, z: PyTree, c: PyTree) -> Float[Array, ""]:
             return log_joint(given(model, c), x, z)
 
         rows = jax.vmap(row)(batch.x, _at(state.z, batch.rows), batch.c)
@@ -171,5 +173,5 @@ class MonteCarloEM(Objective):
         return surrogate, metrics, state
 
 
-def _at(chains: Any, rows: Array) -> Any:
+def _at(chains: PyTree, rows: Int[Array, " B"]) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[rows], chains)

@@ -10,11 +10,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, ShapeDtypeStruct
-from jaxtyping import PyTree
+from jaxtyping import Float, Int, PyTree, Shaped
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.inference.stopping import judged_column
+from aevb.models.base import LatentVariableModel
 
-Metrics = dict[str, Array]
+Metrics = dict[str, Array]  # means over rows, or their sums; by name
 
 
 class Batch(NamedTuple):
@@ -40,11 +42,11 @@ class Batch(NamedTuple):
 
     x: PyTree
     c: PyTree
-    weight: Array
-    keys: Array
-    n_total: Array
-    rows: Array
-    step: Array
+    weight: Float[Array, " B"]
+    keys: Shaped[Array, " B"]
+    n_total: Float[Array, ""]
+    rows: Int[Array, " B"]
+    step: Int[Array, ""]
 
 
 class Objective(eqx.Module):
@@ -70,7 +72,7 @@ class Objective(eqx.Module):
         """Number of updates of the parameters per batch."""
         return 1
 
-    def init(self, model: Any, chunk: Any, key: Array) -> Any:
+    def init(self, model: LatentVariableModel, chunk: PyTree, key: Key) -> PyTree:
         """Return the state before the first step.
 
         Parameters
@@ -84,14 +86,14 @@ class Objective(eqx.Module):
         """
         return None
 
-    def expect(self, model: Any, batch: Batch, key: Array, state: Any) -> Any:
+    def expect(self, model: LatentVariableModel, batch: Batch, key: Key, state: PyTree) -> PyTree:
         """Return the state for a batch, from that before it: the E step."""
         return state
 
     @abstractmethod
     def __call__(
-        self, model: Any, batch: Batch, key: Array, state: Any
-    ) -> tuple[Array, Metrics, Any]:
+        self, model: LatentVariableModel, batch: Batch, key: Key, state: PyTree
+    ) -> tuple[Float[Array, ""], Metrics, PyTree]:
         """Return the number to maximise, the metrics (means over the rows), and the state.
 
         Parameters
@@ -111,7 +113,7 @@ class Objective(eqx.Module):
         """Whether it needs no check beside a model whose distributions agree."""
         return False
 
-    def check(self, model: Any, x: Any, c: Any, key: Array) -> None:
+    def check(self, model: LatentVariableModel, x: PyTree, c: PyTree, key: Key) -> None:
         """Raise ValueError or TypeError if it cannot serve a model, of which it sees shapes."""
 
     @property
@@ -125,6 +127,11 @@ class Objective(eqx.Module):
         return self.has_e_step or type(self).init is not Objective.init
 
 
+ObjectiveFunction = Callable[
+    [LatentVariableModel, Batch, Key, PyTree], tuple[Float[Array, ""], Metrics, PyTree]
+]
+
+
 class FunctionObjective(Objective):
     """An objective without a state of its own, from a plain function.
 
@@ -134,11 +141,11 @@ class FunctionObjective(Objective):
         ``(model, batch, key, state) -> (number to maximise, metrics, state)``.
     """
 
-    function: Callable
+    function: ObjectiveFunction
 
     def __call__(
-        self, model: Any, batch: Batch, key: Array, state: Any
-    ) -> tuple[Array, Metrics, Any]:
+        self, model: LatentVariableModel, batch: Batch, key: Key, state: PyTree
+    ) -> Any:  # of a user's function, as yet unchecked
         """Call the function."""
         return self.function(model, batch, key, state)
 
@@ -158,10 +165,10 @@ def as_objective(objective: Any) -> Objective:
 
 def check_objective(
     objective: Objective,
-    model: Any,
+    model: LatentVariableModel,
     source: Any,
     batch_size: int,
-    key: Array,
+    key: Key,
     *,
     validated: bool = False,
     stops_early: bool = False,
@@ -210,7 +217,7 @@ def check_objective(
 
 @eqx.filter_jit  # so that the same objective is not traced again for the next fit
 def _checked_metrics(
-    objective: Objective, model: Any, batch: Batch, key: Array, state: Any
+    objective: Objective, model: LatentVariableModel, batch: Batch, key: Key, state: PyTree
 ) -> Metrics:
     state = objective.expect(model, batch, key, state)
     result = objective(model, batch, key, state)
@@ -227,8 +234,8 @@ def _checked_metrics(
     return result[1]
 
 
-def _batch_of_shapes(x: Any, c: Any, n: int, key: Array) -> Batch:
-    def rows(row: Any) -> ShapeDtypeStruct:
+def _batch_of_shapes(x: PyTree, c: PyTree, n: int, key: Key) -> Batch:
+    def rows(row: ShapeDtypeStruct) -> ShapeDtypeStruct:
         return ShapeDtypeStruct((n, *row.shape), row.dtype)
 
     one, count = ShapeDtypeStruct((), jnp.float32), ShapeDtypeStruct((), jnp.int32)

@@ -11,6 +11,9 @@ from typing import Any
 
 import jax.numpy as jnp
 import optax
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from aevb.errors import nearest, number
 
@@ -18,13 +21,19 @@ from aevb.errors import nearest, number
 DEFAULT_LEARNING_RATES = {"adamax": 1e-2, "adam": 2e-3, "sgd": 1e-4, "adagrad": 2e-2}
 OTHERWISE = 1e-3
 
+# What users give for an optimizer and for its learning rate: a name or "auto" are strings.
+Optimizer = str | optax.GradientTransformation
+LearningRate = str | float | Callable[[Array], ArrayLike]
+
 Rate = Callable[[float], float]  # of the share of the training that is done, from 0 to 1
 
 #: Functions that do not make an optimizer alone, or one that needs more than gradients.
 _NOT_BY_NAME = {"lbfgs", "noisy_sgd", "scale_by_learning_rate", "scale_by_rprop"}
 
 
-def make_optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, Rate | None]:
+def make_optimizer(
+    optimizer: Any, learning_rate: Any
+) -> tuple[optax.GradientTransformation, Rate | None]:
     """Return an Optax optimizer, and the learning rate to put into its state (None: its own).
 
     A named optimizer with a number for a learning rate reads the number from its state, so that
@@ -76,7 +85,7 @@ def make_optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, Rate | None
     return _injected(optimizer), lambda done: rate
 
 
-def set_learning_rate(state: Any, rate: Rate | None, done: float) -> Any:
+def set_learning_rate(state: PyTree, rate: Rate | None, done: float) -> PyTree:
     """Put a learning rate into the state of an optimizer that reads it from there."""
     if rate is None:
         return state
@@ -93,7 +102,7 @@ def _injected(name: str) -> optax.GradientTransformation:
 
 
 @functools.lru_cache(maxsize=32)
-def _scheduled(name: str, schedule: Callable) -> optax.GradientTransformation:
+def _scheduled(name: str, schedule: Callable[[Array], ArrayLike]) -> optax.GradientTransformation:
     return getattr(optax, name)(schedule)
 
 

@@ -17,11 +17,12 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax import Array
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.data.source import Chunk, Source, bucket
 from aevb.errors import DivergenceError
 from aevb.inference.objective import Objective
-from aevb.inference.optimizers import make_optimizer, set_learning_rate
+from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer, set_learning_rate
 from aevb.inference.stopping import BOUNDS, EarlyStopping, Watch, judged_value
 from aevb.inference.training import (
     TrainState,
@@ -31,9 +32,10 @@ from aevb.inference.training import (
     mean_metrics,
     run_chunk,
 )
-from aevb.models.base import trainable
+from aevb.models.base import LatentVariableModel, trainable
 
-History = dict[str, list]
+Row = dict[str, Any]  # what an epoch adds to the history, by column
+History = dict[str, list[Any]]
 
 
 class Run(NamedTuple):
@@ -83,8 +85,8 @@ class Plan(NamedTuple):
     """
 
     objective: Objective
-    optimizer: Any
-    learning_rate: Any
+    optimizer: Optimizer
+    learning_rate: LearningRate
     batch_size: int
     epochs: int
     stopping: EarlyStopping
@@ -106,7 +108,7 @@ class Epoch(NamedTuple):
 
     number: int
     n_epochs: int
-    metrics: dict[str, Any]
+    metrics: Row
     run: Run
 
     @property
@@ -120,7 +122,7 @@ class Epoch(NamedTuple):
         return self.run.state
 
     @property
-    def model(self) -> Any:
+    def model(self) -> LatentVariableModel:
         """The model after this epoch."""
         return self.run.state.model
 
@@ -146,22 +148,22 @@ class TrainResult(NamedTuple):
         The run at its end, to be continued by ``train(..., resume=run)``.
     """
 
-    model: Any
+    model: LatentVariableModel
     history: History
     state: TrainState
     run: Run
 
 
-Callback = Callable[[Epoch], Any]
+Callback = Callable[[Epoch], bool | None]
 
 
 def begin(
-    model: Any,
+    model: LatentVariableModel,
     source: Source,
     objective: Objective,
-    optimizer: Any,
-    learning_rate: Any,
-    key: Array,
+    optimizer: Optimizer,
+    learning_rate: LearningRate,
+    key: Key,
 ) -> Run:
     """Return the run before its first step."""
     objective_state = None
@@ -201,7 +203,7 @@ def advance(
         if not finite:
             raise _diverged(_divergence_message(number, plan.learning_rate), number, last_good)
         means = mean_metrics(run.totals, source.n_rows)
-        row: dict[str, Any] = {"epoch": number, **{k: _plain(v) for k, v in means.items()}}
+        row: Row = {"epoch": number, **{k: _plain(v) for k, v in means.items()}}
         if validation is not None:
             held_out = _held_out_bounds(run.state, validation, plan)
             if not all(map(math.isfinite, held_out.values())):
@@ -280,7 +282,7 @@ def _held_out_bounds(state: TrainState, source: Source, plan: Plan) -> dict[str,
     return {f"validation_{name}": _plain(means[name]) for name in BOUNDS if name in means}
 
 
-def _appended(history: History, row: dict[str, Any]) -> History:
+def _appended(history: History, row: Row) -> History:
     """Add a row; columns that are new, or have ended, hold NaN elsewhere."""
     n = len(history.get("epoch", []))
     return {
@@ -289,7 +291,7 @@ def _appended(history: History, row: dict[str, Any]) -> History:
     }
 
 
-def _plain(value: np.ndarray) -> Any:
+def _plain(value: np.ndarray | np.generic) -> Any:
     return float(value) if np.ndim(value) == 0 else np.asarray(value)
 
 
@@ -309,7 +311,7 @@ def _held_out_message(epoch: int, bounds: dict[str, float]) -> str:
     )
 
 
-def _divergence_message(epoch: int, learning_rate: Any) -> str:
+def _divergence_message(epoch: int, learning_rate: LearningRate) -> str:
     kept = "no epoch was completed" if epoch == 1 else f"the model after epoch {epoch - 1} is kept"
     return (
         f"Training diverged: in epoch {epoch} the bound or a parameter became infinite or NaN "

@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Int, PyTree
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import choose, integer, number
 from aevb.inference.estimators import ESTIMATORS, Estimate, Estimator
-from aevb.inference.objective import Objective
+from aevb.inference.objective import Batch, Metrics, Objective
 from aevb.models.base import LatentVariableModel, given, name_of, trainable
 from aevb.models.checks import family_of
 from aevb.probability.divergences import has_closed_form, kl_per_dimension
@@ -23,6 +25,11 @@ from aevb.probability.divergences import has_closed_form, kl_per_dimension
 # Estimators of equation (2) with a KL term to weigh; the others have none, or a bound of their own.
 WITH_KL = ("auto", "A", "B", "stl")
 WITH_PLAIN_KL = ("auto", "A", "B")  # whose KL another estimate of it may replace
+
+
+# Numbers that users give; arrays where other values are to compile nothing anew.
+Setting = float | Float[Array, ""]
+Schedule = Callable[[Int[Array, ""]], Float[Array, ""] | float]  # of the number of steps taken
 
 
 def _from_zero_up(value: float) -> bool:
@@ -42,7 +49,7 @@ def check_setting(name: str, value: Any) -> None:
         number(value, name, *_SETTINGS[name])
 
 
-def find_estimator(estimator: str | Estimator) -> Estimator:
+def find_estimator(estimator: Any) -> Estimator:
     """Return the estimator that a name stands for, or the function itself."""
     if callable(estimator):
         return estimator
@@ -51,13 +58,13 @@ def find_estimator(estimator: str | Estimator) -> Estimator:
 
 def sgvb(
     model: LatentVariableModel,
-    x: Any,
-    key: Array,
+    x: PyTree,
+    key: Key,
     *,
-    c: Any = None,
+    c: PyTree = None,
     estimator: str | Estimator = "auto",
     n_draws: int = 1,
-) -> Array:
+) -> Float[Array, ""]:
     r"""Estimate a lower bound on the evidence of one datapoint by stochastic gradient VB.
 
     .. math:: \mathcal{L}(x) = E_{q(z|x)}[\log p(x, z) - \log q(z|x)] \le \log p(x)
@@ -151,9 +158,9 @@ class SGVB(Objective):
 
     estimator: str | Estimator = eqx.field(static=True, default="auto")
     n_draws: int = eqx.field(static=True, default=1)
-    weight_prior: Any = None
-    kl_weight: Any = None
-    free_bits: Any = None
+    weight_prior: Any = None  # a `Setting`, which is checked below with a message of its own
+    kl_weight: Any = None  # a `Setting` or a `Schedule`
+    free_bits: Any = None  # a `Setting`
 
     def __check_init__(self) -> None:
         estimator = find_estimator(self.estimator)
@@ -171,12 +178,12 @@ class SGVB(Objective):
                 )
 
     def __call__(
-        self, model: LatentVariableModel, batch: Any, key: Array, state: Any
-    ) -> tuple[Array, dict[str, Array], Any]:
+        self, model: LatentVariableModel, batch: Batch, key: Key, state: PyTree
+    ) -> tuple[Float[Array, ""], Metrics, PyTree]:
         """Return the objective to maximise, the metrics (means over the rows), and the state."""
         estimator = find_estimator(self.estimator)
 
-        def row(x: Any, c: Any, key: Array) -> Estimate:
+        def row(x: PyTree, c: PyTree, key: Key) -> Estimate:
             return estimator(given(model, c), x, key, self.n_draws)
 
         estimates = jax.vmap(row)(batch.x, batch.c, batch.keys)
@@ -194,12 +201,12 @@ class SGVB(Objective):
         plain_weight = not callable(self.kl_weight)
         return self.estimator == "auto" and self.free_bits is None and plain_weight
 
-    def check(self, model: Any, x: Any, c: Any, key: Array) -> None:
+    def check(self, model: LatentVariableModel, x: PyTree, c: PyTree, key: Key) -> None:
         """Raise TypeError if a user's estimator does not return an `Estimate`."""
         if callable(self.estimator):
             eqx.filter_eval_shape(self._check_estimate, model, x, c, key)
 
-    def _check_estimate(self, model: Any, x: Any, c: Any, key: Array) -> None:
+    def _check_estimate(self, model: LatentVariableModel, x: PyTree, c: PyTree, key: Key) -> None:
         estimate: Any = find_estimator(self.estimator)(given(model, c), x, key, self.n_draws)
         if not (isinstance(estimate, Estimate) and isinstance(estimate.metrics, dict)):
             wrong = f"{type(estimate).__name__}"
@@ -213,16 +220,28 @@ class SGVB(Objective):
             "aevb.inference.estimators.Estimate."
         )
 
-    def _penalty(self, kl: Array, model: Any, batch: Any, weight: Array) -> Array:
+    def _penalty(
+        self,
+        kl: Float[Array, ""],
+        model: LatentVariableModel,
+        batch: Batch,
+        weight: Float[Array, " B"],
+    ) -> Float[Array, ""]:
         """Return what replaces the mean KL: weighted, and with free bits."""
         if self.free_bits is not None:
-            kl = self._kl_above_free_bits(model, batch, weight)
+            kl = self._kl_above(self.free_bits, model, batch, weight)
         if self.kl_weight is None:
             return kl
         return (self.kl_weight(batch.step) if callable(self.kl_weight) else self.kl_weight) * kl
 
-    def _kl_above_free_bits(self, model: Any, batch: Any, weight: Array) -> Array:
-        def row(x: Any, c: Any) -> Array:
+    def _kl_above(
+        self,
+        floor: Setting,
+        model: LatentVariableModel,
+        batch: Batch,
+        weight: Float[Array, " B"],
+    ) -> Float[Array, ""]:
+        def row(x: PyTree, c: PyTree) -> Float[Array, " latent_dim"]:
             view = given(model, c)
             q, p = view.posterior(x), view.prior()
             if not has_closed_form(q, p):
@@ -241,19 +260,19 @@ class SGVB(Objective):
                 ) from error
 
         mean = jnp.tensordot(weight, jax.vmap(row)(batch.x, batch.c), 1)
-        return jnp.sum(jnp.maximum(mean, self.free_bits))
+        return jnp.sum(jnp.maximum(mean, floor))
 
 
 def make_objective(
-    estimator: str | Estimator,
-    n_draws: int = 1,
-    weight_prior: float | None = None,
-    kl_weight: float | Callable = 1.0,
-    free_bits: float = 0.0,
+    estimator: Any,
+    n_draws: Any = 1,
+    weight_prior: Any = None,
+    kl_weight: Any = 1.0,
+    free_bits: Any = 0.0,
 ) -> SGVB:
     """Build the minibatch objective from a user's settings, and check them."""
     plain_kl = isinstance(kl_weight, float | int) and kl_weight == 1
-    settings = {
+    settings: dict[str, Any] = {
         "weight_prior": weight_prior,
         "kl_weight": None if plain_kl else kl_weight,
         "free_bits": free_bits or None,
@@ -268,7 +287,7 @@ def make_objective(
     return SGVB(estimator, n_draws, **{**settings, **traced})
 
 
-def log_weight_prior(model: Any, scale: Any) -> Array:
+def log_weight_prior(model: LatentVariableModel, scale: Setting) -> Float[Array, ""]:
     """Evaluate log N(θ; 0, scale² I) up to a constant, over the trainable weights of `model`.
 
     Weights are arrays of two dimensions or more whose name is not "bias", and which are not part
@@ -285,7 +304,7 @@ def log_weight_prior(model: Any, scale: Any) -> Array:
     return -0.5 * jnp.sum(jnp.stack([_sum_of_squares(leaf / scale) for leaf in weights]))
 
 
-def _sum_of_squares(w: Array) -> Array:
+def _sum_of_squares(w: Array) -> Float[Array, ""]:
     return jnp.sum(jnp.real(w * jnp.conj(w)))  # of complex numbers their absolute values
 
 

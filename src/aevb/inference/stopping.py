@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
+
+from jaxtyping import PyTree
 
 from aevb.errors import integer, number
 
@@ -24,7 +26,7 @@ def judged_column(history: Container[str]) -> str | None:
     return next((name for name in columns if name in history), None)
 
 
-def judged_value(metrics: dict[str, Any]) -> Any:
+def judged_value(metrics: Mapping[str, Any]) -> Any:
     """Return what early stopping goes by, of an epoch's metrics; None if they hold no bound.
 
     Of the training rows, less the divergence that full variational Bayes reports beside the bound.
@@ -54,7 +56,7 @@ class EarlyStopping:
         tol = 0.0 if tol is None else tol
         self.tol = number(tol, "tol", expected, lambda tol: 0 <= tol < math.inf)
 
-    def after(self, watch: Watch, bound: Any, state: Any, epoch: int) -> Watch:
+    def after(self, watch: Watch, bound: float, state: PyTree, epoch: int) -> Watch:
         """Take in an epoch's bound and the state after it."""
         if not self.on:
             return watch
@@ -88,7 +90,7 @@ class Watch(NamedTuple):
     """
 
     best: float = -math.inf
-    best_state: Any = None
+    best_state: PyTree = None
     best_epoch: int = 0
     reference: float = -math.inf
     waited: int = 0

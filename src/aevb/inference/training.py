@@ -12,20 +12,25 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 from jax import Array, lax
-from jaxtyping import PyTree
+from jaxtyping import Bool, Float, Int, PyTree, Shaped
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.inference.objective import Batch, Metrics, Objective
+
+Count = int | Int[Array, ""]  # of steps or batches, traced or not
 
 
 class TrainState(NamedTuple):
     """All that changes in training; a small PyTree."""
 
-    model: Any
-    optimizer_state: Any
-    objective_state: Any
-    key: Array
-    step: Array
+    model: PyTree
+    optimizer_state: PyTree
+    objective_state: PyTree
+    key: Key
+    step: Int[Array, ""]
 
 
 class Visit(NamedTuple):
@@ -46,13 +51,17 @@ class Visit(NamedTuple):
 
     x: PyTree
     c: PyTree
-    rows: Any
-    n: Any
-    n_total: Any
+    rows: Int[Array | np.ndarray, " n_padded"]
+    n: Int[Array | np.ndarray, ""] | np.int32
+    n_total: Int[Array | np.ndarray, ""] | np.int32
 
 
 def initialise(
-    model: Any, optimizer: Any, key: Array, trainable: Any, objective_state: Any = None
+    model: PyTree,
+    optimizer: optax.GradientTransformation,
+    key: Key,
+    trainable: PyTree[bool],
+    objective_state: PyTree = None,
 ) -> TrainState:
     """Return the state before the first step."""
     # A weak type becomes a strong one in the first step, and all would be compiled again.
@@ -61,7 +70,7 @@ def initialise(
     return TrainState(model, optimizer_state, objective_state, key, jnp.zeros((), jnp.int32))
 
 
-def _strong(leaf: Any) -> Any:
+def _strong(leaf: PyTree) -> PyTree:
     return leaf.astype(leaf.dtype) if eqx.is_inexact_array(leaf) else leaf
 
 
@@ -87,8 +96,8 @@ def step(
     state: TrainState,
     batch: Batch,
     objective: Objective,
-    optimizer: Any,
-    trainable: PyTree,
+    optimizer: optax.GradientTransformation,
+    trainable: PyTree[bool],
     placement: Any,
 ) -> tuple[TrainState, Metrics]:
     """Take one step of gradient ascent on the objective; return the state and the metrics.
@@ -100,10 +109,10 @@ def step(
     expected = objective.expect(state.model, batch, own_key, state.objective_state)
     state = state._replace(objective_state=expected)
 
-    def update(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
+    def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         parameters, rest = eqx.partition(state.model, trainable)
 
-        def loss(parameters: Any) -> tuple[Array, Any]:
+        def loss(parameters: PyTree) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
             model = eqx.combine(parameters, rest)
             surrogate, metrics, objective_state = objective(
                 model, batch, key, state.objective_state
@@ -128,12 +137,12 @@ def step(
 
 
 def _repeat(
-    update: Callable, state: TrainState, batch: Batch, key: Array, n_updates: int
+    update: Callable, state: TrainState, batch: Batch, key: Key, n_updates: int
 ) -> tuple[TrainState, Metrics]:
     """Update several times; return the metrics of the first, before the weights have moved."""
     arrays, static = eqx.partition(state, eqx.is_array)
 
-    def body(arrays: Any, i: Array) -> tuple[Any, Metrics]:
+    def body(arrays: PyTree, i: Int[Array, ""]) -> tuple[PyTree, Metrics]:
         keys = jax.vmap(lambda key: jax.random.fold_in(key, i))(batch.keys)
         new = batch._replace(keys=keys), jax.random.fold_in(key, i)
         state, metrics = update(eqx.combine(arrays, static), *new)
@@ -143,7 +152,7 @@ def _repeat(
     return eqx.combine(arrays, static), jax.tree.map(lambda each: each[0], metrics)
 
 
-def batch_at(visit: Visit, i: Any, batch_size: int, key: Array, step: Any) -> Batch:
+def batch_at(visit: Visit, i: Count, batch_size: int, key: Key, step: Count) -> Batch:
     """Gather the i-th batch of a chunk, for a step of the training."""
     start = i * batch_size
     rows = lax.dynamic_slice_in_dim(visit.rows, start, batch_size)
@@ -154,7 +163,7 @@ def batch_at(visit: Visit, i: Any, batch_size: int, key: Array, step: Any) -> Ba
     return Batch(x, c, weight, keys, n_total, rows, jnp.asarray(step, jnp.int32))
 
 
-def _counted_keys(key: Array, counts: Array) -> Array:
+def _counted_keys(key: Key, counts: Int[Array, " B"]) -> Shaped[Array, " B"]:
     # Like seeds that count up, from a random start (hashed once, outside the loop). Hashing a key
     # for every row of every step, as `jax.random.split` does, costs a thirtieth of a step.
     words = jax.random.key_data(jax.random.fold_in(key, 2**31 + 1))  # no step has that number
@@ -167,11 +176,11 @@ def run_chunk(
     state: TrainState,
     visit: Visit,
     objective: Objective,
-    optimizer: Any,
-    trainable: PyTree,
+    optimizer: optax.GradientTransformation,
+    trainable: PyTree[bool],
     batch_size: int,
     placement: Any,
-) -> tuple[TrainState, Metrics, Array]:
+) -> tuple[TrainState, Metrics, Bool[Array, ""]]:
     """Run ⌈n/B⌉ steps over a chunk, in one compiled loop.
 
     Returns
@@ -186,7 +195,7 @@ def run_chunk(
     arrays, static = eqx.partition(state, eqx.is_array)
     zeros = _zero_metrics(state, visit, objective, batch_size)
 
-    def body(i: Any, carry: tuple) -> tuple:
+    def body(i: Int[Array, ""], carry: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
         arrays, totals = carry
         state = eqx.combine(arrays, static)
         batch = batch_at(visit, i, batch_size, state.key, state.step)
@@ -211,7 +220,7 @@ def evaluate_chunk(
     """Sum the objective's metrics over a chunk, without training; the same draws every time."""
     key = jax.random.fold_in(state.key, 2**31)  # between the keys of rows and those of steps
 
-    def body(i: Any, totals: dict) -> dict:
+    def body(i: Int[Array, ""], totals: Metrics) -> Metrics:
         batch = batch_at(visit, i, batch_size, key, i)
         key_i = jax.random.fold_in(key, i)
         _, metrics, _ = objective(state.model, batch, key_i, state.objective_state)
@@ -233,7 +242,7 @@ def _zero_metrics(
     return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
 
-def mean_metrics(totals: Sequence[Metrics], n: int) -> dict[str, Any]:
+def mean_metrics(totals: Sequence[Metrics], n: int) -> dict[str, np.ndarray | np.generic]:
     """Turn the totals of some chunks into means per row, on the host."""
     host = jax.device_get(totals)
     return {name: sum(total[name] for total in host) / n for name in host[0]}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float, PyTree
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.inference.estimators import draw
-from aevb.inference.objective import Objective
+from aevb.inference.objective import Batch, Metrics, Objective
 from aevb.inference.sgvb import check_setting, log_weight_prior
 from aevb.models.base import Given, LatentVariableModel, given, name_of
 
@@ -65,11 +65,11 @@ class WakeSleep(Objective):
         check_setting("weight_prior", self.weight_prior)
 
     def __call__(
-        self, model: LatentVariableModel, batch: Any, key: Array, state: Any
-    ) -> tuple[Array, dict[str, Array], Any]:
+        self, model: LatentVariableModel, batch: Batch, key: Key, state: PyTree
+    ) -> tuple[Float[Array, ""], Metrics, PyTree]:
         """Return the objective to maximise, the metrics (means over the rows), and the state."""
 
-        def row(x: Any, c: Any, key: Array) -> tuple[Array, dict[str, Array]]:
+        def row(x: PyTree, c: PyTree, key: Key) -> tuple[Float[Array, ""], Metrics]:
             wake_key, sleep_key = jax.random.split(key)
             view = given(model, c)
             log_joint, metrics = _wake(view, x, wake_key)
@@ -85,7 +85,7 @@ class WakeSleep(Objective):
         return surrogate, metrics, state
 
 
-def _wake(model: Given, x: Any, key: Array) -> tuple[Array, dict[str, Array]]:
+def _wake(model: Given, x: PyTree, key: Key) -> tuple[Float[Array, ""], Metrics]:
     """Return log p(x, z) at z ~ q(z|x), and the metrics at the same z."""
     draws = draw(model, x, key, 1, pathwise=False, at=lax.stop_gradient)
     (log_likelihood,), (log_prior,) = draws.log_likelihood, draws.log_prior()
@@ -94,7 +94,7 @@ def _wake(model: Given, x: Any, key: Array) -> tuple[Array, dict[str, Array]]:
     return log_likelihood + log_prior, metrics
 
 
-def _sleep(model: Given, key: Array) -> Array:
+def _sleep(model: Given, key: Key) -> Float[Array, ""]:
     """Return log q(z|x) of a dream: z ~ p(z), x ~ p(x|z)."""
     latent_key, key = jax.random.split(key)
     z = model.prior().sample(latent_key)

@@ -9,7 +9,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 from jax import Array
+from jaxtyping import Num, PyTree
+from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution
 
 from aevb.models.base import LatentVariableModel
@@ -17,9 +20,10 @@ from aevb.models.checks import check_model
 from aevb.models.conditional import Network
 from aevb.models.kinds.base import Block
 from aevb.models.kinds.case import CaseBlock
-from aevb.models.networks import MLP, output_shape
+from aevb.models.networks import MLP, Activation, output_shape
 from aevb.models.posteriors import Posterior, make_posterior
-from aevb.models.priors import VampPrior, make_prior
+from aevb.models.priors import Prior, VampPrior, make_prior
+from aevb.probability.blocks import Blocks
 from aevb.probability.divergences import has_closed_form
 
 
@@ -48,8 +52,8 @@ class AutoEncoder(LatentVariableModel):
     (8,)
     """
 
-    encoder: Callable[[Any], Distribution]
-    decoder: Callable[[Any], Distribution]
+    encoder: Callable[[PyTree], Distribution]
+    decoder: Callable[[Num[Array | np.ndarray, " latent_dim"]], Distribution | Blocks]
     latent_prior: Callable[..., Distribution]
     estimator: str | None = eqx.field(static=True, default=None)
 
@@ -60,11 +64,11 @@ class AutoEncoder(LatentVariableModel):
             return self.latent_prior(Network(encoder.body, encoder.head))  # scaled already
         return self.latent_prior()
 
-    def likelihood(self, z: Array) -> Distribution:
+    def likelihood(self, z: Num[Array | np.ndarray, " latent_dim"]) -> Distribution | Blocks:
         """Return p(x|z)."""
         return self.decoder(z)
 
-    def posterior(self, x: Any) -> Distribution:
+    def posterior(self, x: PyTree) -> Distribution:
         """Return q(z|x)."""
         return self.encoder(x)
 
@@ -73,14 +77,14 @@ def build_autoencoder(
     block: Block | CaseBlock,
     latent_dim: int,
     *,
-    prior: Any = "normal",
+    prior: str | Prior | Distribution = "normal",
     posterior: str | Posterior = "normal",
-    examples: Any = None,
+    examples: PyTree = None,
     hidden: tuple[int, ...] = (500,),
-    activation: str | Callable = "tanh",
-    encoder: Callable | None = None,
-    decoder: Callable | None = None,
-    key: Array,
+    activation: Activation = "tanh",
+    encoder: PyTree = None,
+    decoder: PyTree = None,
+    key: Key,
 ) -> AutoEncoder:
     """Put an auto-encoder together for data as a block describes them.
 
@@ -141,8 +145,8 @@ def build_autoencoder(
     return dataclasses.replace(model, estimator=_best_of_two(model, x))
 
 
-def _best_of_two(model: AutoEncoder, x: Any) -> str:
-    def closed(model: AutoEncoder, x: Any) -> bool:
+def _best_of_two(model: AutoEncoder, x: PyTree) -> str:
+    def closed(model: AutoEncoder, x: PyTree) -> bool:
         return has_closed_form(model.posterior(x), model.prior())
 
     return "B" if eqx.filter_eval_shape(closed, model, x) else "A"

@@ -9,7 +9,9 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from numpyro.distributions import Distribution
+from jaxtyping import PyTree
+
+from aevb.probability.joint import AnyDistribution
 
 
 class LatentVariableModel(eqx.Module):
@@ -38,15 +40,15 @@ class LatentVariableModel(eqx.Module):
     """
 
     @abstractmethod
-    def prior(self, *c: Any, **named: Any) -> Distribution:
+    def prior(self, *c: PyTree, **named: Any) -> AnyDistribution:
         """Return p(z)."""
 
     @abstractmethod
-    def likelihood(self, z: Any, *c: Any, **named: Any) -> Distribution:
+    def likelihood(self, z: PyTree, *c: PyTree, **named: Any) -> AnyDistribution:
         """Return p(x|z)."""
 
     @abstractmethod
-    def posterior(self, x: Any, *c: Any, **named: Any) -> Distribution:
+    def posterior(self, x: PyTree, *c: PyTree, **named: Any) -> AnyDistribution:
         """Return q(z|x)."""
 
 
@@ -62,25 +64,25 @@ class Given(eqx.Module):
     """
 
     model: LatentVariableModel
-    context: Any = None
+    context: PyTree = None
 
-    def prior(self) -> Distribution:
+    def prior(self) -> AnyDistribution:
         """Return p(z) under the context."""
         return self._call(self.model.prior)
 
-    def likelihood(self, z: Any) -> Distribution:
+    def likelihood(self, z: PyTree) -> AnyDistribution:
         """Return p(x|z) under the context."""
         return self._call(self.model.likelihood, z)
 
-    def posterior(self, x: Any) -> Distribution:
+    def posterior(self, x: PyTree) -> AnyDistribution:
         """Return q(z|x) under the context."""
         return self._call(self.model.posterior, x)
 
-    def _call(self, method: Callable, *arguments: Any) -> Distribution:
+    def _call(self, method: Callable, *arguments: PyTree) -> AnyDistribution:
         return method(*arguments, c=self.context) if _reads(method) else method(*arguments)
 
 
-def given(model: LatentVariableModel, c: Any = None) -> Given:
+def given(model: LatentVariableModel, c: PyTree = None) -> Given:
     """Return the view of a model under a context, whose methods take no ``c`` any more.
 
     Parameters
@@ -136,13 +138,13 @@ class Frozen(eqx.Module):
         Any arrays. Read them as ``frozen.value``.
     """
 
-    value: Any
+    value: PyTree
 
 
-def trainable(model: Any) -> Any:
+def trainable(model: PyTree) -> PyTree[bool]:
     """Mark the leaves of `model` that training may move: floating arrays outside `Frozen`."""
 
-    def mark(node: Any) -> Any:
+    def mark(node: PyTree) -> PyTree[bool]:
         if isinstance(node, Frozen):
             return jax.tree.map(lambda _: False, node)
         return eqx.is_inexact_array(node)
@@ -150,6 +152,6 @@ def trainable(model: Any) -> Any:
     return jax.tree.map(mark, model, is_leaf=lambda node: isinstance(node, Frozen))
 
 
-def name_of(model: Any) -> str:
+def name_of(model: LatentVariableModel | Given) -> str:
     """Return the name of a model's class, for messages."""
     return type(model.model if isinstance(model, Given) else model).__name__

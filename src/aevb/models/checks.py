@@ -10,22 +10,23 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 from numpyro.distributions import constraints
 
 from aevb.models.base import Frozen, Given, LatentVariableModel, name_of, trainable
-from aevb.probability.joint import Joint
-from aevb.probability.measures import CENSORED, NO_DENSITIES, Image, is_same, measure_of
+from aevb.probability.joint import AnyDistribution, Joint
+from aevb.probability.measures import CENSORED, NO_DENSITIES, Image, Measure, is_same, measure_of
 from aevb.probability.relaxed import log_simplex
 
 # Values within the supports that posteriors have, to be tried on the prior's.
-_VALUES: list[tuple[Any, tuple[float, ...]]] = [
+_VALUES: list[tuple[constraints.Constraint, tuple[float, ...]]] = [
     (constraints.real, (-10.0, 0.5, 10.0)),
     (constraints.positive, (0.01, 0.5, 10.0)),
     (constraints.unit_interval, (0.01, 0.5, 0.99)),
 ]
 
 
-def check_model(model: LatentVariableModel, x: Any, c: Any = None) -> None:
+def check_model(model: LatentVariableModel, x: PyTree, c: PyTree = None) -> None:
     """Hold the methods of a model against each other and against one datapoint, by shapes alone.
 
     Parameters
@@ -45,13 +46,13 @@ def check_model(model: LatentVariableModel, x: Any, c: Any = None) -> None:
     # What training leaves as it is keeps its values, so that bounds of a support are known.
     rest = jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, rest)
 
-    def check(parameters: Any, x: Any, c: Any) -> None:
+    def check(parameters: PyTree, x: PyTree, c: PyTree) -> None:
         _check(Given(eqx.combine(parameters, rest), c), x)
 
     eqx.filter_eval_shape(check, parameters, x, c)
 
 
-def check_trainable(model: Any) -> None:
+def check_trainable(model: LatentVariableModel | Given) -> None:
     """Raise ValueError for a model that training could not move."""
     if any(jax.tree.leaves(trainable(model))):
         return
@@ -70,7 +71,7 @@ def check_trainable(model: Any) -> None:
     )
 
 
-def _check(model: Given, x: Any) -> None:
+def _check(model: Given, x: PyTree) -> None:
     name = name_of(model)
     posterior = _distribution(model, "posterior", x)
     prior = _distribution(model, "prior")
@@ -94,8 +95,8 @@ def _check(model: Given, x: Any) -> None:
     _check_log_prob(name, "likelihood", likelihood, x)
 
 
-def require_ratio(model: Any, posterior: Any, prior: Any) -> None:
-    """Raise ValueError where q(z|x) and p(z) are not densities, or not relative to one measure.
+def require_ratio(model: LatentVariableModel | Given, posterior: Any, prior: Any) -> None:
+    """Raise ValueError where q(z|x) and p(z) are not densities relative to one measure.
 
     Their ratio would be no part of a bound: a point mass beside a normal density, say.
     """
@@ -113,14 +114,18 @@ def require_ratio(model: Any, posterior: Any, prior: Any) -> None:
             )
 
 
-def require_likelihood(model: Any, d: Any) -> None:
+def require_likelihood(model: LatentVariableModel | Given, d: Any) -> None:
     """Raise ValueError for p(x|z) that gives data neither a density nor a probability."""
     barred = tuple(measure for measure in NO_DENSITIES if measure != CENSORED)
     _require_density(model, d, measure_of(d), "likelihood", barred)
 
 
 def _require_density(
-    model: Any, d: Any, measure: Any, method: str, barred: tuple[str, ...]
+    model: LatentVariableModel | Given,
+    d: Any,
+    measure: Measure | None,
+    method: str,
+    barred: tuple[str, ...],
 ) -> None:
     for part, each, _ in _pairs(measure, None):
         if each in barred:
@@ -132,7 +137,9 @@ def _require_density(
             )
 
 
-def _pairs(q: Any, p: Any, part: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _pairs(
+    q: Measure | None, p: Measure | None, part: str = ""
+) -> Iterator[tuple[str, Measure | None, Measure | None]]:
     """Yield the measures of each part, with words for which it is."""
     if not isinstance(q, dict):
         yield part, q, p
@@ -142,7 +149,7 @@ def _pairs(q: Any, p: Any, part: str = "") -> Iterator[tuple[str, Any, Any]]:
         yield from _pairs(q[name], other, f" for part {name!r}")
 
 
-def _distribution(model: Given, method: str, *arguments: Any) -> Any:
+def _distribution(model: Given, method: str, *arguments: PyTree) -> Any:
     """Call a method; return the one joint distribution that must come of it."""
     name = f"{name_of(model)}.{method}"
     try:
@@ -171,7 +178,7 @@ def _distribution(model: Given, method: str, *arguments: Any) -> Any:
     return d
 
 
-def _check_log_prob(name: str, method: str, d: Any, value: Any) -> None:
+def _check_log_prob(name: str, method: str, d: Any, value: PyTree) -> None:
     """Raise ValueError where log_prob does not give one number for the value it will get."""
     of = f"one {'latent' if method == 'prior' else 'datapoint'} of shape {_shapes(value)}"
     expected = f"Expected one number from `log_prob` of `{name}.{method}` for {of}; got"
@@ -183,7 +190,9 @@ def _check_log_prob(name: str, method: str, d: Any, value: Any) -> None:
         raise ValueError(f"{expected} an array of shape {shape}.")
 
 
-def _check_supports(name: str, posterior: Any, prior: Any, z: Any) -> None:
+def _check_supports(
+    name: str, posterior: AnyDistribution, prior: AnyDistribution, z: PyTree
+) -> None:
     """Raise ValueError where the posterior is known to leave the prior's support."""
     if isinstance(posterior, Joint) and isinstance(prior, Joint):
         parts = prior.factors(z)
@@ -210,7 +219,7 @@ def _check_supports(name: str, posterior: Any, prior: Any, z: Any) -> None:
             )
 
 
-def _values_within(support: Any, z: Any) -> list[np.ndarray]:
+def _values_within(support: constraints.Constraint, z: PyTree) -> list[np.ndarray]:
     """Return some values of the shape of z, where they are known."""
     entry = _entry(support)
     if isinstance(entry, type(constraints.simplex)):
@@ -221,7 +230,7 @@ def _values_within(support: Any, z: Any) -> list[np.ndarray]:
     return [np.full(z.shape, value) for values in known for value in values]
 
 
-def _entry(support: Any) -> Any:
+def _entry(support: constraints.Constraint) -> constraints.Constraint:
     """Return the support of one entry of an array."""
     while isinstance(support, constraints.independent):
         support = support.base_constraint
@@ -235,11 +244,11 @@ def family_of(d: Any) -> str:
     return type(d).__name__
 
 
-def _shapes(tree: Any) -> Any:
+def _shapes(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: tuple(leaf.shape), tree)
 
 
-def _agree(got: Any, expected: Any) -> bool:
+def _agree(got: PyTree, expected: PyTree) -> bool:
     """Say whether an event shape may be that of data; of parts, those that are named must be."""
     if isinstance(got, dict):
         fits = isinstance(expected, dict) and got.keys() <= expected.keys()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 import equinox as eqx
+from jax import Array
+from jaxtyping import PyTree
 from numpyro.distributions import Distribution
+
+from aevb.probability.blocks import Blocks
 
 
 class Conditional(eqx.Module):
@@ -17,7 +21,7 @@ class Conditional(eqx.Module):
     """
 
     @abstractmethod
-    def __call__(self, *given: Any) -> Distribution:
+    def __call__(self, *given: PyTree) -> Distribution | Blocks:
         """Return the distribution."""
 
 
@@ -35,11 +39,11 @@ class Network(Conditional):
         Turns the input into what the network reads: the data scaled, for one.
     """
 
-    body: Callable
-    head: Callable[..., Distribution]
-    inputs: Callable | None = None
+    body: Callable[[PyTree], Array]
+    head: Callable[..., Distribution | Blocks]
+    inputs: Callable[[PyTree], Array] | None = None
 
-    def __call__(self, *given: Any) -> Distribution:
+    def __call__(self, *given: PyTree) -> Distribution | Blocks:
         """Return the distribution for one input."""
         (x,) = given
         return self.head(self.body(x if self.inputs is None else self.inputs(x)))

@@ -10,7 +10,10 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jaxtyping import Float, PyTree
+from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution, constraints
 
 from aevb.errors import choose, integer
@@ -19,6 +22,8 @@ from aevb.probability.measures import Measure, image_of, measure_of
 MOMENT_DRAWS = 256
 MIN_SCALE = 1e-2
 LAYERS = ("autoregressive", "coupling")
+
+Option = str | int | None  # of what FlowJAX builds
 
 
 def check_options(layer: Any, n_layers: Any, width: Any) -> None:
@@ -63,8 +68,8 @@ class FlowDistribution(Distribution):
     def __init__(
         self,
         base: Distribution,
-        bijection: Any,
-        condition: Array | None = None,
+        bijection: PyTree,
+        condition: Float[Array, " condition_dim"] | None = None,
         *,
         validate_args: bool | None = None,
     ):
@@ -84,19 +89,19 @@ class FlowDistribution(Distribution):
         """What the density is relative to: volume, unless that of `base` is not."""
         return image_of(measure_of(self.base), self.event_shape, (self._arrays,))
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw u, and map it."""
         return self.sample_and_log_prob(key, sample_shape)[0]
 
     def sample_and_log_prob(
-        self, key: Array, sample_shape: tuple[int, ...] = ()
+        self, key: Key, sample_shape: tuple[int, ...] = ()
     ) -> tuple[Array, Array]:
         """Draw, with the log-density of each draw, nats: cheap also where the inverse is not."""
         u = self.base.sample(key, sample_shape)
         z, log_det = self._over("transform_and_log_det", u)
         return z, self.base.log_prob(u) - log_det
 
-    def log_prob(self, value: Array) -> Array:
+    def log_prob(self, value: Array | np.ndarray) -> Array:
         """Return the log-density, nats."""
         u, log_det = self._over("inverse_and_log_det", value)
         return self.base.log_prob(u) + log_det
@@ -119,17 +124,17 @@ class FlowDistribution(Distribution):
         """Undo `of_row`, with the map of another; `jax.vmap` and indices leave it whole."""
         return self._with(None, _Shared(other._bijection()))
 
-    def _with(self, arrays: Any, static: Any) -> FlowDistribution:
+    def _with(self, arrays: PyTree, static: PyTree) -> FlowDistribution:
         changed = copy.copy(self)
         changed._arrays, changed._static = arrays, static
         return changed
 
-    def _bijection(self) -> Any:
+    def _bijection(self) -> PyTree:
         if isinstance(self._static, _Shared):
             return self._static.bijection
         return eqx.combine(self._arrays, self._static)
 
-    def _over(self, method: str, vectors: Array) -> tuple[Array, Array]:
+    def _over(self, method: str, vectors: Array | np.ndarray) -> tuple[Array, Array]:
         function = getattr(self._bijection(), method)
         signature = "(d)->(d),()"
         apply = jnp.vectorize(lambda v: function(v, self.condition), signature=signature)
@@ -144,7 +149,7 @@ class FlowDistribution(Distribution):
 class _Shared:
     """A map that is equal to itself alone, to stand among what is static."""
 
-    def __init__(self, bijection: Any):
+    def __init__(self, bijection: PyTree):
         self.bijection = bijection
 
 
@@ -176,8 +181,8 @@ class Bijection(eqx.Module):
         For vectors of a single entry.
     """
 
-    arrays: Any
-    options: tuple = eqx.field(static=True)
+    arrays: PyTree
+    options: tuple[Option, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -188,7 +193,7 @@ class Bijection(eqx.Module):
         width: int,
         *,
         fast_sample: bool,
-        key: Array,
+        key: Key,
     ):
         if dim < 2:
             raise ValueError(
@@ -198,27 +203,27 @@ class Bijection(eqx.Module):
         self.options = (layer, dim, condition_dim, n_layers, width, not fast_sample)
         self.arrays = eqx.filter(_build(key, *self.options), eqx.is_array)
 
-    def __call__(self) -> Any:
+    def __call__(self) -> PyTree:
         """Return FlowJAX's object."""
         return eqx.combine(self.arrays, _without_arrays(*self.options))
 
 
 @functools.cache
-def _without_arrays(*options: Any) -> Any:
+def _without_arrays(*options: Option) -> PyTree:
     """Return what no training changes: functions, some of which could not be pickled."""
     shapes = eqx.filter_eval_shape(_build, jax.random.key(0), *options)
     return eqx.filter(shapes, lambda leaf: not isinstance(leaf, jax.ShapeDtypeStruct))
 
 
 def _build(
-    key: Array,
+    key: Key,
     layer: str,
     dim: int,
     condition_dim: int | None,
     n_layers: int,
     width: int,
     invert: bool,
-) -> Any:
+) -> PyTree:
     try:
         from flowjax.bijections import Coupling, MaskedAutoregressive
         from flowjax.distributions import StandardNormal
@@ -240,10 +245,10 @@ def _build(
         invert=invert,
     ).bijection
 
-    def is_layer(node: Any) -> bool:
+    def is_layer(node: PyTree) -> bool:
         return isinstance(node, (Coupling, MaskedAutoregressive))
 
-    def settle(node: Any) -> Any:
+    def settle(node: PyTree) -> PyTree:
         # FlowJAX makes this function on the spot, with arrays in it that belong to one trace.
         if not is_layer(node):
             return node
@@ -252,7 +257,7 @@ def _build(
     return jax.tree.map(settle, bijection, is_leaf=is_layer)
 
 
-def _affine(parameters: Array) -> Any:
+def _affine(parameters: Float[Array, " 2"]) -> PyTree:
     """Return the map of one entry, from the two numbers that a layer's network gives for it."""
     loc, raw = parameters
     scale = MIN_SCALE + (1 - MIN_SCALE) * jax.nn.softplus(raw) / math.log(2)  # at 0: 1
@@ -260,7 +265,7 @@ def _affine(parameters: Array) -> Any:
 
 
 @functools.cache
-def _blank_affine() -> Any:
+def _blank_affine() -> PyTree:
     from flowjax.bijections import Affine
 
     return eqx.filter_eval_shape(Affine)

@@ -12,10 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Num, PyTree, Shaped
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import choose, integer
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+Elementwise = Callable[[Array], Array]
+Activation = str | Elementwise  # a name of `ACTIVATIONS`, or a function
+Body = Callable[[Float[Array, "..."]], Float[Array, "..."]]  # of one datum, or of one latent
+
+ACTIVATIONS: dict[str, Elementwise] = {
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,
     "leaky_relu": jax.nn.leaky_relu,
@@ -49,15 +55,15 @@ class Linear(eqx.Module):
     Glorot and Bengio (2010), https://proceedings.mlr.press/v9/glorot10a.html
     """
 
-    weight: Array
-    bias: Array
+    weight: Float[Array, "out_size in_size"]
+    bias: Float[Array, " out_size"]
 
-    def __init__(self, in_size: int, out_size: int, *, key: Array):
+    def __init__(self, in_size: int, out_size: int, *, key: Key):
         limit = math.sqrt(6 / (in_size + out_size))
         self.weight = jax.random.uniform(key, (out_size, in_size), minval=-limit, maxval=limit)
         self.bias = jnp.zeros(out_size)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Num[Array, "*batch in_size"]) -> Float[Array, "*batch out_size"]:
         """Map one vector."""
         return x @ self.weight.T + self.bias  # in this order, batch axes come out in front
 
@@ -85,11 +91,9 @@ class MLP(eqx.Module):
     """
 
     layers: tuple[Linear, ...]
-    activation: str | Callable = eqx.field(static=True)  # a name stays a name: it pickles
+    activation: Activation = eqx.field(static=True)  # a name stays a name: it pickles
 
-    def __init__(
-        self, in_size: int, hidden: Sequence[int], activation: str | Callable, *, key: Array
-    ):
+    def __init__(self, in_size: int, hidden: Sequence[int], activation: Activation, *, key: Key):
         sizes = (in_size, *hidden)
         keys = jax.random.split(key, max(len(hidden), 1))
         self.layers = tuple(
@@ -97,16 +101,16 @@ class MLP(eqx.Module):
         )
         self.activation = activation
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Shaped[Array | np.ndarray, "*shape"]) -> Float[Array, " n_features"]:
         """Turn one datum into features."""
         activate = activation_function(self.activation)
-        h = jnp.ravel(x)
+        h: Any = jnp.ravel(x)
         for layer in self.layers:
             h = activate(layer(h))
         return h
 
 
-def activation_function(activation: str | Callable) -> Callable[[Array], Array]:
+def activation_function(activation: Activation) -> Elementwise:
     """Return the elementwise function that a name stands for, or the function itself."""
     if callable(activation):
         return activation
@@ -151,6 +155,6 @@ def output_shape(body: Any, input_shape: tuple[int, ...], parameter: str) -> tup
     return out.shape[1:]
 
 
-def _without_batch(leaf: Any) -> Any:
+def _without_batch(leaf: PyTree) -> PyTree:
     is_array = isinstance(leaf, jax.ShapeDtypeStruct)
     return f"{leaf.dtype.name}{list(leaf.shape[1:])}" if is_array else leaf

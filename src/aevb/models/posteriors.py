@@ -14,9 +14,12 @@ from functools import partial
 from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from equinox import field
 from jax import Array, random
+from jaxtyping import Float
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import choose, integer
 from aevb.models.conditional import Conditional
@@ -43,7 +46,7 @@ class Posterior(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def build(self, n_features: int, latent_dim: int, *, key: Array) -> Conditional:
+    def build(self, n_features: int, latent_dim: int, *, key: Key) -> Conditional:
         """Build the head: a map from the features of one datum, shape (n_features,), to q(z|x)."""
 
 
@@ -56,10 +59,12 @@ class Parametric(Posterior):
         """Return the number of parameters of a member."""
 
     @abstractmethod
-    def member(self, reals: Array, latent_dim: int) -> dist.Distribution:
+    def member(
+        self, reals: Float[Array | np.ndarray, " n_parameters"], latent_dim: int
+    ) -> dist.Distribution:
         """Return the member with these parameters."""
 
-    def build(self, n_features: int, latent_dim: int, *, key: Array) -> Conditional:
+    def build(self, n_features: int, latent_dim: int, *, key: Key) -> Conditional:
         """Build the head: an affine map from features to the parameters."""
         return Head(Linear(n_features, self.n_parameters(latent_dim), key=key), self, latent_dim)
 
@@ -72,7 +77,7 @@ class Head(Conditional):
     family: Parametric = field(static=True)
     latent_dim: int = field(static=True)
 
-    def __call__(self, *given: Array) -> dist.Distribution:
+    def __call__(self, *given: Float[Array, " n_features"]) -> dist.Distribution:
         """Return q(z|x) for the features of one datum."""
         (h,) = given
         return self.family.member(self.linear(h), self.latent_dim)
@@ -288,7 +293,7 @@ class FlowHead(Conditional):
     bijection: Bijection
     latent_dim: int = field(static=True)
 
-    def __call__(self, *given: Array) -> dist.Distribution:
+    def __call__(self, *given: Float[Array, " n_features"]) -> dist.Distribution:
         """Return q(z|x) for the features of one datum."""
         (h,) = given
         reals, condition = jnp.split(self.linear(h), [2 * self.latent_dim])

@@ -20,6 +20,8 @@ import numpy as np
 import numpyro.distributions as dist
 from equinox import field
 from jax import Array
+from jaxtyping import Float, PyTree, Shaped
+from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import constraints
 from numpyro.distributions.distribution import ExpandedDistribution
 
@@ -45,7 +47,13 @@ class Prior(ABC):
         return 0
 
     @abstractmethod
-    def build(self, latent_dim: int, *, examples: Array | None = None, key: Array) -> Conditional:
+    def build(
+        self,
+        latent_dim: int,
+        *,
+        examples: Shaped[Array | np.ndarray, "n_components ..."] | None = None,
+        key: Key,
+    ) -> Conditional:
         """Build the part of the model: () -> p(z), or for `Vamp` encoder -> p(z).
 
         `examples` are `n_examples` training cases, on the scale on which the encoder's body works.
@@ -69,7 +77,7 @@ class NormalPrior(Conditional):
 
     latent_dim: int = field(static=True)
 
-    def __call__(self, *given: Any) -> dist.Distribution:
+    def __call__(self, *given: PyTree) -> dist.Distribution:
         """Return p(z)."""
         return dist.Normal(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim)).to_event(1)
 
@@ -89,10 +97,10 @@ class LearnedNormal(Prior):
 class LearnedNormalPrior(Conditional):
     """N(loc, diag exp(log_scale)²)."""
 
-    loc: Array
-    log_scale: Array
+    loc: Float[Array, " latent_dim"]
+    log_scale: Float[Array, " latent_dim"]
 
-    def __call__(self, *given: Any) -> dist.Distribution:
+    def __call__(self, *given: PyTree) -> dist.Distribution:
         """Return p(z)."""
         return dist.Normal(self.loc, jnp.exp(self.log_scale), validate_args=False).to_event(1)
 
@@ -131,11 +139,11 @@ class Mixture(Prior):
 class MixturePrior(Conditional):
     """Σ_k softmax(logits)_k N(loc_k, diag exp(log_scale_k)²)."""
 
-    logits: Array
-    loc: Array
-    log_scale: Array
+    logits: Float[Array, " K"]
+    loc: Float[Array, "K latent_dim"]
+    log_scale: Float[Array, "K latent_dim"]
 
-    def __call__(self, *given: Any) -> dist.Distribution:
+    def __call__(self, *given: PyTree) -> dist.Distribution:
         """Return p(z)."""
         components = dist.Normal(self.loc, jnp.exp(self.log_scale), validate_args=False)
         return dist.MixtureSameFamily(
@@ -190,7 +198,7 @@ class Vamp(Prior):
 class VampPrior(Conditional):
     """The mixture of q(z|u) over some pseudo-inputs, shape (K, *shape of one datum)."""
 
-    inputs: Array
+    inputs: Shaped[Array, "K ..."]
 
     def __call__(self, *given: Callable) -> dist.Distribution:
         """Return p(z) given an encoder x -> q(z|x)."""
@@ -220,7 +228,13 @@ class EqualMixture(dist.Distribution):
     pytree_data_fields = ("conditional", "inputs")
     has_rsample = False
 
-    def __init__(self, conditional: Callable, inputs: Array, *, validate_args: bool | None = None):
+    def __init__(
+        self,
+        conditional: Callable,
+        inputs: Shaped[Array | np.ndarray, "K ..."],
+        *,
+        validate_args: bool | None = None,
+    ):
         self.conditional, self.inputs = conditional, inputs
         super().__init__((), self.component.event_shape, validate_args=validate_args)
         entry = getattr(self.support, "base_constraint", self.support)
@@ -252,19 +266,19 @@ class EqualMixture(dist.Distribution):
         # and under a batch of rows the inputs are still encoded once.
         return jax.vmap(lambda u: function(self.conditional(u)))(self.inputs)
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw a component, and a value from it."""
         key_k, key_z = jax.random.split(key)
         k = jax.random.randint(key_k, sample_shape, 0, len(self.inputs))
 
-        def draw(k: Array, key: Array) -> Array:
+        def draw(k: Array, key: Key) -> Array:
             return self.conditional(self.inputs[k]).sample(key)
 
         for _ in sample_shape:
             draw = jax.vmap(draw)
         return draw(k, jax.random.split(key_z, sample_shape) if sample_shape else key_z)
 
-    def log_prob(self, value: Array) -> Array:
+    def log_prob(self, value: Array | np.ndarray) -> Array:
         """Return the log-density, nats."""
         each = self.over_components(lambda q: q.log_prob(value))
         return jax.nn.logsumexp(each, axis=0) - math.log(len(self.inputs))
@@ -334,7 +348,7 @@ class FlowPrior(Conditional):
     bijection: Bijection
     latent_dim: int = field(static=True)
 
-    def __call__(self, *given: Any) -> dist.Distribution:
+    def __call__(self, *given: PyTree) -> dist.Distribution:
         """Return p(z)."""
         return FlowDistribution(NormalPrior(self.latent_dim)(), self.bijection())
 
@@ -375,7 +389,7 @@ class FixedPrior(Conditional):
     distribution: Frozen
     latent_dim: int = field(static=True)
 
-    def __call__(self, *given: Any) -> dist.Distribution:
+    def __call__(self, *given: PyTree) -> dist.Distribution:
         """Return p(z)."""
         d = self.distribution.value
         if not d.batch_shape + d.event_shape:
@@ -398,7 +412,9 @@ def make_prior(prior: Any) -> Prior:
     return choose(prior, PRIORS, "prior", ", a Prior or a distribution of NumPyro")()
 
 
-def examples_for(prior: Prior, X: np.ndarray) -> np.ndarray | None:
+def examples_for(
+    prior: Prior, X: Shaped[np.ndarray, "n ..."]
+) -> Shaped[np.ndarray, "n_examples ..."] | None:
     """Choose the training cases that a prior starts from, evenly spaced; None if it needs none."""
     n = prior.n_examples
     if n > len(X):

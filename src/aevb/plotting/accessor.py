@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 from sklearn.utils.validation import check_is_fitted
 
@@ -109,7 +110,7 @@ class PlotAccessor:
         ax: Axes | None = None,
         *,
         mean: bool = True,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         cmap: str = "gray",
         limits: Sequence[float] | None = None,
         image_shape: Sequence[int] | None = None,
@@ -145,7 +146,7 @@ class PlotAccessor:
 
     def reconstructions(
         self,
-        X: Any,
+        X: ArrayLike,
         ax: Axes | None = None,
         *,
         cmap: str = "gray",
@@ -173,8 +174,8 @@ class PlotAccessor:
 
     def latent_scatter(
         self,
-        X: Any,
-        labels: Any = None,
+        X: ArrayLike,
+        labels: ArrayLike | None = None,
         ax: Axes | None = None,
         *,
         dimensions: Sequence[int] = (0, 1),
@@ -245,7 +246,7 @@ class PlotAccessor:
 
     def traversal(
         self,
-        x: Any = None,
+        x: ArrayLike | None = None,
         n: int = 11,
         dimensions: Sequence[int] | None = None,
         ax: Axes | None = None,
@@ -325,11 +326,11 @@ class PlotAccessor:
 
     def column_effects(
         self,
-        X: Any,
+        X: ArrayLike,
         dimensions: Sequence[int] | None = None,
         ax: Axes | None = None,
         *,
-        x: Any = None,
+        x: ArrayLike | None = None,
     ) -> Axes:
         """Draw which columns of a table each latent dimension moves, as a heat map.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from aevb.errors import integer
 from aevb.plotting.style import listed
@@ -33,7 +33,7 @@ def image_shape(fitted: tuple[int, ...], given: Sequence[int] | None) -> tuple[i
     return shape
 
 
-def check_image_shape(given: Any) -> tuple[int, ...]:
+def check_image_shape(given: Sequence[int]) -> tuple[int, ...]:
     """Return the shape of an image, or say what `image_shape` may be."""
     shape = tuple(integer(side, "image_shape", minimum=1) for side in listed(given, "image_shape"))
     if len(shape) not in (2, 3):
@@ -41,7 +41,9 @@ def check_image_shape(given: Any) -> tuple[int, ...]:
     return shape
 
 
-def as_cases(X: Any, fitted: tuple[int, ...], image: tuple[int, ...] | None = None) -> Any:
+def as_cases(
+    X: ArrayLike, fitted: tuple[int, ...], image: tuple[int, ...] | None = None
+) -> ArrayLike:
     """Return cases with an axis of rows, also where there is one alone.
 
     A case may have the shape `fitted`, be flat, or have that of the `image` that is drawn.

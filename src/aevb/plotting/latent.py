@@ -27,6 +27,7 @@ from aevb.plotting.style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType
 
 _SIZE = (7, 6.4)  # inches, of a scatter
 _POINTS: dict[str, Any] = {"s": 18, "alpha": 0.8, "linewidths": 0}
@@ -168,7 +169,7 @@ def kl_per_dimension(
 
 def column_effects(
     effects: ArrayLike,
-    columns: Sequence[Any] | None = None,
+    columns: Sequence[str] | None = None,
     dimensions: Sequence[int] | None = None,
     ax: Axes | None = None,
     *,
@@ -252,7 +253,7 @@ def column_effects(
     return ax
 
 
-def _draw_labelled(Z: np.ndarray, labels: Any, ax: Axes | None) -> Axes:
+def _draw_labelled(Z: np.ndarray, labels: ArrayLike, ax: Axes | None) -> Axes:
     if np.shape(labels) != (len(Z),):
         raise ValueError(
             f"Expected a label for each of the {len(Z)} cases, of shape ({len(Z)},), for "
@@ -337,7 +338,7 @@ def _centre(points: np.ndarray) -> np.ndarray:
     return some[np.quantile(distances, 1 / 3, axis=1).argmin()]
 
 
-def _contrast(colour: Any) -> str:
+def _contrast(colour: ColorType) -> str:
     brightness = np.dot(colors.to_rgb(colour), (0.299, 0.587, 0.114))
     return DARK if brightness > 0.5 else "white"
 

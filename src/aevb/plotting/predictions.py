@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from aevb.latents import INACTIVE
 from aevb.plotting import cases
@@ -22,7 +23,7 @@ def data_range(vae: Any) -> tuple[float, float] | None:
     return 0.0, vae.schema_.white
 
 
-def codes(vae: Any, X: Any) -> np.ndarray:
+def codes(vae: Any, X: ArrayLike) -> np.ndarray:
     """Return latent points (n, latent_dim), an array also under ``set_output``."""
     return np.asarray(vae.transform(X))
 
@@ -34,7 +35,7 @@ def decode(vae: Any, Z: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def one_moves(
-    vae: Any, x: Any, dimensions: list[int], steps: np.ndarray, shape: Sequence[int]
+    vae: Any, x: ArrayLike | None, dimensions: list[int], steps: np.ndarray, shape: Sequence[int]
 ) -> np.ndarray:
     """Return lines of cases (len(dimensions), len(steps), *shape): in each one dimension moves.
 
@@ -70,7 +71,7 @@ def dimensions_to_draw(vae: Any, given: Sequence[int] | None) -> list[int]:
     return active[:MOST_DIMENSIONS]
 
 
-def spread(vae: Any, X: Any) -> np.ndarray:
+def spread(vae: Any, X: ArrayLike) -> np.ndarray:
     """Return the standard deviation of each column; NaN where it does not vary."""
     rows = np.asarray(vae._cases(X), np.float64)
     if len(rows) < 2:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float, PyTree
+from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution
 
 from aevb.probability.distributions import Reshaped
@@ -31,14 +32,14 @@ class Blocks(eqx.Module):
     """
 
     parts: dict[str, Distribution]
-    value: Callable[[dict[str, Array]], Any] = eqx.field(static=True)
+    value: Callable[[dict[str, Array]], PyTree] = eqx.field(static=True)
 
     @property
     def event_shape(self) -> None:
         """Not one shape: every block has its own."""
         return None
 
-    def log_prob(self, value: Any) -> Array:
+    def log_prob(self, value: PyTree) -> Float[Array, ""]:
         """Return the log-density of what is observed, nats."""
         total = jnp.zeros(())
         for name, part in self.parts.items():
@@ -50,19 +51,19 @@ class Blocks(eqx.Module):
                 total += jnp.sum(jnp.where(value.observed[name].ravel(), each, 0.0))
         return total
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Any:
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> PyTree:
         """Draw all blocks."""
         keys = jax.random.split(key, len(self.parts))
         named = zip(self.parts.items(), keys, strict=True)
         return self.value({name: part.sample(k, sample_shape) for (name, part), k in named})
 
     @property
-    def mean(self) -> Any:
+    def mean(self) -> PyTree:
         """Expectation of every block."""
         return self.value({name: part.mean for name, part in self.parts.items()})
 
     @property
-    def variance(self) -> Any:
+    def variance(self) -> PyTree:
         """Variance of every block."""
         return self.value({name: part.variance for name, part in self.parts.items()})
 

@@ -9,6 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
@@ -69,7 +71,7 @@ class GrayBernoulli(Distribution):
         """The interval from 0 to `white`."""
         return constraints.interval(0.0, self.white)
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw values of 0 and `white`."""
         shape = sample_shape + self.batch_shape
         return self.white * jax.random.bernoulli(key, jax.nn.sigmoid(self.logits), shape)
@@ -94,7 +96,12 @@ class GrayBernoulli(Distribution):
 class _Reshaped(constraints.Constraint):
     """Arrays that are within another constraint when their shape is another."""
 
-    def __init__(self, base: Any, base_shape: tuple[int, ...], event_shape: tuple[int, ...]):
+    def __init__(
+        self,
+        base: constraints.Constraint,
+        base_shape: tuple[int, ...],
+        event_shape: tuple[int, ...],
+    ):
         self.base, self.base_shape, self.event_shape = base, base_shape, event_shape
 
     @property
@@ -109,21 +116,21 @@ class _Reshaped(constraints.Constraint):
     def measure(self) -> Measure | None:
         return image_of(measure_of(self.base), self.base_shape)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         return self.base(self._shaped(x, self.event_shape, self.base_shape))
 
-    def feasible_like(self, prototype: Any) -> Any:
+    def feasible_like(self, prototype: Array) -> Array:
         base = self.base.feasible_like(self._shaped(prototype, self.event_shape, self.base_shape))
         return self._shaped(base, self.base_shape, self.event_shape)
 
-    def _shaped(self, x: Any, old: tuple[int, ...], new: tuple[int, ...]) -> Any:
+    def _shaped(self, x: Array, old: tuple[int, ...], new: tuple[int, ...]) -> Array:
         return jnp.reshape(x, jnp.shape(x)[: jnp.ndim(x) - len(old)] + new)
 
     def tree_flatten(self) -> tuple:
         shapes = {"base_shape": self.base_shape, "event_shape": self.event_shape}
         return (self.base,), (("base",), shapes)
 
-    def eq(self, other: object, static: bool = False) -> Any:
+    def eq(self, other: object, static: bool = False) -> ArrayLike:
         if not isinstance(other, _Reshaped):
             return False
         shapes = self.base_shape, self.event_shape
@@ -182,7 +189,7 @@ class Reshaped(Distribution):
         """Whether `base` is reparameterised."""
         return self.base.has_rsample
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw arrays."""
         return self._show(self.base.sample(key, sample_shape))
 
@@ -224,12 +231,12 @@ class Batched(eqx.Module):
     (5, (5, 2), (5,))
     """
 
-    distribution: Any
+    distribution: Distribution
 
     def __len__(self) -> int:
         return jax.tree.leaves(self.distribution)[0].shape[0]
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Any) -> Distribution | Batched:
         """Return one row's distribution (integer index), or some rows' (slice, array)."""
         one = isinstance(index, numbers.Integral)
         if one:  # JAX would clamp a position behind the end, and iteration would never end
@@ -247,7 +254,7 @@ class Batched(eqx.Module):
         """Variance of each row, shape (n, *event_shape)."""
         return jax.vmap(lambda d: d.variance)(self.distribution)
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw from each row's distribution, shape (*sample_shape, n, *event_shape)."""
         keys = jax.random.split(key, len(self))
         axis = len(sample_shape)

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
+from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution
 
-from aevb.probability.measures import measure_of
+from aevb.probability.measures import Measure, measure_of
 
 
 class _Conditional(NamedTuple):
@@ -74,9 +76,9 @@ class Joint:
         return all(self._each("has_rsample").values())
 
     @property
-    def measure(self) -> dict[str, Any]:
+    def measure(self) -> dict[str, Measure | None]:
         """What the density of each part is relative to."""
-        found: dict[str, Any] = {}
+        found: dict[str, Measure | None] = {}
         self._visit(lambda name, d: found.update({name: measure_of(d)}))
         return found
 
@@ -85,7 +87,7 @@ class Joint:
         """The shape of each part."""
         return self._each("event_shape")
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> dict[str, Array]:
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> dict[str, Array]:
         """Draw all parts, each given those before it."""
         if sample_shape:
             keys = jax.random.split(key, sample_shape)
@@ -100,7 +102,7 @@ class Joint:
             value[name] = self._factor(name, value).sample(part_key)
         return value
 
-    def log_prob(self, value: dict[str, Array]) -> Array:
+    def log_prob(self, value: dict[str, Array]) -> Float[Array, ""]:
         """Evaluate the log-density of one value, all parts together; nats."""
         terms = [d.log_prob(value[name]) for name, d in self.factors(value).items()]
         return jnp.sum(jnp.stack(terms))
@@ -127,7 +129,7 @@ class Joint:
     def _visit(self, look: Callable[[str, Distribution], None]) -> None:
         """Read an attribute that is not an array off each part, without computing anything."""
 
-        def visit(key: Array) -> None:
+        def visit(key: Key) -> None:
             for name, d in self.factors(self.sample(key)).items():
                 look(name, d)
 
@@ -150,6 +152,10 @@ class Joint:
                 f"`.to_event({len(batch_shape)})`."
             )
         return d
+
+
+#: What a model's methods return: one distribution, or a joint one of several parts.
+AnyDistribution = Distribution | Joint
 
 
 def _is_distribution(part: Any) -> bool:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import PyTree
 from numpyro.distributions import constraints
 
 VOLUME = "volume"  # length, area, and so on, of all entries of a value
@@ -35,7 +36,7 @@ _SURFACES: list[tuple[type, str]] = [
 ]
 
 
-def _families(*names: str) -> Any:
+def _families(*names: str) -> tuple[type[dist.Distribution], ...]:
     # Not every version of NumPyro has all of them.
     return tuple(getattr(dist, name) for name in names if hasattr(dist, name))
 
@@ -51,7 +52,7 @@ _CENSORED = _families(
 class Image(NamedTuple):
     """What becomes of a surface, or of points, under transformations."""
 
-    base: Any
+    base: Measure
     event_shape: tuple[int, ...]
     transforms: tuple
 
@@ -135,7 +136,7 @@ def have_ratio(q: Measure | None, p: Measure | None) -> bool:
     return is_same(q, p) and q not in NO_DENSITIES and p not in NO_DENSITIES
 
 
-def _of_support(support: Any) -> Measure | None:
+def _of_support(support: constraints.Constraint | None) -> Measure | None:
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     if not isinstance(support, constraints.Constraint) or hasattr(support, "measure"):
@@ -176,7 +177,7 @@ def _has_whole_numbers(d: dist.Delta) -> bool:
     return _is_known(d.log_density) and bool(np.all(np.asarray(d.log_density) == 0))
 
 
-def _are_equal(q: Any, p: Any) -> bool:
+def _are_equal(q: PyTree, p: PyTree) -> bool:
     """Say whether two PyTrees are known to be equal."""
     structures: list[Any] = [jax.tree.structure(q), jax.tree.structure(p)]
     return structures[0] == structures[1] and all(
@@ -185,5 +186,5 @@ def _are_equal(q: Any, p: Any) -> bool:
     )
 
 
-def _is_known(leaf: Any) -> bool:
+def _is_known(leaf: PyTree) -> bool:
     return not isinstance(leaf, jax.core.Tracer)

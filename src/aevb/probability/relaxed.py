@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,11 @@ class _LogSimplex(constraints.ParameterFreeConstraint):
     measure = "the log-simplex"
     reltol = 10.0  # relative to the machine's precision
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         tolerance = self.reltol * jnp.finfo(jnp.result_type(x, float)).eps * jnp.shape(x)[-1] ** 0.5
         return jnp.abs(jax.nn.logsumexp(x, axis=-1)) < tolerance
 
-    def feasible_like(self, prototype: Any) -> Any:
+    def feasible_like(self, prototype: Array) -> Array:
         return jnp.full_like(prototype, -math.log(jnp.shape(prototype)[-1]))
 
 

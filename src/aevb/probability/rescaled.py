@@ -7,6 +7,9 @@ from typing import Any, ClassVar, final
 import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import PRNGKeyArray as Key
+from jaxtyping import PyTree
 from numpyro.distributions import Distribution, constraints
 
 
@@ -25,8 +28,8 @@ class Event(eqx.Module):
         The number n.
     """
 
-    marks: Any
-    n_rows: Any
+    marks: PyTree  # `aevb.models.Frozen`, of which this room does not know
+    n_rows: PyTree
 
     def log_prob(self, same: Array) -> Array:
         """Return the log-probability of each entry, given whether its value is the same."""
@@ -79,7 +82,7 @@ class Rescaled(Distribution):
         """Whether the entries are reparameterised."""
         return self.entries.has_rsample
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw vectors."""
         return self._in_units(self.entries.sample(key, sample_shape))
 
@@ -111,7 +114,7 @@ class Rescaled(Distribution):
     def _in_units(self, u: Array) -> Array:
         return self._constant_or(self.scaling.undo(u), self.scaling.undo(jnp.zeros_like(u)))
 
-    def _constant_or(self, varying: Array, constant: Any) -> Array:
+    def _constant_or(self, varying: Array, constant: ArrayLike) -> Array:
         return (
             varying if self.event is None else jnp.where(self.event.marks.value, constant, varying)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from aevb.errors import choose
 from aevb.models.kinds.base import Block, Constants, Kind, Likelihood, Measured
@@ -43,7 +44,7 @@ def make_likelihood(likelihood: Any) -> Likelihood | None:
     return choose(likelihood, {"auto": None, **LIKELIHOODS}, "likelihood", " or a Likelihood")()
 
 
-def make_kind(likelihood: Any, summary: Summary, dtype: Any) -> tuple[Kind, str]:
+def make_kind(likelihood: Any, summary: Summary, dtype: DTypeLike) -> tuple[Kind, str]:
     """Return the kind of some columns under a user's `likelihood`, and why if it was chosen."""
     chosen, why = make_likelihood(likelihood), ""
     if chosen is None:
@@ -52,7 +53,7 @@ def make_kind(likelihood: Any, summary: Summary, dtype: Any) -> tuple[Kind, str]
     return kind(chosen, np.dtype(dtype).name), why
 
 
-def choose_likelihood(summary: Summary, dtype: Any) -> tuple[Likelihood, str]:
+def choose_likelihood(summary: Summary, dtype: DTypeLike) -> tuple[Likelihood, str]:
     """Choose a likelihood for some columns, and say why.
 
     Bernoulli when all values lie in [0, 1] (or the type is uint8) and at least a quarter of them

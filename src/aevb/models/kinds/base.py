@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,6 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Shaped
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.models.conditional import Conditional
 from aevb.models.kinds.scaling import Standardise
@@ -26,6 +29,8 @@ from aevb.models.kinds.summary import Summary, merge, summarise
 from aevb.models.networks import Linear
 from aevb.probability.distributions import Reshaped
 from aevb.probability.rescaled import Event
+
+Names = Sequence[str] | None  # of the columns
 
 
 class Measured(NamedTuple):
@@ -45,10 +50,10 @@ class Measured(NamedTuple):
         Number of training rows.
     """
 
-    shift: np.ndarray
-    scale: np.ndarray
-    start: np.ndarray
-    constant: np.ndarray
+    shift: Float[np.ndarray, " size"]
+    scale: Float[np.ndarray, " size"]
+    start: Float[np.ndarray, " size"]
+    constant: Bool[np.ndarray, " size"]
     n_rows: int
 
 
@@ -70,9 +75,9 @@ class Constants(eqx.Module):
         The value that stands for "one" in binary data.
     """
 
-    inputs: Callable
+    inputs: Callable[..., Array]
     standardise: Standardise | None = None
-    start: Array | None = None
+    start: Float[Array, " size"] | None = None
     event: Event | None = None
     white: float = eqx.field(static=True, default=1.0)
 
@@ -99,7 +104,7 @@ class Likelihood(ABC):
         shape: tuple[int, ...],
         constants: Constants,
         *,
-        key: Array,
+        key: Key,
     ) -> Conditional:
         """Build the head: a map from features of one latent to p(x|z), in the data's own units.
 
@@ -133,10 +138,10 @@ class Kind(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def check(self, block: np.ndarray, columns: Any = None) -> None:
+    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
         """Raise ValueError, naming column, row and value, if a value is outside the support."""
 
-    def summarise(self, block: np.ndarray, first_row: int = 0) -> Summary:
+    def summarise(self, block: Shaped[np.ndarray, "n ..."], first_row: int = 0) -> Summary:
         """Summarise one chunk of rows."""
         return summarise(block, first_row)
 
@@ -145,10 +150,10 @@ class Kind(ABC):
         return merge(one, other)
 
     @abstractmethod
-    def measure(self, summary: Summary, columns: Any = None) -> Measured:
+    def measure(self, summary: Summary, columns: Names = None) -> Measured:
         """Take from the summary of the training rows what the model needs of them."""
 
-    def remarks(self, summary: Summary, columns: Any = None) -> list[str]:
+    def remarks(self, summary: Summary, columns: Names = None) -> list[str]:
         """Return what a user should be warned of, a sentence or two each."""
         return []
 
@@ -157,7 +162,7 @@ class Kind(ABC):
         """Return what the model holds of the data: what the encoder reads, for one."""
 
     def head(
-        self, features: tuple[int, ...], shape: tuple[int, ...], constants: Constants, *, key: Array
+        self, features: tuple[int, ...], shape: tuple[int, ...], constants: Constants, *, key: Key
     ) -> Conditional:
         """Build the decoder's last part: a map from features of one latent to p(x|z)."""
         return self.likelihood.build(features, shape, constants, key=key)
@@ -193,7 +198,7 @@ class Block(eqx.Module):
         """Return shape and type of one datum."""
         return jax.ShapeDtypeStruct(self.shape, np.dtype(self.kind.dtype))
 
-    def head(self, features: tuple[int, ...], *, key: Array) -> Conditional:
+    def head(self, features: tuple[int, ...], *, key: Key) -> Conditional:
         """Build the decoder's last part."""
         return self.kind.head(features, self.shape, self.constants, key=key)
 
@@ -203,7 +208,9 @@ class Scaled(eqx.Module):
 
     standardise: Standardise
 
-    def __call__(self, block: Array, observed: Array | None = None) -> Array:
+    def __call__(
+        self, block: Array | np.ndarray, observed: Array | np.ndarray | None = None
+    ) -> Array:
         """Scale one datum."""
         scaled = self.standardise(block)
         return scaled if observed is None else jnp.where(observed, scaled, 0)
@@ -218,14 +225,14 @@ class Location(eqx.Module):
 
     linear: Linear | None
 
-    def __init__(self, features: tuple[int, ...], size: int, start: Any = 0.0, *, key: Array):
+    def __init__(self, features: tuple[int, ...], size: int, start: ArrayLike = 0.0, *, key: Key):
         self.linear = None
         if len(features) == 1:
             linear = Linear(features[0], size, key=key)
             bias = jnp.broadcast_to(jnp.ravel(jnp.asarray(start, jnp.float32)), size)
             self.linear = eqx.tree_at(lambda linear: linear.bias, linear, bias)
 
-    def __call__(self, h: Array) -> Array:
+    def __call__(self, h: Float[Array, "*shape"]) -> Float[Array, " size"]:
         """Return a vector with an entry for each entry of x."""
         return jnp.ravel(h) if self.linear is None else self.linear(h)
 
@@ -240,6 +247,6 @@ def size_of(shape: tuple[int, ...]) -> int:
     return math.prod(shape)
 
 
-def column_name(position: Any, columns: Any) -> str:
+def column_name(position: int, columns: Names) -> str:
     """Name a column in a message."""
     return f"column {position}" if columns is None else f"column {columns[position]!r}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float, Shaped
+from numpy.typing import DTypeLike
 
 from aevb.models.conditional import Conditional
 from aevb.models.kinds.base import (
@@ -18,6 +20,7 @@ from aevb.models.kinds.base import (
     Likelihood,
     Location,
     Measured,
+    Names,
     Scaled,
     column_name,
     in_shape,
@@ -28,7 +31,7 @@ from aevb.models.kinds.summary import Summary
 from aevb.probability.distributions import GrayBernoulli
 
 
-def white(dtype: Any) -> float:
+def white(dtype: DTypeLike) -> float:
     """Return the value that stands for "one" in data of this type."""
     return 255.0 if np.dtype(dtype) == np.uint8 else 1.0
 
@@ -40,7 +43,7 @@ class Binary(Kind):
 
     name: ClassVar[str] = "binary"
 
-    def check(self, block: np.ndarray, columns: Any = None) -> None:
+    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
         """Raise ValueError if a value lies outside [0, 1], or [0, 255] for 8-bit data."""
         one = white(self.dtype)
         if one > 1 and block.dtype.kind in "bf" and 0 < block.max() <= 1:
@@ -59,7 +62,7 @@ class Binary(Kind):
             "scaling), or use likelihood='gaussian'."
         )
 
-    def measure(self, summary: Summary, columns: Any = None) -> Measured:
+    def measure(self, summary: Summary, columns: Names = None) -> Measured:
         """Scale white to one; start at the logits of the mean (between 1 % and 99 %)."""
         one = white(self.dtype)
         mean = np.clip(summary.mean / one, 0.01, 0.99)
@@ -106,7 +109,7 @@ class BernoulliHead(Conditional):
     shape: tuple[int, ...] = eqx.field(static=True)
     white: float = eqx.field(static=True)
 
-    def __call__(self, *given: Array) -> dist.Distribution:
+    def __call__(self, *given: Float[Array, "*shape"]) -> dist.Distribution:
         """Return p(x|z) for the features of one latent."""
         (h,) = given
         flat = GrayBernoulli(self.location(h), self.white, validate_args=False)

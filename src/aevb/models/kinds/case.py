@@ -9,6 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Num, PyTree
+from jaxtyping import PRNGKeyArray as Key
 
 from aevb.models.conditional import Conditional
 from aevb.models.kinds.base import Block, Constants
@@ -70,7 +72,7 @@ class CaseBlock(eqx.Module):
         parts = {name: part.constants.inputs for name, part in self.parts.items()}
         return Constants(CaseInputs(parts))
 
-    def head(self, features: tuple[int, ...], *, key: Array) -> Conditional:
+    def head(self, features: tuple[int, ...], *, key: Key) -> Conditional:
         """Build the decoder's last part: a head for each block."""
         keys = jax.random.split(key, len(self.parts))
         named = zip(self.parts.items(), keys, strict=True)
@@ -83,7 +85,7 @@ class CaseInputs(eqx.Module):
 
     parts: dict[str, Callable]
 
-    def __call__(self, case: Case) -> Array:
+    def __call__(self, case: Case) -> Num[Array, " size"]:
         """Return one vector."""
         observed = dict.fromkeys(self.parts) if case.observed is None else case.observed
         read = [part(case.blocks[name], observed[name]) for name, part in self.parts.items()]
@@ -96,6 +98,6 @@ class CaseHead(Conditional):
 
     parts: dict[str, Conditional]
 
-    def __call__(self, *given: Any) -> Blocks:
+    def __call__(self, *given: PyTree) -> Blocks:
         """Return p(x|z) for the features of one latent."""
         return Blocks({name: part(*given) for name, part in self.parts.items()}, Case)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float, Shaped
 
 from aevb.errors import choose
 from aevb.models.base import Frozen
@@ -22,6 +23,7 @@ from aevb.models.kinds.base import (
     Likelihood,
     Location,
     Measured,
+    Names,
     Scaled,
     column_name,
     in_shape,
@@ -42,10 +44,10 @@ class Real(Kind):
 
     name: ClassVar[str] = "real"
 
-    def check(self, block: np.ndarray, columns: Any = None) -> None:
+    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
         """Take any numbers: the border has refused those that are not finite."""
 
-    def measure(self, summary: Summary, columns: Any = None) -> Measured:
+    def measure(self, summary: Summary, columns: Names = None) -> Measured:
         """Centre each entry and scale it to unit variance; constant ones stay apart."""
         constant = summary.constant
         small = (summary.spread < _SMALLEST) & ~constant
@@ -64,7 +66,7 @@ class Real(Kind):
             n_rows=summary.n,
         )
 
-    def remarks(self, summary: Summary, columns: Any = None) -> list[str]:
+    def remarks(self, summary: Summary, columns: Names = None) -> list[str]:
         """Warn of a value that dwarfs the differences of all others in its column."""
         alone = summary.lone_values()
         if not alone:
@@ -90,6 +92,10 @@ class Real(Kind):
             jnp.asarray(measured.start, jnp.float32),
             event,
         )
+
+
+# One for each entry, learned or frozen; or a map from features.
+LogScale = Float[Array, " size"] | Frozen | Location
 
 
 @final
@@ -132,7 +138,7 @@ class Gaussian(Likelihood):
     def build(self, features, shape, constants, *, key):  # noqa: D102
         key_location, key_scale = jax.random.split(key)
         location = Location(features, size_of(shape), constants.start, key=key_location)
-        log_scale: Any
+        log_scale: LogScale
         if not isinstance(self.scale, str):
             log_scale = Frozen(math.log(self.scale) - constants.standardise.log_scale())
         elif self.scale == "learned":
@@ -155,12 +161,12 @@ class GaussianHead(Conditional):
     """
 
     location: Location
-    log_scale: Any
+    log_scale: LogScale
     standardise: Standardise
     event: Event | None
     shape: tuple[int, ...] = eqx.field(static=True)
 
-    def __call__(self, *given: Array) -> dist.Distribution:
+    def __call__(self, *given: Float[Array, "*shape"]) -> dist.Distribution:
         """Return p(x|z) for the features of one latent."""
         (h,) = given
         location = self.location(h)

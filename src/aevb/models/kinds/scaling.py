@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from numpy.typing import ArrayLike
 
 from aevb.models.base import Frozen
 
@@ -27,7 +26,7 @@ class Standardise(eqx.Module):
     constants: Frozen
     lifts: bool = eqx.field(static=True)
 
-    def __init__(self, shift: Any, scale: Any):
+    def __init__(self, shift: ArrayLike, scale: ArrayLike):
         shift, scale = (np.ravel(np.asarray(a, np.float64)) for a in (shift, scale))
         # Processors take subnormal numbers for 0. Columns whose scale is close to them, or to the
         # largest numbers, are first multiplied by a power of two, which is exact.
@@ -45,7 +44,7 @@ class Standardise(eqx.Module):
             )
         )
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array | np.ndarray) -> Array:
         """Scale one datum."""
         _, _, shift, inverse, lift = self.constants.value
         flat = jnp.ravel(x)
@@ -53,7 +52,7 @@ class Standardise(eqx.Module):
             flat = _times(flat.astype(jnp.float32), lift)
         return jnp.reshape((flat - shift) * inverse, jnp.shape(x))
 
-    def undo(self, x: Array) -> Array:
+    def undo(self, x: Array | np.ndarray) -> Array:
         """Return a flat datum to the data's own units."""
         shift, scale, *_ = self.constants.value
         return x * scale + shift
