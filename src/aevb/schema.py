@@ -76,12 +76,12 @@ class Schema:
         ValueError, TypeError
             For an unknown likelihood, or values outside its support.
         """
+        names = None if names is None else tuple(map(str, names))
         summary = summarise_all(chunks_of(rows))
         kind, why = make_kind(likelihood, summary, rows.dtype)
         kind.check(rows, names)
         for remark in kind.remarks(summary, names):
             warnings.warn(remark, stacklevel=2)
-        names = None if names is None else tuple(map(str, names))
         return cls(kind, rows.shape[1:], names, kind.measure(summary, names), why)
 
     def measured_on(self, rows: np.ndarray) -> Schema:
