@@ -14,6 +14,8 @@ from aevb.inference.estimators import Estimate
 from aevb.inference.sgvb import SGVB
 from aevb.inference.stopping import judged_column
 
+pytestmark = pytest.mark.usefixtures("own_messages")
+
 DATA = np.random.default_rng(5).normal(size=(23, 3)).astype(np.float32) + 1
 OPTIONS = {"learning_rate": 0.01, "batch_size": 5, "epochs": 2, "key": 3}
 

@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, example, given, settings
 
 from aevb import VAE, DivergenceError
 
+pytestmark = pytest.mark.usefixtures("own_messages")
+
 TABLE = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
 IMAGES = np.random.default_rng(0).random((30, 2, 3)).astype(np.float32)
 SMALL = {"hidden": (3,), "epochs": 1, "random_state": 0}

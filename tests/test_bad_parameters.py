@@ -11,6 +11,8 @@ import pytest
 import aevb
 from aevb import VAE, Gaussian, LatentVariableModel
 
+pytestmark = pytest.mark.usefixtures("own_messages")
+
 TABLE = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
 SMALL = {"hidden": (3,), "epochs": 1, "random_state": 0}
 

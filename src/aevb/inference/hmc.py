@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,7 @@ def require_unbounded(
         )
 
 
-def blackjax_hmc() -> ModuleType:
+def blackjax_hmc() -> Any:
     """Return BlackJAX's Hamiltonian Monte Carlo, or say how to install it."""
     try:
         from blackjax import hmc

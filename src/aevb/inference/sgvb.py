@@ -241,7 +241,7 @@ class SGVB(Objective):
         batch: Batch,
         weight: Float[Array, " B"],
     ) -> Float[Array, ""]:
-        def row(x: PyTree, c: PyTree) -> Float[Array, " latent_dim"]:
+        def row(x: PyTree, c: PyTree) -> Float[Array, "*latent"]:
             view = given(model, c)
             q, p = view.posterior(x), view.prior()
             if not has_closed_form(q, p):
@@ -287,7 +287,7 @@ def make_objective(
     return SGVB(estimator, n_draws, **{**settings, **traced})
 
 
-def log_weight_prior(model: LatentVariableModel, scale: Setting) -> Float[Array, ""]:
+def log_weight_prior(model: PyTree, scale: Setting) -> Float[Array, ""]:
     """Evaluate log N(θ; 0, scale² I) up to a constant, over the trainable weights of `model`.
 
     Weights are arrays of two dimensions or more whose name is not "bias", and which are not part

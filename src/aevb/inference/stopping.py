@@ -56,7 +56,7 @@ class EarlyStopping:
         tol = 0.0 if tol is None else tol
         self.tol = number(tol, "tol", expected, lambda tol: 0 <= tol < math.inf)
 
-    def after(self, watch: Watch, bound: float, state: PyTree, epoch: int) -> Watch:
+    def after(self, watch: Watch, bound: Any, state: PyTree, epoch: int) -> Watch:
         """Take in an epoch's bound and the state after it."""
         if not self.on:
             return watch

@@ -142,7 +142,7 @@ def _repeat(
     """Update several times; return the metrics of the first, before the weights have moved."""
     arrays, static = eqx.partition(state, eqx.is_array)
 
-    def body(arrays: PyTree, i: Int[Array, ""]) -> tuple[PyTree, Metrics]:
+    def body(arrays: PyTree, i: Count) -> tuple[PyTree, Metrics]:
         keys = jax.vmap(lambda key: jax.random.fold_in(key, i))(batch.keys)
         new = batch._replace(keys=keys), jax.random.fold_in(key, i)
         state, metrics = update(eqx.combine(arrays, static), *new)
@@ -195,7 +195,7 @@ def run_chunk(
     arrays, static = eqx.partition(state, eqx.is_array)
     zeros = _zero_metrics(state, visit, objective, batch_size)
 
-    def body(i: Int[Array, ""], carry: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
+    def body(i: Count, carry: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
         arrays, totals = carry
         state = eqx.combine(arrays, static)
         batch = batch_at(visit, i, batch_size, state.key, state.step)
@@ -220,7 +220,7 @@ def evaluate_chunk(
     """Sum the objective's metrics over a chunk, without training; the same draws every time."""
     key = jax.random.fold_in(state.key, 2**31)  # between the keys of rows and those of steps
 
-    def body(i: Int[Array, ""], totals: Metrics) -> Metrics:
+    def body(i: Count, totals: Metrics) -> Metrics:
         batch = batch_at(visit, i, batch_size, key, i)
         key_i = jax.random.fold_in(key, i)
         _, metrics, _ = objective(state.model, batch, key_i, state.objective_state)
