@@ -36,7 +36,7 @@ def test_reconstructions_have_the_scale_of_the_originals(ax, tiles):
 
 
 def test_reconstructions_of_other_shape_are_refused(ax):
-    with pytest.raises(ValueError, match=r"\(2, 3, 3\), as of `originals`.*got \(1, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"\(2, 3, 3\), as for `originals`.*got \(1, 3, 3\)"):
         plotting.reconstructions(random(2, 3, 3), random(1, 3, 3), ax=ax)
 
 
