@@ -43,8 +43,8 @@ class Schema:
     --------
     >>> import numpy as np
     >>> schema = Schema.fit(np.array([[0.5, 2.0], [1.5, 2.0], [2.5, 2.0]]))
-    >>> print(schema.describe())
-    3 cases of shape (2,): Gaussian() (values outside [0, 1]); column [1] does not vary
+    >>> schema.likelihood, schema.remarks
+    (Gaussian(scale='learned'), ['column [1] does not vary'])
     """
 
     kind: Kind
