@@ -59,74 +59,76 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     latent_dim : int, default=2
         Number of latent dimensions.
     likelihood : {"auto", "bernoulli", "gaussian"} or Likelihood, default="auto"
-        Decoder p(x|z). ``"auto"``: Bernoulli for data in [0, 1] or of 8 bits (uint8) a quarter of
-        whose values are at the two ends of the range, else Gaussian. See `Bernoulli`, `Gaussian`.
+        Decoder p(x|z). ``"auto"`` is Bernoulli if the data are in [0, 1], or 8-bit (uint8), and at
+        least a quarter of the values are at the two ends of that range; otherwise it is Gaussian.
+        See `Bernoulli`, `Gaussian`.
     prior : str, Prior or Distribution, default="normal"
-        p(z). By name: ``"normal"``, standard; ``"learned-normal"``, ``"mixture"``, ``"vamp"``,
-        ``"flow"``, all learned; with options, one of `aevb.priors`. Or a distribution of NumPyro,
-        over numbers (independent latents) or vectors, which stays as it is: ``dist.Gamma(2, 1)``.
+        p(z). ``"normal"`` is the standard normal; ``"learned-normal"``, ``"mixture"``, ``"vamp"``
+        and ``"flow"`` are learned. `aevb.priors` has them with options. A distribution of NumPyro,
+        over numbers (independent latents) or vectors, stays fixed: ``dist.Gamma(2, 1)``.
     posterior : str or Posterior, default="normal"
         q(z|x). Gaussian with diagonal (``"normal"``), full (``"full-normal"``) or low-rank
         covariance (``"low-rank-normal"``), ``"mixture"`` of Gaussians, normalising flows ``"iaf"``
         and ``"coupling"``; independent ``"laplace"``, ``"student-t"``, ``"gamma"`` or any other of
-        `aevb.probability.FAMILIES`. With options, one of `aevb.posteriors`.
+        `aevb.probability.FAMILIES`. `aevb.posteriors` has them with options.
     hidden : int or sequence of int, default=(500,)
-        Units of the encoder's hidden layers; the decoder has them in reverse. ``()``: linear.
+        Units of the encoder's hidden layers; the decoder has them in reverse. ``()`` is linear.
     activation : str or callable, default="tanh"
         Elementwise function of the hidden layers: a name (tanh, relu, gelu, silu, ...) or a
         function of `jax.numpy`.
     encoder, decoder : callable PyTree, optional
-        Own networks in place of `hidden` and `activation`: Equinox modules, stateless Flax NNX
-        modules, any callable PyTree, written for one case. The encoder maps a case (scaled as for
-        the built-in network, in the data's shape) to a vector of features; the decoder maps a
-        latent vector to a vector of features, or for image-shaped data directly to logits
-        (Bernoulli) or standardised means (Gaussian) in the images' shape. Vectors of features pass
-        one more affine map. They start from the weights that they come with.
+        Your own networks, instead of `hidden` and `activation`: Equinox modules, stateless Flax NNX
+        modules or any callable PyTree, written for one case. The encoder maps a case (scaled as for
+        the built-in network, in the data's shape) to a vector of features. The decoder maps a
+        latent vector to a vector of features or, for images, directly to logits (Bernoulli) or
+        standardised means (Gaussian) in the images' shape. An affine map follows a vector of
+        features. Training starts from the weights that the networks have.
     estimator : str or callable, default="auto"
         Estimator of the bound to maximise: "auto", "A", "B", "stl", "iw", "dreg", "score" or
-        "vimco"; see `sgvb`. No posterior here is discrete: for discrete
-        latents write the model, and give `train` the estimator ``"score"`` or ``"vimco"``.
+        "vimco"; see `sgvb`. No posterior here is discrete. For discrete latents write your own
+        model, and use `train` with ``"score"`` or ``"vimco"``.
     n_draws : int, default=1
         Draws of z per case and step: the paper's L, or k of an importance-weighted bound.
     optimizer : str or optax.GradientTransformation, default="adamax"
-        An Optax optimizer by name, or ready made.
+        An Optax optimizer, or the name of one.
     learning_rate : "auto", float or callable, default="auto"
-        A number; an Optax schedule over steps; or ``"auto"``: the optimizer's default here (1e-2
-        for Adamax), falling to 0 along half a cosine over the epochs.
+        A number, or an Optax schedule over steps. ``"auto"`` starts at the optimizer's default here
+        (1e-2 for Adamax) and falls to 0 along half a cosine over the epochs.
     batch_size : int, default=100
         Cases per step.
     epochs : int or "auto", default="auto"
-        Passes over the data; ``"auto"``: as many as fit into 10,000 steps, but at least 10 and at
-        most 500.
+        Passes over the data. ``"auto"`` makes as many as fit into 10,000 steps, but at least 10 and
+        at most 500.
     weight_prior : float, optional
-        Standard deviation of a Gaussian prior over the weights of the networks (neither biases nor
-        a learned prior; see `SGVB`), as in the paper's experiments with 1.0; None: flat.
+        Standard deviation of a Gaussian prior over the networks' weights, without the biases and a
+        learned prior; the paper's experiments have 1.0. None: a flat prior. See `SGVB`.
     kl_weight : float or callable, default=1.0
-        Factor before the KL, or a schedule of it over steps (warm-up); other than 1, what is
-        maximised is not the bound. Steps count on in `partial_fit`, but from 0 after `load` or a
-        change of `optimizer`. See `SGVB`.
+        Factor before the KL, or a schedule of it over steps (warm-up). With any value but 1, what
+        is maximised is not the bound. The steps go on in `partial_fit`, but start from 0 after
+        `load` or a change of `optimizer`. See `SGVB`.
     free_bits : float, default=0.0
-        Nats of KL that each latent dimension has free; see `SGVB`.
+        Nats of KL that cost nothing in each latent dimension; see `SGVB`.
     validation_fraction : float, default=0.0
-        Share of the cases to hold out, to compute their bound after each epoch.
+        Share of the cases to hold out. Their bound is computed after each epoch.
     patience, tol : int, float, optional
         Stop when the bound has not risen by more than `tol` nats (default 0) for `patience` epochs
-        (default 10), and keep the best epoch's model. With neither, no early stop. The bound is the
-        importance-weighted one if `estimator` has one, else the ELBO; of held-out cases, if any.
+        (default 10), and keep the best epoch's model. With neither, training does not stop early.
+        The bound is the importance-weighted one if `estimator` has one, otherwise the ELBO. It is
+        that of the held-out cases, if there are any.
     callbacks : sequence of callables, default=()
-        Each is called with an `Epoch` after every epoch, and may return True to stop.
+        Each is called with an `Epoch` after every epoch, and returns True to stop the training.
     random_state : int, RandomState or None, default=None
         Seed. The same seed, data, machine and number of cores give the same model, bit by bit.
     verbose : bool or "auto", default="auto"
-        Progress bar; ``"auto"``: in a terminal or a notebook.
+        Whether to show a progress bar. ``"auto"`` shows it in a terminal or a notebook.
 
     Attributes
     ----------
     model_ : AutoEncoder
         The fitted model: ``prior()``, ``likelihood(z)``, ``posterior(x)`` of one case, in the
-        data's own units; ``model_.estimator`` says which estimator ``"auto"`` is.
+        data's own units. ``model_.estimator`` says which estimator ``"auto"`` is.
     schema_ : Schema
-        What was learned of the data: ``schema_.describe()`` says it in a line.
+        What was learned about the data. ``schema_.describe()`` says it in a line.
     likelihood_ : Likelihood
         The likelihood in use.
     config_ : Config
@@ -140,11 +142,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
-        The epoch whose model is kept: the last one, but for early stopping.
+        The epoch whose model is kept: the last one, unless training stops early.
     explained_nats_ : ndarray of shape (latent_dim,)
         KL of each latent's own q(z_j|x) from p(z_j) in nats, averaged over (at most 4096) training
-        cases; near 0: an inactive dimension. They sum to the KL of the bound if latents
-        are independent under q and p (see `aevb.evaluation.latent`). NaN under a flow.
+        cases. An inactive dimension has a KL near 0. They sum to the KL of the bound if the latents
+        are independent under q and p (see `aevb.evaluation.latent`). They are NaN under a flow.
     feature_shape_ : tuple of int
         Shape of one case.
     n_features_in_ : int
