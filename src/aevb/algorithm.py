@@ -63,35 +63,35 @@ def train(
     Parameters
     ----------
     model : LatentVariableModel
-        The model at its initial parameters; all floating arrays outside `Frozen` are trained. In
-        `Bayesian`, it is fitted by full variational Bayes.
+        The model at its initial parameters. All floating arrays outside `Frozen` are trained. A
+        `Bayesian` model is fitted by full variational Bayes.
     data : PyTree of arrays, shape (n, ...), or Source
-        The datapoints, along the leading axis; or a source of them (`aevb.data.source`).
+        The datapoints along the leading axis, or a source of them (`aevb.data.source`).
     context : PyTree of arrays, shape (n, ...), optional
         Context c of each datapoint, for models whose methods take one. A source has its own.
     estimator, n_draws
         The estimator of the bound and its number of draws, as in `sgvb`.
     objective : Objective or callable, optional
-        In place of `estimator` and all that weighs it: `WakeSleep`, `MonteCarloEM`, `FullVB` (the
+        Replaces `estimator` and its weights: `WakeSleep`, `MonteCarloEM`, `FullVB` (the
         default for a `Bayesian` model), an `Objective` of your own, or a function
         ``(model, batch, key, state) -> (number to maximise, metrics, state)``.
     weight_prior : float, optional
-        Standard deviation of a Gaussian prior over the weights, which makes the fit a maximum a
-        posteriori one; None: flat. Weights are arrays of two dimensions or more, biases and vectors
-        are not; see `SGVB`.
+        Standard deviation of a Gaussian prior over the weights: the fit is then a maximum a
+        posteriori one. None: a flat prior. Weights are arrays of two dimensions or more; biases and
+        vectors are not weights. See `SGVB`.
     kl_weight, free_bits : float or callable, float
-        Factor before the KL, or a schedule of it over steps; nats of KL that each latent dimension
-        has free. Other than 1 and 0, what is maximised is not a bound; the history shows the plain
-        ELBO all the same. See `SGVB`.
+        Factor before the KL, or a schedule of it over steps; nats of KL that cost nothing in each
+        latent dimension. With any values but 1 and 0, what is maximised is not a bound. The history
+        shows the plain ELBO in any case. See `SGVB`.
     optimizer : str or optax.GradientTransformation
-        An Optax optimizer by name, or ready made.
+        An Optax optimizer, or the name of one.
     learning_rate : "auto", float or callable
-        A number; an Optax schedule over steps; or ``"auto"``: the optimizer's default here (1e-2
-        for Adamax), falling to 0 along half a cosine over the epochs.
+        A number, or an Optax schedule over steps. ``"auto"`` starts at the optimizer's default here
+        (1e-2 for Adamax) and falls to 0 along half a cosine over the epochs.
     batch_size : int
-        The paper's M. The last, shorter batch of an epoch counts with its own number of rows.
+        The paper's M. The last batch of an epoch may be shorter, and counts with its own rows.
     epochs : int
-        Passes over the data; those of `resume` are counted in.
+        Passes over the data, including those of `resume`.
     key : Array or int
         JAX random key, or a seed for one.
     validation_data : PyTree of arrays, optional
@@ -100,18 +100,18 @@ def train(
         Their context.
     patience, tol : int, float, optional
         Stop when the bound has not risen by more than `tol` nats (default 0) for `patience` epochs
-        (default 10), and return the best epoch's model. With neither, no early stop. The bound is
-        the importance-weighted one where the estimator has one, else the ELBO; of the validation
-        data, if there are any, else of the training data (less ``kl_parameters``, of full
-        variational Bayes).
+        (default 10), and return the best epoch's model. With neither, training does not stop early.
+        The bound is the importance-weighted one if the estimator has one, otherwise the ELBO. It is
+        that of the validation data, if there are any, otherwise that of the training data (minus
+        ``kl_parameters`` for full variational Bayes).
     callbacks : sequence of callables
-        Each is called with an `Epoch` after every epoch, and may return True to stop.
+        Each is called with an `Epoch` after every epoch, and returns True to stop the training.
     resume : Run, optional
-        A run to go on from, with the same data and settings: ``result.run``, or ``epoch.run`` that
+        A run to continue, with the same data and settings: ``result.run``, or an ``epoch.run`` that
         a callback has kept. It ends at the same model, bit by bit, as a run that was never
-        interrupted. `model` and `key` are then those of the run.
+        interrupted. Its model and key replace `model` and `key`.
     verbose : bool or "auto"
-        Progress bar; ``"auto"``: in a terminal or a notebook.
+        Whether to show a progress bar. ``"auto"`` shows it in a terminal or a notebook.
 
     Returns
     -------
@@ -132,7 +132,8 @@ def train(
 
     Examples
     --------
-    A mean with a normal prior, whose posterior is N(2/3 of the sum of two numbers, 1/3):
+    The mean of two numbers with a normal prior. Its posterior is normal around a third of their
+    sum, with variance 1/3:
 
     >>> import aevb, jax, jax.numpy as jnp, numpyro.distributions as dist
     >>> class Mean(aevb.LatentVariableModel):
