@@ -41,7 +41,7 @@ def fitted_again(X, **options):
 # scikit-learn's contract.
 
 
-@parametrize_with_checks([VAE(epochs=2)])
+@parametrize_with_checks([VAE(hidden=(16,), epochs=2)])
 def test_keeps_scikit_learns_contract(estimator, check):
     check(estimator)
 
