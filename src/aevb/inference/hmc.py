@@ -15,7 +15,7 @@ from numpyro.distributions import constraints
 
 from aevb.models.base import Given, LatentVariableModel, name_of
 from aevb.probability.joint import AnyDistribution, Joint
-from aevb.probability.measures import VOLUME, measure_of
+from aevb.probability.measures import VOLUME, measure_of, support_of
 
 # How fast the step size follows the acceptance: log ε rises by this times the excess over the
 # target, so that it settles where the mean is on target and goes along as the weights move.
@@ -59,10 +59,7 @@ def require_unbounded(
         for name, part in prior.factors(z).items():
             require_unbounded(model, part, z[name], purpose)
         return
-    try:
-        support = getattr(prior, "support", None)
-    except NotImplementedError:  # NumPyro does not know where a surface goes
-        support = None
+    support = support_of(prior)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     if support is not constraints.real or measure_of(prior) != VOLUME:

@@ -15,7 +15,15 @@ from numpyro.distributions import constraints
 
 from aevb.models.base import Frozen, Given, LatentVariableModel, name_of, trainable
 from aevb.probability.joint import AnyDistribution, Joint
-from aevb.probability.measures import CENSORED, NO_DENSITIES, Image, Measure, is_same, measure_of
+from aevb.probability.measures import (
+    CENSORED,
+    NO_DENSITIES,
+    Image,
+    Measure,
+    is_same,
+    measure_of,
+    support_of,
+)
 from aevb.probability.relaxed import log_simplex
 
 # Values within the supports that posteriors have, to be tried on the prior's.
@@ -98,7 +106,7 @@ def _check(model: Given, x: PyTree) -> None:
 def require_ratio(model: LatentVariableModel | Given, posterior: Any, prior: Any) -> None:
     """Raise ValueError where q(z|x) and p(z) are not densities relative to one measure.
 
-    Their ratio would be no part of a bound: a point mass beside a normal density, say.
+    Their ratio would not be part of a bound: a point mass beside a normal density, say.
     """
     q_measure, p_measure = measure_of(posterior), measure_of(prior)
     _require_density(model, posterior, q_measure, "posterior", NO_DENSITIES)
@@ -199,10 +207,7 @@ def _check_supports(
         for part, q in posterior.factors(z).items():
             _check_supports(name, q, parts[part], z[part])
         return
-    try:
-        q, p = getattr(posterior, "support", None), getattr(prior, "support", None)
-    except NotImplementedError:  # NumPyro does not know where a surface goes
-        return
+    q, p = support_of(posterior), support_of(prior)
     if q is None or p is None:
         return
     for value in _values_within(q, z):

@@ -108,6 +108,14 @@ def measure_of(d: Any) -> Measure | None:
     return _of_support(getattr(d, "support", None))
 
 
+def support_of(d: Any) -> constraints.Constraint | None:
+    """Return the support of a distribution; None where it has none or NumPyro does not know it."""
+    try:
+        return getattr(d, "support", None)
+    except NotImplementedError:  # of a surface that is transformed
+        return None
+
+
 def image_of(
     base: Measure | None, event_shape: tuple[int, ...], transforms: tuple = ()
 ) -> Measure | None:
@@ -158,10 +166,8 @@ def _of_image(d: dist.TransformedDistribution) -> Measure | None:
     base = measure_of(d.base_dist)
     if base in NO_DENSITIES:
         return base
-    try:
-        measure = _of_support(d.support)
-    except NotImplementedError:  # NumPyro does not know where a surface goes
-        measure = VOLUME
+    support = support_of(d)
+    measure = VOLUME if support is None else _of_support(support)
     if measure != VOLUME:
         return measure
     embedded = math.prod(d.base_dist.shape()) < math.prod(d.shape())
