@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -52,6 +53,13 @@ def real_data() -> None:
     """Skip where the published data sets are not at hand."""
     if not os.environ.get("AEVB_DATA"):
         pytest.skip("AEVB_DATA names no folder with the real data")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_second_look_at_what_is_kept() -> Iterator[None]:
+    """Let the garbage collector skip what earlier files left: JAX keeps every compiled function."""
+    yield
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -213,13 +213,22 @@ def test_the_checker_allows(path, source):
     assert violations(source, path) == []
 
 
-def test_every_rule_names_rooms_that_have_rules():
-    named = set().union(*MAY_IMPORT.values(), *MAY_IMPORT_INSIDE_FUNCTIONS.values())
+def test_every_rule_names_what_exists():
+    named = set(MAY_IMPORT).union(*MAY_IMPORT.values(), *MAY_IMPORT_INSIDE_FUNCTIONS.values())
+    paths = {name: SOURCE / name.replace(".", "/") for name in named}
+    assert [n for n, p in paths.items() if not (p.is_dir() or p.with_suffix(".py").is_file())] == []
     assert {rule_for(name) for name in named} <= set(MAY_IMPORT)
     assert set(MAY_IMPORT) >= NUMERICAL
 
 
-def test_the_picture_of_the_house_has_every_file():
-    drawn = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
-    names = {path.name for path in MODULES if path.name != "__init__.py"}
-    assert {name for name in names if name not in drawn} == set()
+def test_the_picture_of_the_house_has_every_file_and_no_other():
+    text = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    picture = text.split("```text\nsrc/aevb/\n")[1].split("```")[0]
+    drawn, folders = set(), []
+    for line in filter(str.strip, picture.splitlines()):
+        depth = (len(line) - len(line.lstrip())) // 2 - 1
+        folders[depth:] = [line.split()[0].rstrip("/")]
+        if folders[-1].endswith(".py"):
+            drawn.add("/".join(folders))
+    files = {path.relative_to(SOURCE).as_posix() for path in MODULES}
+    assert drawn == {name for name in files if not name.endswith("/__init__.py")}

@@ -335,7 +335,7 @@ def test_the_error_names_a_cache_that_cannot_be_written(cache):
     cache.write_text("a file where the folder should be")
     with pytest.raises(FileNotFoundError, match="Either set AEVB_DATA") as error:
         datasets.load_mnist()
-    assert repr(str(cache)) in str(error.value) or repr(str(cache / "mnist")) in str(error.value)
+    assert f"'{cache}" in str(error.value)
 
 
 def test_the_error_names_the_extra_when_pooch_is_missing(monkeypatch):

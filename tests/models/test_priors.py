@@ -32,24 +32,25 @@ def test_a_mixture_has_its_components():
     np.testing.assert_allclose(module().log_prob(z), np.log(weights @ density), rtol=1e-5)
 
 
+# Priors with the number of their arrays that training moves, and of those that it leaves.
 MOVING = {
-    "learned-normal": ("learned-normal", 2),
-    "mixture": (priors.Mixture(3), 3),
-    "vamp": (priors.Vamp(3), 1),
-    "fixed": (dist.Normal(0.5, 2.0), 0),
+    "learned-normal": ("learned-normal", 2, 0),
+    "mixture": (priors.Mixture(3), 3, 0),
+    "vamp": (priors.Vamp(3), 1, 0),
+    "fixed": (dist.Normal(0.5, 2.0), 0, 2),
 }
 
 
 @pytest.mark.parametrize("name", MOVING)
 def test_training_moves_what_is_learned_and_nothing_else(name):
-    prior, n_arrays = MOVING[name]
+    prior, n_arrays, n_still = MOVING[name]
     before, after = (
         jax.tree.leaves(VAE(prior=prior, **{**SMALL, "epochs": n}).fit(TABLE).model_.latent_prior)
         for n in (1, 3)
     )
     moved = [np.any(a != b) for a, b in zip(before, after, strict=True)]
     assert sum(moved) == n_arrays
-    assert all(moved) or name == "fixed"
+    assert moved.count(False) == n_still
 
 
 # The mixture of posteriors.
@@ -162,7 +163,7 @@ def test_a_fixed_prior_has_no_density_outside_of_its_support(given, outside):
 @pytest.mark.parametrize("prior", [dist.Uniform(0.0, 1.0), dist.Gamma(2.0, 1.0)])
 def test_draws_outside_of_a_fixed_prior_make_no_bound(prior):
     """A posterior with ends that are learned may or may not keep to the support."""
-    with pytest.raises(DivergenceError):
+    with pytest.raises(DivergenceError, match="infinite or NaN"):
         VAE(posterior="uniform", prior=prior, **SMALL).fit(TABLE)
 
 
