@@ -18,12 +18,13 @@ from jax import Array
 from jaxtyping import install_import_hook
 
 # Shapes and types in the annotations of these modules are checked at every call of the tests. Not
-# among them are those that answer users' mistakes with messages of their own (priors, posteriors,
-# objectives, stopping), and those through which what a user's model returns passes before
-# `check_model` looks at it (models.base).
+# among them is models.base, through which what a user's model returns passes before `check_model`
+# looks at it.
+MODELS = "autoencoder checks conditional flows kinds networks posteriors priors"
+INFERENCE = "estimators full_vb hmc mcem objective optimizers run sgvb stopping training wake_sleep"
 CHECKED = [
-    *(f"aevb.models.{name}" for name in ("checks", "conditional", "flows")),
-    *(f"aevb.inference.{name}" for name in ("estimators", "objective", "run", "training")),
+    *(f"aevb.models.{name}" for name in MODELS.split()),
+    *(f"aevb.inference.{name}" for name in INFERENCE.split()),
     "aevb.predict",
 ]
 if importlib.util.find_spec("beartype"):  # not where the wheel is tried alone

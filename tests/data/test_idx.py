@@ -84,5 +84,5 @@ def test_read_idx_says_what_is_wrong(content, message, tmp_path):
 
 
 def test_read_idx_of_no_file_is_file_not_found(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent.idx"):
+    with pytest.raises(FileNotFoundError, match=r"absent\.idx"):
         idx.read_idx(tmp_path / "absent.idx")

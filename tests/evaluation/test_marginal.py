@@ -65,7 +65,7 @@ class WithFlow(LatentVariableModel):
         return dist.Normal(self.weight @ z, 1.0).to_event(1)
 
     def posterior(self, x):
-        return self.head(x)
+        return self.head(jnp.asarray(x))
 
 
 def test_scores_of_an_inverse_autoregressive_flow_do_not_invert_it():

@@ -296,6 +296,7 @@ def test_parts_of_networks_can_be_chosen():
     assert (drawn.likelihood(z).mean != start.likelihood(z).mean).all()
 
 
+@pytest.mark.usefixtures("own_messages")
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -314,6 +315,7 @@ def test_wrong_arguments_are_named(line, arguments, error, message):
         Bayesian(line(), **arguments)
 
 
+@pytest.mark.usefixtures("own_messages")
 def test_only_a_plain_model_becomes_bayesian(line):
     for wrong in (3, Bayesian(line())):
         with pytest.raises(TypeError, match=r"not Bayesian yet for `model`; got (int|Bayesian)"):
@@ -339,6 +341,7 @@ class WithState(aevb.Objective):
         return SGVB()(model, batch, key, state)
 
 
+@pytest.mark.usefixtures("own_messages")
 def test_objectives_and_models_that_do_not_go_together_are_refused(line):
     data = np.ones((5, 3), np.float32)
     for objective in (SGVB(), WakeSleep(), MonteCarloEM()):

@@ -243,6 +243,7 @@ def test_there_is_no_bound_to_stop_by(line, options):
         aevb.train(line(), DATA, objective=MonteCarloEM(), **options)
 
 
+@pytest.mark.usefixtures("own_messages")
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -218,6 +218,7 @@ def test_a_datapoint_may_be_a_pytree():
     np.testing.assert_allclose(bound, evidence, rtol=1e-12)
 
 
+@pytest.mark.usefixtures("own_messages")
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -344,6 +345,7 @@ def test_a_weight_prior_without_weights_is_refused():
         aevb.train(Square(jnp.array(0.0), jnp.array(1.0)), np.zeros((4, 0)), weight_prior=1.0)
 
 
+@pytest.mark.usefixtures("own_messages")
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -197,6 +197,7 @@ def test_what_cannot_be_dreamt_is_refused():
         aevb.train(Undrawn(jnp.array(1.0)), np.ones(4), objective=WakeSleep())
 
 
+@pytest.mark.usefixtures("own_messages")
 @pytest.mark.parametrize(("wrong", "error"), [(0.0, ValueError), ("flat", TypeError)])
 def test_wrong_weight_priors_are_named(wrong, error):
     with pytest.raises(

@@ -358,6 +358,7 @@ def test_draws_in_strata_from_a_mixture_average_as_plain_draws(linear_gaussian):
 # What does not fit.
 
 
+@pytest.mark.usefixtures("own_messages")
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [

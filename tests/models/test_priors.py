@@ -170,6 +170,7 @@ def test_draws_outside_of_a_fixed_prior_make_no_bound(prior):
 # What does not fit.
 
 
+@pytest.mark.usefixtures("own_messages")
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [

@@ -54,7 +54,7 @@ class Binary(Kind):
         if block.min() >= 0 and block.max() <= one:
             return
         block = block.reshape(len(block), -1)
-        row, column = np.argwhere((block < 0) | (one < block))[0]
+        row, column = map(int, np.argwhere((block < 0) | (one < block))[0])
         raise ValueError(
             f"Expected values from 0 to {one:g} for likelihood {self.likelihood.name!r} of data of "
             f"type {self.dtype}; got {block[row, column]} in row {row}, "
