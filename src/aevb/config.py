@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from aevb.errors import choose
 from aevb.models.networks import Activation, Body, layer_sizes
 from aevb.models.posteriors import Posterior, make_posterior
 from aevb.models.priors import Fixed, Prior, make_prior
@@ -18,7 +19,7 @@ class Config:
 
     Attributes
     ----------
-    latent_dim, prior, posterior, hidden, activation, encoder, decoder, random_state
+    latent_dim, prior, posterior, hidden, activation, encoder, decoder, init, random_state
         As the parameters of `VAE` of the same names, with names turned into what they stand for.
     """
 
@@ -29,6 +30,7 @@ class Config:
     activation: Activation
     encoder: Body | None
     decoder: Body | None
+    init: str
     random_state: int | np.random.RandomState | None
 
     @classmethod
@@ -42,12 +44,25 @@ class Config:
             activation=vae.activation,
             encoder=vae.encoder,
             decoder=vae.decoder,
+            init=choose(vae.init, {"linear": "linear", "random": "random"}, "init"),
             random_state=vae.random_state,
+        )
+
+    @property
+    def starts_linear(self) -> bool:
+        """Whether its parts can begin at the linear model."""
+        own = self.encoder is not None or self.decoder is not None
+        return (
+            self.init == "linear"
+            and self.posterior.starts_linear
+            and not own
+            and not isinstance(self.prior, Fixed)
         )
 
     def architecture(self) -> dict[str, Any]:
         """Return what `build_autoencoder` takes of it."""
-        parts = {name: value for name, value in vars(self).items() if name != "random_state"}
+        others = {"init", "random_state"}
+        parts = {name: value for name, value in vars(self).items() if name not in others}
         if isinstance(self.prior, Fixed):
             parts["prior"] = self.prior.distribution  # whose arrays are traced, as a PyTree's
         return parts

@@ -33,6 +33,7 @@ from aevb.data.files import replacing
 from aevb.errors import ModelFileError
 from aevb.models.autoencoder import AutoEncoder, build_autoencoder
 from aevb.models.kinds import LIKELIHOODS, Measured
+from aevb.models.linear import no_start
 from aevb.models.posteriors import POSTERIOR_CLASSES
 from aevb.models.priors import PRIORS, Fixed, make_prior
 from aevb.schema import Schema
@@ -184,10 +185,13 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     vae.history_ = header["history"]
     vae.n_epochs_, vae.best_epoch_ = len(vae.history_["epoch"]), header["best_epoch"]
     n_examples = vae.config_.prior.n_examples
+    linear = vae.config_.init == "linear"
+    start = no_start(schema.block.size, vae.config_.latent_dim) if linear else None
     return eqx.filter_eval_shape(
         build_autoencoder,
         schema.block,
         examples=np.zeros((n_examples, *schema.shape), schema.dtype) if n_examples else None,
+        start=start,
         key=jax.random.key(0),
         **vae.config_.architecture(),
     )

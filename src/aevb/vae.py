@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -23,6 +24,7 @@ from aevb.config import Config
 from aevb.data.arrays import as_rows
 from aevb.data.source import InMemory
 from aevb.errors import choose, integer, number
+from aevb.factors import linear_start
 from aevb.inference.estimators import Estimator
 from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer
 from aevb.inference.run import Callback, Epoch, Plan, Run, advance, auto_epochs, begin, result_of
@@ -31,6 +33,7 @@ from aevb.inference.stopping import EarlyStopping, Watch
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
 from aevb.models.kinds import Likelihood, make_likelihood
+from aevb.models.linear import LinearStart
 from aevb.models.networks import Activation, Body, activation_function, layer_sizes
 from aevb.models.posteriors import Posterior, make_posterior
 from aevb.models.priors import Fixed, Prior, examples_for, make_prior
@@ -83,6 +86,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         latent vector to a vector of features or, for images, directly to logits (Bernoulli) or
         standardised means (Gaussian) in the images' shape. An affine map follows a vector of
         features. Training starts from the weights that the networks have.
+    init : {"linear", "random"}, default="random"
+        Where training starts. ``"random"``: the paper's networks, with random weights.
+        ``"linear"``: both networks have a linear path beside them, and start at the optimum of the
+        linear model: factor analysis for Gaussian columns, its analogue for Bernoulli ones. That
+        needs a Gaussian posterior with diagonal or full covariance, and a prior that is learned or
+        standard normal; elsewhere, and with your own networks, the start is random.
+        ``config_.init`` says which.
     estimator : str or callable, default="auto"
         Estimator of the bound to maximise: "auto", "A", "B", "stl", "iw", "dreg", "score" or
         "vimco"; see `sgvb`. No posterior here is discrete. For discrete latents write your own
@@ -180,6 +190,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         activation: Activation = "tanh",
         encoder: Body | None = None,
         decoder: Body | None = None,
+        init: str = "random",
         estimator: str | Estimator = "auto",
         n_draws: int = 1,
         optimizer: Optimizer = "adamax",
@@ -204,6 +215,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.activation = activation
         self.encoder = encoder
         self.decoder = decoder
+        self.init = init
         self.estimator = estimator
         self.n_draws = n_draws
         self.optimizer = optimizer
@@ -613,12 +625,24 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         config = Config.of(self)
         key_model, key = random_key(random, FAST), random_key(random, FAST)
         examples = examples_for(config.prior, cases)
-        model = _build(schema.block, examples=examples, key=key_model, **config.architecture())
+        start = self._linear_start(schema, cases, config)
+        config = replace(config, init="random" if start is None else "linear")
+        parts = config.architecture()
+        model = _build(schema.block, examples=examples, start=start, key=key_model, **parts)
         if isinstance(config.prior, Fixed):  # the ends of its support are known by value alone
             check_model(model, jax.ShapeDtypeStruct(cases.shape[1:], cases.dtype))
         self.schema_, self.config_ = schema, config
         self._optimizer = self._new_optimizer()
         return begin(model, source, objective, self.optimizer, self.learning_rate, key)
+
+    def _linear_start(
+        self, schema: Schema, cases: np.ndarray, config: Config
+    ) -> LinearStart | None:
+        """Return where training starts; None: at random."""
+        working = schema.likelihood.working(schema.measured)
+        if working is None or not config.starts_linear:
+            return None
+        return linear_start(schema.measured, working, cases, config.latent_dim)
 
     def _continued(self, source: InMemory, objective: SGVB, random: np.random.RandomState) -> Run:
         """Return the run so far; from its model alone, after `load` or for another optimizer."""

@@ -20,6 +20,7 @@ from aevb.models.checks import check_model
 from aevb.models.conditional import Network
 from aevb.models.kinds.base import Block
 from aevb.models.kinds.case import CaseBlock
+from aevb.models.linear import Beside, LinearStart
 from aevb.models.networks import MLP, Activation, output_shape
 from aevb.models.posteriors import Posterior, make_posterior
 from aevb.models.priors import Prior, VampPrior, make_prior
@@ -84,6 +85,7 @@ def build_autoencoder(
     activation: Activation = "tanh",
     encoder: PyTree = None,
     decoder: PyTree = None,
+    start: LinearStart | None = None,
     key: Key,
 ) -> AutoEncoder:
     """Put an auto-encoder together for data as a block describes them.
@@ -102,6 +104,8 @@ def build_autoencoder(
         Bodies of encoder and decoder (in reverse order), unless given.
     encoder, decoder : callable PyTree, optional
         Bodies to use instead.
+    start : LinearStart, optional
+        Where to begin, for posteriors that can; the bodies then have their inputs beside them.
     key : Array
         JAX random key.
 
@@ -116,13 +120,20 @@ def build_autoencoder(
         encoder = MLP(math.prod(shape), hidden, activation, key=keys[0])
     if decoder is None:
         decoder = MLP(latent_dim, hidden[::-1], activation, key=keys[1])
+    if start is not None:
+        encoder, decoder = Beside(encoder), Beside(decoder)
+        block = block.starting_at(start.decoder)
     features = output_shape(encoder, shape, "encoder")
     if len(features) != 1:
         raise ValueError(
             "Expected one vector of features, of shape (k,), as output of `encoder`; "
             f"got shape {features}. Flatten it in the encoder's last step."
         )
-    recognise = make_posterior(posterior).build(features[0], latent_dim, key=keys[2])
+    family = make_posterior(posterior)
+    if start is None:
+        recognise = family.build(features[0], latent_dim, key=keys[2])
+    else:
+        recognise = family.build_at(start.encoder, features[0], key=keys[2])
     features = output_shape(decoder, (latent_dim,), "decoder")
     if len(features) != 1 and (features != shape or len(shape) == 1):
         direct = f", or an array of the shape of the data, {shape}," if len(shape) > 1 else ""

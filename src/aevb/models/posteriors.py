@@ -24,6 +24,7 @@ from jaxtyping import PRNGKeyArray as Key
 from aevb.errors import choose, integer
 from aevb.models.conditional import Conditional
 from aevb.models.flows import Bijection, FlowDistribution, check_options
+from aevb.models.linear import Departure, Start
 from aevb.models.networks import Linear
 from aevb.probability.reparameterise import FAMILIES
 
@@ -44,10 +45,18 @@ class Posterior(ABC):
     """A family of recognition models q(z|x), as the user names it."""
 
     name: ClassVar[str]
+    starts_linear: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, n_features: int, latent_dim: int, *, key: Key) -> Conditional:
         """Build the head: a map from the features of one datum, shape (n_features,), to q(z|x)."""
+
+    def build_at(self, start: Start, n_features: int, *, key: Key) -> Conditional:
+        """Build the head such that it begins at the Gaussian of `start`, if `starts_linear`.
+
+        `start` maps the datum, which ends the features, to the mean; its unit is the scale.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -69,11 +78,28 @@ class Parametric(Posterior):
         return Head(Linear(n_features, self.n_parameters(latent_dim), key=key), self, latent_dim)
 
 
+@dataclass(frozen=True)
+class Gaussian(Parametric):
+    """A Gaussian family whose parameters begin with mean and log-variances."""
+
+    starts_linear: ClassVar[bool] = True
+
+    def build_at(self, start, n_features, *, key):
+        latent_dim, size = start.weight.shape
+        n_more = self.n_parameters(latent_dim) - latent_dim
+        whole = Start(
+            jnp.concatenate([start.weight, jnp.zeros((n_more, size))]),
+            jnp.concatenate([start.bias, 2 * jnp.log(start.unit), jnp.zeros(n_more - latent_dim)]),
+            jnp.concatenate([start.unit, jnp.ones(n_more)]),
+        )
+        return Head(Departure(whole, n_features, key=key), self, latent_dim)
+
+
 @final
 class Head(Conditional):
     """An affine map from features to the parameters of a family."""
 
-    linear: Linear
+    linear: Linear | Departure
     family: Parametric = field(static=True)
     latent_dim: int = field(static=True)
 
@@ -85,7 +111,7 @@ class Head(Conditional):
 
 @final
 @dataclass(frozen=True)
-class Normal(Parametric):
+class Normal(Gaussian):
     r"""Diagonal Gaussian, :math:`\mu = W_4 h + b_4,\ \log \sigma^2 = W_5 h + b_5` (appendix C.2).
 
     Examples
@@ -109,7 +135,7 @@ class Normal(Parametric):
 
 @final
 @dataclass(frozen=True)
-class FullNormal(Parametric):
+class FullNormal(Gaussian):
     """Gaussian with full covariance, by a Cholesky factor with a positive diagonal.
 
     Examples

@@ -26,6 +26,7 @@ from jaxtyping import PRNGKeyArray as Key
 from aevb.models.conditional import Conditional
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary, merge, summarise
+from aevb.models.linear import Departure, Start, Working
 from aevb.models.networks import Linear
 from aevb.probability.distributions import Reshaped
 from aevb.probability.rescaled import Event
@@ -67,8 +68,8 @@ class Constants(eqx.Module):
         the entries that are there; None: all.
     standardise : Standardise
         The scaling of the likelihood.
-    start : Array
-        Where the decoder's location starts.
+    start : Array or Start
+        Where the decoder's location starts: a vector, or the map of the linear start.
     event : Event or None
         The entries that did not vary, if there are any.
     white : float
@@ -77,7 +78,7 @@ class Constants(eqx.Module):
 
     inputs: Callable[..., Array]
     standardise: Standardise | None = None
-    start: Float[Array, " size"] | None = None
+    start: Float[Array, " size"] | Start | None = None
     event: Event | None = None
     white: float = eqx.field(static=True, default=1.0)
 
@@ -119,6 +120,10 @@ class Likelihood(ABC):
         key : Array
             JAX random key.
         """
+
+    def working(self, measured: Measured) -> Working | None:
+        """Return how it looks to the linear model from which training starts; None: not at all."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,10 @@ class Block(eqx.Module):
         """Return shape and type of one datum."""
         return jax.ShapeDtypeStruct(self.shape, np.dtype(self.kind.dtype))
 
+    def starting_at(self, start: Start) -> Block:
+        """Return the block with another start of the decoder."""
+        return eqx.tree_at(lambda block: block.constants.start, self, start)
+
     def head(self, features: tuple[int, ...], *, key: Key) -> Conditional:
         """Build the decoder's last part."""
         return self.kind.head(features, self.shape, self.constants, key=key)
@@ -223,11 +232,15 @@ class Location(eqx.Module):
     have the (two- or three-dimensional) shape of x are taken as they are.
     """
 
-    linear: Linear | None
+    linear: Linear | Departure | None
 
-    def __init__(self, features: tuple[int, ...], size: int, start: ArrayLike = 0.0, *, key: Key):
+    def __init__(
+        self, features: tuple[int, ...], size: int, start: ArrayLike | Start = 0.0, *, key: Key
+    ):
         self.linear = None
-        if len(features) == 1:
+        if isinstance(start, Start):
+            self.linear = Departure(start, features[0], key=key)
+        elif len(features) == 1:
             linear = Linear(features[0], size, key=key)
             bias = jnp.broadcast_to(jnp.ravel(jnp.asarray(start, jnp.float32)), size)
             self.linear = eqx.tree_at(lambda linear: linear.bias, linear, bias)

@@ -28,6 +28,7 @@ from aevb.models.kinds.base import (
 )
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary
+from aevb.models.linear import Working
 from aevb.probability.distributions import GrayBernoulli
 
 
@@ -99,6 +100,13 @@ class Bernoulli(Likelihood):
     def build(self, features, shape, constants, *, key):  # noqa: D102
         location = Location(features, size_of(shape), constants.start, key=key)
         return BernoulliHead(location, shape, constants.white)
+
+    def working(self, measured):  # noqa: D102
+        # Of Bernoulli(p), (x - p) / √v with v = p (1 - p) has variance 1, and rises by √v with the
+        # logit, to first order.
+        p = 1 / (1 + np.exp(-measured.start))
+        root = np.sqrt(p * (1 - p))
+        return Working(1 / root, -p / root, root, measured.start, np.ones(len(p)))
 
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
@@ -14,6 +15,7 @@ from jaxtyping import PRNGKeyArray as Key
 
 from aevb.models.conditional import Conditional
 from aevb.models.kinds.base import Block, Constants
+from aevb.models.linear import Start
 from aevb.probability.blocks import Blocks
 
 
@@ -72,11 +74,25 @@ class CaseBlock(eqx.Module):
         parts = {name: part.constants.inputs for name, part in self.parts.items()}
         return Constants(CaseInputs(parts))
 
+    def starting_at(self, start: Start) -> CaseBlock:
+        """Return the block with another start of the decoder, which is cut at the parts' ends."""
+        sizes = [part.size for part in self.parts.values()]
+        ends = [*itertools.accumulate(sizes, initial=0)]
+        slices = itertools.starmap(slice, itertools.pairwise(ends))
+        named = zip(self.parts.items(), slices, strict=True)
+        return CaseBlock(
+            {name: part.starting_at(_some(start, rows)) for (name, part), rows in named}
+        )
+
     def head(self, features: tuple[int, ...], *, key: Key) -> Conditional:
         """Build the decoder's last part: a head for each block."""
         keys = jax.random.split(key, len(self.parts))
         named = zip(self.parts.items(), keys, strict=True)
         return CaseHead({name: part.head(features, key=k) for (name, part), k in named})
+
+
+def _some(start: Start, rows: slice) -> Start:
+    return jax.tree.map(lambda array: array[rows], start)
 
 
 @final

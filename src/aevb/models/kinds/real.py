@@ -31,6 +31,7 @@ from aevb.models.kinds.base import (
 )
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary
+from aevb.models.linear import Start, Working
 from aevb.probability.rescaled import Event, Rescaled
 
 MIN_LOG_SCALE = -6.0  # of standardised data: a density over continuous x has no upper bound
@@ -138,19 +139,40 @@ class Gaussian(Likelihood):
     def build(self, features, shape, constants, *, key):  # noqa: D102
         key_location, key_scale = jax.random.split(key)
         location = Location(features, size_of(shape), constants.start, key=key_location)
+        first = jnp.zeros(size_of(shape))
+        if isinstance(constants.start, Start):
+            first = _before_floor(jnp.log(constants.start.unit))
         log_scale: LogScale
         if not isinstance(self.scale, str):
             log_scale = Frozen(math.log(self.scale) - constants.standardise.log_scale())
         elif self.scale == "learned":
-            log_scale = jnp.zeros(size_of(shape))
+            log_scale = first
         else:
             if len(features) > 1:
                 raise ValueError(
                     "Expected a `decoder` that returns a vector of features for "
                     f"Gaussian(scale='per-datapoint'); got an output of shape {features}."
                 )
-            log_scale = Location(features, size_of(shape), key=key_scale)
+            begin: Array | Start = first
+            if isinstance(constants.start, Start):  # the same for all data, at first
+                weight = jnp.zeros_like(constants.start.weight)
+                begin = Start(weight, first, jnp.ones_like(first))
+            log_scale = Location(features, size_of(shape), begin, key=key_scale)
         return GaussianHead(location, log_scale, constants.standardise, constants.event, shape)
+
+    def working(self, measured):  # noqa: D102
+        one, zero = np.ones(len(measured.constant)), np.zeros(len(measured.constant))
+        noise = None if isinstance(self.scale, str) else self.scale / measured.scale
+        return Working(one, zero, one, zero, noise)
+
+
+def _above_floor(raw: Array) -> Array:
+    return MIN_LOG_SCALE + jax.nn.softplus(raw - MIN_LOG_SCALE)
+
+
+def _before_floor(log_scale: Array) -> Array:
+    """Return what `_above_floor` makes `log_scale` of."""
+    return MIN_LOG_SCALE + jnp.log(jnp.expm1(jnp.maximum(log_scale - MIN_LOG_SCALE, 1e-3)))
 
 
 @final
@@ -174,6 +196,6 @@ class GaussianHead(Conditional):
             log_scale = jnp.broadcast_to(self.log_scale.value, location.shape)
         else:
             raw = self.log_scale(h) if isinstance(self.log_scale, Location) else self.log_scale
-            log_scale = MIN_LOG_SCALE + jax.nn.softplus(raw - MIN_LOG_SCALE)
+            log_scale = _above_floor(raw)
         entries = dist.Normal(location, jnp.exp(log_scale), validate_args=False)
         return in_shape(Rescaled(entries, self.standardise, self.event), self.shape)

@@ -1,0 +1,165 @@
+"""Factor analysis of the data, in one pass: where a variational auto-encoder may begin."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+from sklearn.decomposition import FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.extmath import randomized_svd
+
+from aevb.models.kinds import Measured
+from aevb.models.kinds.summary import chunks_of
+from aevb.models.linear import LinearStart, Start, Working
+
+FEW_COLUMNS = 256  # of which all pairs are looked at; of more, some rows
+N_ROWS = 4096  # of these rows
+LEAST_NOISE = 1e-4
+
+
+class Moments(NamedTuple):
+    """Number, mean and sums of products of the deviations of some rows; `merge` adds others'."""
+
+    n: int
+    mean: np.ndarray
+    products: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> Moments:
+        """Take the moments of some rows."""
+        mean = rows.mean(axis=0)
+        deviations = rows - mean
+        return cls(len(rows), mean, deviations.T @ deviations)
+
+    def merge(self, other: Moments) -> Moments:
+        """Return the moments of the rows of both."""
+        n = self.n + other.n
+        step = other.mean - self.mean
+        between = np.outer(step, step) * (self.n * other.n / n)
+        mean = self.mean + step * (other.n / n)
+        return Moments(n, mean, self.products + other.products + between)
+
+    def rows(self) -> np.ndarray:
+        """Return a few rows of the same mean and covariance."""
+        values, vectors = np.linalg.eigh(self.products / self.n)
+        root = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T * np.sqrt(len(values))
+        return self.mean + np.concatenate([root, -root])
+
+
+class FactorModel(NamedTuple):
+    """N(t; mean + loadings z, diag noise²)."""
+
+    mean: Float[np.ndarray, " size"]
+    loadings: Float[np.ndarray, "size latent_dim"]
+    noise: Float[np.ndarray, " size"]
+
+    def recognise(self) -> tuple[FactorModel, np.ndarray, np.ndarray]:
+        """Turn it such that p(z|t) is diagonal; return the weights of its mean, and its scale."""
+        scaled = self.loadings / self.noise[:, None] ** 2
+        nats, rotation = np.linalg.eigh(self.loadings.T @ scaled)
+        nats, rotation = np.maximum(nats[::-1], 0), rotation[:, ::-1]  # the strongest first
+        largest = np.abs(self.loadings @ rotation).argmax(axis=0)
+        rotation = rotation * np.sign(
+            np.take_along_axis(self.loadings @ rotation, largest[None], 0)[0] + 1e-300
+        )
+        weights = (scaled @ rotation).T / (1 + nats)[:, None]
+        return self._replace(loadings=self.loadings @ rotation), weights, 1 / np.sqrt(1 + nats)
+
+
+def fit_factors(rows: np.ndarray, latent_dim: int, noise: np.ndarray | None) -> FactorModel:
+    """Fit factor analysis, or with known noise the closed form of probabilistic PCA.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        Data.
+    latent_dim : int
+        Number of factors; of more than there are columns, the last stay at zero.
+    noise : ndarray of shape (d,), optional
+        Standard deviation of the noise, if known.
+    """
+    mean = rows.mean(axis=0)
+    n, size = rows.shape
+    k = min(latent_dim, size, n)
+    loadings = np.zeros((size, latent_dim))
+    if noise is None:
+        noise, varies = np.zeros(size), rows.std(axis=0) > 0
+        if varies.any():
+            k = min(k, int(varies.sum()))
+            loadings[varies, :k], noise[varies] = _factor_analysis(rows[:, varies], k)
+    else:
+        # Tipping and Bishop (1999), https://doi.org/10.1111/1467-9868.00196, equation 7.
+        values, vectors = _leading((rows - mean) / noise / np.sqrt(n), k)
+        loadings[:, :k] = noise[:, None] * vectors.T * np.sqrt(np.maximum(values**2 - 1, 0))
+    return FactorModel(mean, loadings, noise)
+
+
+def _factor_analysis(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    options = {"svd_method": "randomized", "max_iter": 50}
+    if min(rows.shape) <= 2 * FEW_COLUMNS:
+        options = {"svd_method": "lapack", "max_iter": 2000, "tol": 1e-4}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = FactorAnalysis(k, random_state=0, **options)
+        model.fit(rows)
+    return model.components_.T, np.sqrt(model.noise_variance_)
+
+
+def _leading(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k largest singular values, and the right singular vectors."""
+    if min(matrix.shape) <= 2 * FEW_COLUMNS:
+        _, values, vectors = np.linalg.svd(matrix, full_matrices=False)
+    else:
+        _, values, vectors = randomized_svd(matrix, k, random_state=0)
+    return values[:k], vectors[:k]
+
+
+def linear_start(
+    measured: Measured, working: Working, rows: np.ndarray, latent_dim: int
+) -> LinearStart:
+    """Find where decoder and encoder begin.
+
+    Parameters
+    ----------
+    measured : Measured
+        The scaling of the data.
+    working : Working
+        How the likelihood looks to the linear model.
+    rows : ndarray of shape (n, ...)
+        Training cases.
+    latent_dim : int
+        Number of latent dimensions.
+    """
+
+    def values(chunk: np.ndarray) -> np.ndarray:
+        read = (chunk.reshape(len(chunk), -1) - measured.shift) / measured.scale
+        return working.gain * np.where(measured.constant, 0, read) + working.offset
+
+    if len(working.gain) <= FEW_COLUMNS:
+        some = functools.reduce(Moments.merge, map(Moments.of, map(values, chunks_of(rows)))).rows()
+    else:
+        some = values(rows[:: -(-len(rows) // N_ROWS)])
+    model = fit_factors(some, latent_dim, working.noise)
+    model = model._replace(noise=np.maximum(model.noise, LEAST_NOISE))
+    model, weights, scale = model.recognise()
+    decoder = Start(
+        _single(model.loadings / working.slope[:, None]),
+        _single(model.mean / working.slope + working.centre),
+        _single(model.noise / working.slope),
+    )
+    encoder = Start(
+        _single(weights * working.gain),
+        _single(weights @ (working.offset - model.mean)),
+        _single(scale),
+    )
+    return LinearStart(decoder, encoder)
+
+
+def _single(values: np.ndarray) -> Array:
+    return jnp.asarray(values, jnp.float32)

@@ -1,0 +1,118 @@
+r"""The linear start: training begins at the optimum of the linear model that the network contains.
+
+With affine decoder and encoder, a variational auto-encoder is factor analysis,
+
+.. math:: p(x|z) = N(x; W z + m, \\Psi), \\quad p(z) = N(0, I),
+
+whose maximum of the likelihood is known (`aevb.factors` finds it). Turned such that the exact
+posterior is diagonal, it is a point in the space of the parameters where the bound is tight.
+Networks that begin there add to it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+from jaxtyping import PRNGKeyArray as Key
+
+from aevb.models.base import Frozen
+from aevb.models.networks import Body, Linear
+
+
+class Start(eqx.Module):
+    """An affine map to begin with, and the unit in which a network departs from it.
+
+    Parameters
+    ----------
+    weight, bias : Array
+        The map.
+    unit : Array
+        For each of its outputs, what counts as one: the scale of its noise.
+    """
+
+    weight: Float[Array, "out_size in_size"]
+    bias: Float[Array, " out_size"]
+    unit: Float[Array, " out_size"]
+
+
+class Departure(eqx.Module):
+    """``weight x + bias + unit * linear([h, x])``: the start, and what is learned beside it.
+
+    Parameters
+    ----------
+    start : Start
+        Where it begins; training leaves that as it is.
+    linear : Linear
+        Of features and input, `Beside` one another; begins at zero.
+    """
+
+    start: Frozen
+    linear: Linear
+
+    def __init__(self, start: Start, n_features: int, *, key: Key):
+        linear = Linear(n_features, start.bias.shape[0], key=key)
+        self.linear = eqx.tree_at(lambda at: at.weight, linear, jnp.zeros_like(linear.weight))
+        self.start = Frozen(start)
+
+    def __call__(self, features: Float[Array, "*batch n_features"]) -> Float[Array, "*batch out"]:
+        """Map features that end in the input."""
+        start: Start = self.start.value
+        given = features[..., -start.weight.shape[1] :]
+        return given @ start.weight.T + start.bias + start.unit * self.linear(features)
+
+
+class Beside(eqx.Module):
+    """A body whose features have the input beside them, for a linear path around it."""
+
+    body: Body
+
+    def __call__(self, x: Array) -> Array:
+        """Return features and input in one vector."""
+        return jnp.concatenate([self.body(x), jnp.ravel(x)])
+
+
+class LinearStart(NamedTuple):
+    """Where decoder and encoder begin.
+
+    Attributes
+    ----------
+    decoder : Start
+        From z to the location of p(x|z).
+    encoder : Start
+        From what the encoder reads to the mean of q(z|x); the unit is its standard deviation.
+    """
+
+    decoder: Start
+    encoder: Start
+
+
+class Working(NamedTuple):
+    """How a likelihood looks to the linear model: ``t = gain x + offset``, nearly Gaussian.
+
+    x is what the encoder reads, and t about ``slope (location - centre)`` plus noise.
+
+    Attributes
+    ----------
+    gain, offset, slope, centre : ndarray
+        One number for each entry.
+    noise : ndarray or None
+        Standard deviation of the noise; None: to be learned.
+    """
+
+    gain: np.ndarray
+    offset: np.ndarray
+    slope: np.ndarray
+    centre: np.ndarray
+    noise: np.ndarray | None
+
+
+def no_start(size: int, latent_dim: int) -> LinearStart:
+    """Return zeros of the shapes of a start."""
+    shapes = (size, latent_dim), (latent_dim, size)
+    parts = (Start(jnp.zeros(s), jnp.zeros(s[0]), jnp.ones(s[0])) for s in shapes)
+    return LinearStart(*parts)
