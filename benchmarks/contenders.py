@@ -28,6 +28,7 @@ def estimator(job: Job) -> Any:
         likelihood="bernoulli",
         hidden=(job.hidden,),
         activation="tanh",
+        init="random",
         optimizer="adamax",
         learning_rate=job.learning_rate,
         batch_size=job.batch_size,

@@ -82,6 +82,8 @@ VARIATIONS: dict[str, Callable[[int], dict[str, Any]]] = {
     "twice the epochs": lambda epochs: {"epochs": 2 * epochs},
     "200 hidden units": lambda epochs: {"hidden": 200},
     "relu": lambda epochs: {"activation": "relu"},
+    "tanh": lambda epochs: {"activation": "tanh"},
+    "random start": lambda epochs: {"init": "random"},
     "weights within ±1/√inputs": lambda epochs: {"by_inputs": True},
 }
 
@@ -101,7 +103,7 @@ class falling:
 
 def by_inputs(in_size: int, seed: int) -> MLP:
     """Make the default body, but with weights that start uniform within ±1/√inputs."""
-    body = MLP(in_size, (500,), "tanh", key=jax.random.key(seed))
+    body = MLP(in_size, (500,), "gelu", key=jax.random.key(seed))
     return eqx.tree_at(
         lambda body: body.layers[0].weight,
         body,

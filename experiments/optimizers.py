@@ -18,7 +18,7 @@ mark.
 
 Starts: "paper", all weights N(0, 0.01²), with zeros in biases and in the encoder's log-variance;
 "package", that of `aevb.VAE`: Glorot and Bengio's uniform weights, and logits of the mean image in
-the decoder's last biases. Steps stay constant. Beside these, `VAE(latent_dim=20)` as it stands,
+the decoder's last biases. Steps stay constant. Beside these, VAE(20, init="random", activation="tanh"),
 whose Adamax step of 0.01 falls along half a cosine over 20 epochs, and the same over 50 and 100; no
 prior over the weights.
 """
@@ -84,6 +84,7 @@ def train(data: Data, run: Run, seed: int, epochs: int, callback: Callable) -> N
     if run.start == "paper":
         aevb.train(PaperVAE.start(data, N_Z, seed), data.train, estimator="B", key=seed, **common)
     else:
+        common |= {"init": "random", "activation": "tanh"}  # the paper's architecture
         aevb.VAE(N_Z, hidden=data.hidden, random_state=seed, **common).fit(data.train)
 
 

@@ -24,6 +24,7 @@ CHANGES = {
     "activation": "relu",
     "encoder": lambda x: x[:2],
     "decoder": lambda z: z,
+    "init": "random",
     "estimator": "iw",
     "n_draws": 7,
     "optimizer": "sgd",

@@ -173,7 +173,7 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     """Give an estimator what was learned, but for the model, whose template is returned."""
     config = {name: _decode(value) for name, value in header["config"].items()}
     own = {name: given[name] for name in header["left_out"]["config"] if name in given}
-    config = {"random_state": None, **config, **own}
+    config = {"random_state": None, "init": "random", **config, **own}
     arrays = {name: tensors.pop(f"{_MEASURED}{name}") for name in Measured._fields}
     measured = Measured._make(arrays.values())._replace(n_rows=int(arrays["n_rows"]))
     schema = Schema.from_json(header["schema"], config.pop("likelihood"), measured)

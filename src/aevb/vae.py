@@ -76,9 +76,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         `aevb.probability.FAMILIES`. `aevb.posteriors` has them with options.
     hidden : int or sequence of int, default=(500,)
         Units of the encoder's hidden layers; the decoder has them in reverse. ``()`` is linear.
-    activation : str or callable, default="tanh"
-        Elementwise function of the hidden layers: a name (tanh, relu, gelu, silu, ...) or a
-        function of `jax.numpy`.
+    activation : str or callable, default="gelu"
+        Elementwise function of the hidden layers: a name (gelu, relu, tanh, silu, ...) or a
+        function of `jax.numpy`. The paper's experiments have tanh.
     encoder, decoder : callable PyTree, optional
         Your own networks, instead of `hidden` and `activation`: Equinox modules, stateless Flax NNX
         modules or any callable PyTree, written for one case. The encoder maps a case (scaled as for
@@ -86,13 +86,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         latent vector to a vector of features or, for images, directly to logits (Bernoulli) or
         standardised means (Gaussian) in the images' shape. An affine map follows a vector of
         features. Training starts from the weights that the networks have.
-    init : {"linear", "random"}, default="random"
-        Where training starts. ``"random"``: the paper's networks, with random weights.
-        ``"linear"``: both networks have a linear path beside them, and start at the optimum of the
-        linear model: factor analysis for Gaussian columns, its analogue for Bernoulli ones. That
-        needs a Gaussian posterior with diagonal or full covariance, and a prior that is learned or
-        standard normal; elsewhere, and with your own networks, the start is random.
-        ``config_.init`` says which.
+    init : {"linear", "random"}, default="linear"
+        Where training starts. ``"linear"``: both networks have a linear path beside them, and start
+        at the optimum of the linear model: factor analysis for Gaussian columns, its analogue for
+        Bernoulli ones. That needs a Gaussian posterior with diagonal or full covariance, and a
+        prior that is learned or standard normal; elsewhere, and with your own networks, the start
+        is random. ``"random"``: random weights and no linear path, as in the paper.
+        ``config_.init`` says which it was.
     estimator : str or callable, default="auto"
         Estimator of the bound to maximise: "auto", "A", "B", "stl", "iw", "dreg", "score" or
         "vimco"; see `sgvb`. No posterior here is discrete. For discrete latents write your own
@@ -187,10 +187,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         prior: str | Prior | Distribution = "normal",
         posterior: str | Posterior = "normal",
         hidden: int | Sequence[int] = (500,),
-        activation: Activation = "tanh",
+        activation: Activation = "gelu",
         encoder: Body | None = None,
         decoder: Body | None = None,
-        init: str = "random",
+        init: str = "linear",
         estimator: str | Estimator = "auto",
         n_draws: int = 1,
         optimizer: Optimizer = "adamax",

@@ -90,7 +90,13 @@ def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(VAE, "fit", fit)
     options = {
         **{"latent-dim": 3, "likelihood": "gaussian", "prior": "vamp", "posterior": "iaf"},
-        **{"hidden": "9,7", "activation": "relu", "epochs": 3, "learning-rate": 0.01},
+        **{
+            "hidden": "9,7",
+            "activation": "relu",
+            "init": "random",
+            "epochs": 3,
+            "learning-rate": 0.01,
+        },
         **{"optimizer": "adam", "batch-size": 16, "validation-fraction": 0.25, "patience": 2},
         **{"tol": 0.125, "weight-prior": 1.5, "kl-weight": 0.5, "free-bits": 0.75},
         **{"estimator": "A", "n-draws": 2, "seed": 11},

@@ -137,7 +137,10 @@ def fit(
     hidden: Annotated[
         str, typer.Option(help="Units of the encoder's hidden layers; '' makes it linear.")
     ] = "500",
-    activation: Annotated[str, typer.Option(help="Of the hidden layers: tanh, relu, ...")] = "tanh",
+    activation: Annotated[str, typer.Option(help="Of the hidden layers: gelu, tanh, ...")] = "gelu",
+    init: Annotated[
+        str, typer.Option(help="Start at factor analysis: linear; or at random weights: random.")
+    ] = "linear",
     epochs: Epochs = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Step size.", show_default="the optimizer's")
@@ -200,6 +203,7 @@ def fit(
         posterior=posterior,
         hidden=layers,
         activation=activation,
+        init=init,
         epochs="auto" if epochs is None else epochs,
         learning_rate="auto" if learning_rate is None else learning_rate,
         optimizer=optimizer,
