@@ -60,6 +60,7 @@ def linear(latent_dim, scale):
     return VAE(
         latent_dim,
         hidden=(),
+        init="random",  # the optimum is to be found
         likelihood=Gaussian(scale),
         optimizer="adam",
         learning_rate=optax.cosine_decay_schedule(0.03, 300 * N // 100),
