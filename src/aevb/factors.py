@@ -21,6 +21,7 @@ from aevb.models.linear import LinearStart, Start, Working
 FEW_COLUMNS = 256  # of which all pairs are looked at; of more, some rows
 N_ROWS = 4096  # of these rows
 LEAST_NOISE = 1e-4
+TOLERANCE = 1e-4  # nats per row, of a step of the fit
 
 
 class Moments(NamedTuple):
@@ -101,12 +102,11 @@ def fit_factors(rows: np.ndarray, latent_dim: int, noise: np.ndarray | None) -> 
 
 
 def _factor_analysis(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    options = {"svd_method": "randomized", "max_iter": 50}
-    if min(rows.shape) <= 2 * FEW_COLUMNS:
-        options = {"svd_method": "lapack", "max_iter": 2000, "tol": 1e-4}
+    few = min(rows.shape) <= 2 * FEW_COLUMNS
+    options = {"svd_method": "lapack" if few else "randomized", "max_iter": 1000 if few else 50}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = FactorAnalysis(k, random_state=0, **options)
+        model = FactorAnalysis(k, tol=TOLERANCE * len(rows), random_state=0, **options)
         model.fit(rows)
     return model.components_.T, np.sqrt(model.noise_variance_)
 
