@@ -246,7 +246,7 @@ def choose_objective(
 def check_fit(
     model: LatentVariableModel, source: Source, plan: Plan, key: Key, held_out: Source | None = None
 ) -> None:
-    """Hold a model, data and the plan of a training against each other, by shapes alone.
+    """Check that a model, data and the plan of a training fit together, by shapes alone.
 
     Raises
     ------

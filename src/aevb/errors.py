@@ -9,7 +9,7 @@ from typing import Any
 
 
 class DivergenceError(ArithmeticError):
-    """The training left the finite numbers; the last good state is kept.
+    """Training reached numbers that are not finite; the last good state is kept.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ class Placement(ABC):
 
     @abstractmethod
     def put(self, rows: PyTree) -> PyTree:
-        """Put a PyTree of host arrays, rows leading, where they are computed on."""
+        """Put a PyTree of host arrays, rows leading, on the devices."""
 
     @abstractmethod
     def reduce(self, means: PyTree, weight: Float[Array, ""]) -> PyTree:

@@ -173,7 +173,7 @@ def check_objective(
     validated: bool = False,
     stops_early: bool = False,
 ) -> None:
-    """Hold an objective against a model and the shapes of one batch; nothing is computed.
+    """Check an objective against a model and the shapes of one batch; nothing is computed.
 
     Parameters
     ----------

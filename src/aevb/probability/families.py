@@ -68,7 +68,7 @@ class Rayleigh(Distribution):
         return -jnp.expm1(-0.5 * (value / self.scale) ** 2)
 
     def icdf(self, q: Array) -> Array:
-        """Return the value below which a part `q` lies."""
+        """Return the quantile of a probability `q`."""
         return self.scale * jnp.sqrt(-2 * jnp.log1p(-q))
 
     def entropy(self) -> Array:
@@ -77,7 +77,7 @@ class Rayleigh(Distribution):
 
 
 class Erlang(dist.Gamma):
-    r"""Erlang(`concentration`, `rate`): the sum of so many independent exponentials.
+    r"""Erlang(`concentration`, `rate`): the sum of `concentration` independent exponentials.
 
     A gamma distribution of whole concentration; a draw costs that many uniform ones.
 
@@ -191,7 +191,7 @@ class Triangular(Distribution):
         return jnp.where(value < self.mode, rising / width, 1 - falling / width)
 
     def icdf(self, q: Array) -> Array:
-        """Return the value below which a part `q` lies."""
+        """Return the quantile of a probability `q`."""
         left, right = self.mode - self.low, self.high - self.mode
         width = self.high - self.low
         rising = self.low + jnp.sqrt(q * width * left)
