@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -221,6 +222,14 @@ def test_every_rule_names_what_exists():
     assert [n for n, p in paths.items() if not (p.is_dir() or p.with_suffix(".py").is_file())] == []
     assert {rule_for(name) for name in named} <= set(MAY_IMPORT)
     assert set(MAY_IMPORT) >= NUMERICAL
+
+
+def test_the_page_has_the_rules():
+    text = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*) \|$", text.split("| may import |")[1], re.MULTILINE)
+    written = {name: set(re.findall(r"`([\w.]+)`", rule)) for name, rule in rows}
+    inside = MAY_IMPORT_INSIDE_FUNCTIONS
+    assert written == {name: rule | inside.get(name, set()) for name, rule in MAY_IMPORT.items()}
 
 
 def test_the_picture_of_the_house_has_every_file_and_no_other():

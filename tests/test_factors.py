@@ -16,7 +16,7 @@ from aevb import MLP, VAE, Gaussian, datasets, posteriors
 from aevb.factors import FactorModel, Moments, fit_factors, linear_start
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.kinds.case import CaseBlock
-from aevb.models.linear import Departure
+from aevb.models.linear import Departure, no_start
 from aevb.schema import Schema
 
 IRIS = sklearn.datasets.load_iris().data
@@ -196,6 +196,18 @@ def test_blocks_of_a_case_start_where_one_block_would():
     for statistic in ("mean", "variance"):
         joined = np.concatenate([getattr(several[name], statistic) for name in parts])
         np.testing.assert_allclose(joined, getattr(one, statistic), rtol=1e-5)
+
+
+def test_a_start_needs_a_posterior_that_can_begin_there():
+    schema = Schema.fit(np.float32(IRIS), "gaussian")
+    with pytest.raises(ValueError, match=r"Gaussian `posterior`.*got Mixture"):
+        build_autoencoder(
+            schema.block,
+            2,
+            posterior=posteriors.Mixture(2),
+            start=no_start(4, 2),
+            key=jax.random.key(0),
+        )
 
 
 def test_an_unknown_start_is_refused():

@@ -9,7 +9,7 @@ import numpy as np
 
 from aevb.errors import choose
 from aevb.models.networks import Activation, Body, layer_sizes
-from aevb.models.posteriors import Posterior, make_posterior
+from aevb.models.posteriors import GaussianPosterior, Posterior, make_posterior
 from aevb.models.priors import Fixed, Prior, make_prior
 
 
@@ -54,7 +54,7 @@ class Config:
         own = self.encoder is not None or self.decoder is not None
         return (
             self.init == "linear"
-            and self.posterior.starts_linear
+            and isinstance(self.posterior, GaussianPosterior)
             and not own
             and not isinstance(self.prior, Fixed)
         )

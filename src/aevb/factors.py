@@ -65,12 +65,11 @@ class FactorModel(NamedTuple):
         scaled = self.loadings / self.noise[:, None] ** 2
         nats, rotation = np.linalg.eigh(self.loadings.T @ scaled)
         nats, rotation = np.maximum(nats[::-1], 0), rotation[:, ::-1]  # the strongest first
-        largest = np.abs(self.loadings @ rotation).argmax(axis=0)
-        rotation = rotation * np.sign(
-            np.take_along_axis(self.loadings @ rotation, largest[None], 0)[0] + 1e-300
-        )
-        weights = (scaled @ rotation).T / (1 + nats)[:, None]
-        return self._replace(loadings=self.loadings @ rotation), weights, 1 / np.sqrt(1 + nats)
+        loadings = self.loadings @ rotation
+        largest = loadings[np.abs(loadings).argmax(axis=0), np.arange(len(nats))]
+        signs = np.where(largest < 0, -1, 1)  # the same on every machine
+        weights = (scaled @ rotation * signs).T / (1 + nats)[:, None]
+        return self._replace(loadings=loadings * signs), weights, 1 / np.sqrt(1 + nats)
 
 
 def fit_factors(rows: np.ndarray, latent_dim: int, noise: np.ndarray | None) -> FactorModel:

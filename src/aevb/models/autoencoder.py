@@ -22,7 +22,7 @@ from aevb.models.kinds.base import Block
 from aevb.models.kinds.case import CaseBlock
 from aevb.models.linear import Beside, LinearStart
 from aevb.models.networks import MLP, Activation, output_shape
-from aevb.models.posteriors import Posterior, make_posterior
+from aevb.models.posteriors import GaussianPosterior, Posterior, make_posterior
 from aevb.models.priors import Prior, VampPrior, make_prior
 from aevb.probability.blocks import Blocks
 from aevb.probability.divergences import has_closed_form
@@ -132,8 +132,13 @@ def build_autoencoder(
     family = make_posterior(posterior)
     if start is None:
         recognise = family.build(features[0], latent_dim, key=keys[2])
-    else:
+    elif isinstance(family, GaussianPosterior):
         recognise = family.build_at(start.encoder, features[0], key=keys[2])
+    else:
+        raise ValueError(
+            "Expected a Gaussian `posterior` with diagonal or full covariance beside a `start`; "
+            f"got {family}."
+        )
     features = output_shape(decoder, (latent_dim,), "decoder")
     if len(features) != 1 and (features != shape or len(shape) == 1):
         direct = f", or an array of the shape of the data, {shape}," if len(shape) > 1 else ""

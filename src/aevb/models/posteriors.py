@@ -45,18 +45,10 @@ class Posterior(ABC):
     """A family of recognition models q(z|x), as the user names it."""
 
     name: ClassVar[str]
-    starts_linear: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, n_features: int, latent_dim: int, *, key: Key) -> Conditional:
         """Build the head: a map from the features of one datum, shape (n_features,), to q(z|x)."""
-
-    def build_at(self, start: Start, n_features: int, *, key: Key) -> Conditional:
-        """Build the head such that it begins at the Gaussian of `start`, if `starts_linear`.
-
-        `start` maps the datum, which ends the features, to the mean; its unit is the scale.
-        """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -79,12 +71,14 @@ class Parametric(Posterior):
 
 
 @dataclass(frozen=True)
-class Gaussian(Parametric):
-    """A Gaussian family whose parameters begin with mean and log-variances."""
+class GaussianPosterior(Parametric):
+    """A Gaussian family whose parameters are mean, log-variances, and others that may be 0."""
 
-    starts_linear: ClassVar[bool] = True
+    def build_at(self, start: Start, n_features: int, *, key: Key) -> Conditional:
+        """Build the head such that it begins at the Gaussian of a linear start.
 
-    def build_at(self, start, n_features, *, key):
+        `start` maps the datum, which ends the features, to the mean; its unit is the scale.
+        """
         latent_dim, size = start.weight.shape
         n_more = self.n_parameters(latent_dim) - latent_dim
         whole = Start(
@@ -111,7 +105,7 @@ class Head(Conditional):
 
 @final
 @dataclass(frozen=True)
-class Normal(Gaussian):
+class Normal(GaussianPosterior):
     r"""Diagonal Gaussian, :math:`\mu = W_4 h + b_4,\ \log \sigma^2 = W_5 h + b_5` (appendix C.2).
 
     Examples
@@ -135,7 +129,7 @@ class Normal(Gaussian):
 
 @final
 @dataclass(frozen=True)
-class FullNormal(Gaussian):
+class FullNormal(GaussianPosterior):
     """Gaussian with full covariance, by a Cholesky factor with a positive diagonal.
 
     Examples
