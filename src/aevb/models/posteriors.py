@@ -31,6 +31,7 @@ from aevb.probability.reparameterise import FAMILIES
 __all__ = [
     "Flow",
     "FullNormal",
+    "GaussianPosterior",
     "LowRankNormal",
     "Mixture",
     "Normal",
