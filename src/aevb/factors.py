@@ -18,10 +18,10 @@ from aevb.models.kinds import Measured
 from aevb.models.kinds.summary import chunks_of
 from aevb.models.linear import LinearStart, Start, Working
 
-FEW_COLUMNS = 256  # of which all pairs are looked at; of more, some rows
-N_ROWS = 4096  # of these rows
+FEW_COLUMNS = 256  # up to here the products of all pairs are summed over all rows
+N_ROWS = 4096  # rows that are used where there are more columns
 LEAST_NOISE = 1e-4
-TOLERANCE = 1e-4  # nats per row, of a step of the fit
+TOLERANCE = 1e-4  # nats per row; the fit ends with a step below it
 
 
 class Moments(NamedTuple):
@@ -61,7 +61,7 @@ class FactorModel(NamedTuple):
     noise: Float[np.ndarray, " size"]
 
     def recognise(self) -> tuple[FactorModel, np.ndarray, np.ndarray]:
-        """Turn it such that p(z|t) is diagonal; return the weights of its mean, and its scale."""
+        """Rotate z so that p(z|t) is diagonal; return the weights of its mean, and its scale."""
         scaled = self.loadings / self.noise[:, None] ** 2
         nats, rotation = np.linalg.eigh(self.loadings.T @ scaled)
         nats, rotation = np.maximum(nats[::-1], 0), rotation[:, ::-1]  # the strongest first
@@ -80,7 +80,7 @@ def fit_factors(rows: np.ndarray, latent_dim: int, noise: np.ndarray | None) -> 
     rows : ndarray of shape (n, d)
         Data.
     latent_dim : int
-        Number of factors; of more than there are columns, the last stay at zero.
+        Number of factors. With more factors than columns, the last loadings are zero.
     noise : ndarray of shape (d,), optional
         Standard deviation of the noise, if known.
     """

@@ -340,7 +340,7 @@ def _decode_distribution(distribution: str, parameters: Json, event_dims: int) -
     library = probability if distribution.startswith(_OURS) else dist
     cls = getattr(library, distribution.removeprefix(_OURS))
     if not (isinstance(cls, type) and issubclass(cls, dist.Distribution)):
-        raise TypeError(f"no distribution of NumPyro or aevb: {distribution}")
+        raise TypeError(f"not a distribution of NumPyro or aevb: {distribution}")
     values = {
         name: jnp.asarray(value) if isinstance(value, list) else value
         for name, value in parameters.items()

@@ -201,7 +201,7 @@ def test_missing_file(ending, tmp_path):
 def test_foreign_and_empty_files(ending, content, tmp_path):
     path = tmp_path / f"x{ending}"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"Expected .*x.*(damaged|empty|decompressed|no IDX)"):
+    with pytest.raises(ValueError, match=r"Expected .*x.*(damaged|empty|decompressed|not the IDX)"):
         read_rows(path)
 
 

@@ -19,8 +19,8 @@ _FILL = "Remove these rows or columns, or fill the holes, for instance by"
 def check_cells(X: Any) -> None:
     """Raise ValueError or TypeError, naming column and row, for what is not a real number.
 
-    NaN and infinity are not looked for, but for masked values and pandas' NA, which NumPy would
-    take for numbers, or not take.
+    Masked values and pandas' NA are refused here, as NumPy would take the former for numbers and
+    fail on the latter. NaN and infinity are left to later checks.
 
     Parameters
     ----------

@@ -203,7 +203,7 @@ def load_frey_faces() -> Dataset:
     Returns
     -------
     Dataset
-        Images uint8 of shape (n, 28, 20), gray levels 0 to 255; labels None, as there are no
+        Images uint8 of shape (n, 28, 20), gray levels 0 to 255; labels None: there are no
         classes.
 
     Raises

@@ -107,7 +107,9 @@ def parse_idx(content: bytes) -> NDArray[np.number]:
     """Return the array in an IDX file: 0, 0, type, dimensions, sizes (uint32), numbers."""
     magic = content[:4]
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES:
-        raise ValueError(f"it starts with the bytes {magic.hex(' ') or '(none)'}, which is no IDX")
+        raise ValueError(
+            f"it starts with the bytes {magic.hex(' ') or '(none)'}, which is not the IDX format"
+        )
     dtype = np.dtype(">" + _TYPES[magic[2]])
     ndim = magic[3]
     start = 4 + 4 * ndim

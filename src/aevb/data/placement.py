@@ -12,7 +12,7 @@ from jaxtyping import Float, PyTree
 
 
 class Placement(ABC):
-    """How chunks get to the devices, and how what the devices find is put together."""
+    """How chunks get to the devices, and how their results are combined."""
 
     @abstractmethod
     def put(self, rows: PyTree) -> PyTree:
@@ -33,7 +33,7 @@ class Placement(ABC):
 
 @dataclass(frozen=True)
 class OneDevice(Placement):
-    """JAX's default device, where there is nothing to put together."""
+    """JAX's default device, where there is nothing to combine."""
 
     def put(self, rows: PyTree) -> PyTree:
         """Put the rows on the default device."""

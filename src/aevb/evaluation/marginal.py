@@ -77,8 +77,8 @@ def log_likelihood(
     Its expectation lies between the evidence lower bound and log p(x), and rises with K: to
     log p(x), if q(z|x) is positive wherever p(x, z) is. Where q's support is smaller (a uniform q
     under a normal prior, say), it rises to the log of what p(x, z) integrates to on that support,
-    which stays below log p(x) for every K. Under a likelihood on gray levels it is no
-    log-likelihood of the data (see `GrayBernoulli`).
+    which stays below log p(x) for every K. Under a likelihood on gray levels it is not
+    a log-likelihood of the data (see `GrayBernoulli`).
 
     Parameters
     ----------

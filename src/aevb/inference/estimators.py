@@ -3,8 +3,8 @@
 Every estimator has the signature ``(model, x, key, n_draws) -> Estimate`` and sees one
 datapoint, as the paper's equations do; `model` is the view of a model under the datapoint's
 context (`aevb.models.given`). Its value is the bound that its name says; its derivative,
-by `jax.grad`, is the gradient estimator that its name says. The two differ where a gradient is no
-plain derivative of the value (sticking the landing, DReG, score function, VIMCO).
+by `jax.grad`, is the gradient estimator that its name says. The two differ where a gradient is not
+the plain derivative of the value (sticking the landing, DReG, score function, VIMCO).
 
 Gradients are stopped on the distribution that ``posterior(x)`` returned, never on the module, so
 that parameters which encoder and decoder share keep their gradient through the decoder.

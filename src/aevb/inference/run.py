@@ -73,7 +73,7 @@ class Plan(NamedTuple):
     objective : Objective
         What to maximise.
     optimizer, learning_rate
-        As of `train`.
+        As in `train`.
     batch_size : int
         Rows per step, the paper's M.
     epochs : int

@@ -25,7 +25,7 @@ class WakeSleep(Objective):
     latents recognised; asleep, the recognition model φ learns from as many dreams, whose latents
     are known, each under its row's context. The two gradients do not belong to one bound. A
     parameter that encoder and decoder share follows the sum of both. As nothing is
-    reparameterised, any distribution that can be drawn from will do, also discrete ones.
+    reparameterised, any distribution that can be drawn from will do, discrete ones included.
 
     The metrics are ``elbo``, estimated by equation (6) at the latents recognised, its terms ``kl``
     and ``reconstruction``, and ``dream_log_posterior``, the mean of log q(z|x) of the dreams.

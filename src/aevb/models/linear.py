@@ -4,9 +4,9 @@ With affine decoder and encoder, a variational auto-encoder is factor analysis,
 
 .. math:: p(x|z) = N(x; W z + m, \\Psi), \\quad p(z) = N(0, I),
 
-whose maximum of the likelihood is known (`aevb.factors` finds it). Turned such that the exact
-posterior is diagonal, it is a point in the space of the parameters where the bound is tight.
-Networks that begin there add to it.
+whose maximum of the likelihood is known (`aevb.factors` finds it). Rotated so that the exact
+posterior is diagonal, it is a point among the parameters at which the bound is tight. Networks
+begin there, and add to it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class LinearStart(NamedTuple):
 
 
 class Working(NamedTuple):
-    """How a likelihood looks to the linear model: ``t = gain x + offset``, nearly Gaussian.
+    """A likelihood's linear approximation: ``t = gain x + offset`` is nearly Gaussian given z.
 
     x is what the encoder reads, and t about ``slope (location - centre)`` plus noise.
 

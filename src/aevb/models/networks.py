@@ -40,8 +40,8 @@ ACTIVATIONS: dict[str, Elementwise] = {
 class Linear(eqx.Module):
     """Affine map ``x @ weight.T + bias``; weights uniform within ±√(6 / (in_size + out_size)).
 
-    Against ±1/√in_size, the decoder of a few latents starts nearly linear, and bends less to the
-    noise of small data; benchmarks/defaults.py measures both. Biases start at zero.
+    Compared with ±1/√in_size, the decoder of a few latents starts nearly linear, and bends less to
+    the noise of small data; benchmarks/defaults.py measures both. Biases start at zero.
 
     Parameters
     ----------

@@ -235,8 +235,8 @@ class Reparameterised(Parametric):
     Parameters
     ----------
     family : str
-        A name of `aevb.probability.FAMILIES`: "laplace", "student-t", "gamma", ... Latents of a
-        family on the positive numbers, an interval or a simplex want a prior there, too.
+        A name of `aevb.probability.FAMILIES`: "laplace", "student-t", "gamma", ... A family
+        on the positive numbers, an interval or a simplex needs a prior on the same set.
 
     Examples
     --------
@@ -274,7 +274,7 @@ class Flow(Posterior):
     n_layers : int
         Number of layers.
     width : int
-        Units of the hidden layer in the network of each, and numbers that tell them of x.
+        Units of the hidden layer in the network of each, and length of what they see of x.
 
     Examples
     --------

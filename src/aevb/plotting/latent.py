@@ -110,8 +110,8 @@ def kl_per_dimension(
     ax : Axes, optional
         Where to draw; None: a new figure.
     inactive_below : float, default=0.01
-        Nats below which a dimension is called inactive. Of a model trained for a short time some
-        more may be inactive in effect.
+        Nats below which a dimension is called inactive. After a short
+        training, further dimensions may be inactive in effect.
 
     Returns
     -------

@@ -41,7 +41,7 @@ def value_range(given: Sequence[float] | None, *drawn: np.ndarray) -> tuple[floa
         return low, high
     finite = np.concatenate([images[np.isfinite(images)] for images in drawn])
     if not finite.size:
-        raise ValueError("Expected finite numbers in the images; got NaN or infinity alone.")
+        raise ValueError("Expected finite numbers in the images; got nothing but NaN and infinity.")
     return float(finite.min()), float(finite.max())
 
 

@@ -40,8 +40,8 @@ class GrayBernoulli(Distribution):
               = E_{b \sim \mathrm{Bernoulli}(x)} \log p(b), \qquad y = \mathrm{sigmoid}(\eta).
 
     On {0, 1} this is the Bernoulli log-likelihood. On gray levels it is its expectation under
-    stochastic binarisation, as the paper (appendix C.1) and its followers use it: no normalised
-    density, not to be compared with the log-likelihood of binarised data.
+    stochastic binarisation, as the paper (appendix C.1) and its followers use it. It is not
+    a normalised density, and must not be compared with the log-likelihood of binarised data.
 
     Parameters
     ----------

@@ -84,7 +84,7 @@ class Erlang(dist.Gamma):
     Parameters
     ----------
     concentration : int
-        The number of exponentials, 1 or more; no parameter to learn.
+        The number of exponentials, 1 or more; it is not learned.
     rate : Array
         The rate of each, positive.
 

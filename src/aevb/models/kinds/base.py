@@ -122,7 +122,7 @@ class Likelihood(ABC):
         """
 
     def working(self, measured: Measured) -> Working | None:
-        """Return how it looks to the linear model from which training starts; None: not at all."""
+        """Return its linear approximation, from which training starts; None if it has none."""
         return None
 
 
