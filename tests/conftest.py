@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import jax
@@ -31,6 +32,18 @@ if importlib.util.find_spec("beartype"):  # not where the wheel is tried alone
     install_import_hook(CHECKED, "beartype.beartype")
 
 from aevb import Frozen, LatentVariableModel  # noqa: E402
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what comes after the first n instances of a test marked ``quick(n)``."""
+    seen: Counter[tuple] = Counter()
+    for item in items:
+        if mark := item.get_closest_marker("quick"):
+            name = item.path, item.name.split("[")[0]
+            seen[name] += 1
+            if seen[name] > mark.args[0]:
+                item.add_marker("slow")
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def test_recognition_is_the_exact_posterior_and_diagonal():
     assert np.all(np.diff(scale) > 0)  # the best known first
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("likelihood", "posterior"),
     [
@@ -105,6 +106,7 @@ def test_the_model_begins_at_factor_analysis(likelihood, posterior):
     assert vae.score(X) == pytest.approx(expected.mean(), abs=0.05)  # the bound is tight
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("X", "k"), [(IRIS, 1), (WINE, 2), (WINE, 5)])
 def test_the_start_is_as_good_as_scikit_learns(X, k):
     X = np.float32(standardised(X))
@@ -113,6 +115,7 @@ def test_the_start_is_as_good_as_scikit_learns(X, k):
     assert vae.log_likelihood(X, n_draws=1).mean() == pytest.approx(best, abs=0.02)
 
 
+@pytest.mark.slow
 def test_digits_begin_far_above_independent_pixels():
     X = datasets.load_digits().train.images
     started = VAE(5, likelihood="bernoulli", **STILL).fit(X).score(X)
@@ -129,6 +132,7 @@ def test_training_goes_up_from_there():
     assert vae.score(X) > start + 0.5
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "X",
     [
@@ -149,6 +153,7 @@ def test_odd_data_start_as_well(X):
     assert np.all(np.isfinite(vae.transform(X)))
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "options",
     [

@@ -66,6 +66,7 @@ class PPCA(LatentVariableModel):
         return np.mean(-kl - D / 2 * np.log(2 * np.pi * s2) - squares / (2 * s2))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", range(5))
 def test_probabilistic_pca_reaches_its_optimum(seed):
     # Tipping and Bishop (1999): s² is the mean of the discarded eigenvalues.
@@ -199,6 +200,7 @@ class TwoLayers(LatentVariableModel):
         )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("bound", ["stl", "dreg"])
 def test_two_layers_of_latents(bound):
     # x ~ N(0, 11ᵀ + 1.25 I). The bottom's posterior is correlated, the top's given it N(Σb/3, 1/3).
@@ -232,6 +234,7 @@ class Counts(LatentVariableModel):
         return dist.Gamma(jnp.exp(self.log_concentration) + x, jnp.exp(self.log_rate))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("bound", "error"), [("auto", 0.03), ("stl", 1e-3)])
 def test_counts_with_gamma_latents(bound, error):
     # Gamma(a + x, b + 1); the evidence is negative binomial.
@@ -262,6 +265,7 @@ class Clusters(LatentVariableModel):
         return dist.Categorical(logits=self.slope * x + self.offset)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("bound", ["score", "vimco"])
 def test_discrete_latents(bound):
     # The exact log-odds are mean · x - mean²/2 and a constant.

@@ -106,6 +106,7 @@ def file(tmp_path):
     return tmp_path / "model.aevb"
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_loaded_model_predicts_the_same_bit_by_bit(case, file):
     vae, X, again = case
@@ -177,6 +178,7 @@ PRIORS = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("prior", PRIORS.values(), ids=list(PRIORS))
 def test_a_prior_of_numpyro_is_saved_with_its_numbers(prior, file):
     vae = VAE(prior=prior, **QUICK).fit(TABLE)
@@ -229,6 +231,7 @@ def test_a_function_that_only_training_needs_may_be_given_again(name, function, 
     assert getattr(VAE.load(file, **{name: function}), name) is function
 
 
+@pytest.mark.slow
 def test_a_prior_of_many_parts_is_asked_for_again(file):
     prior = dist.MixtureSameFamily(
         dist.Categorical(logits=jnp.zeros(3)), dist.Normal(jnp.array([-1.0, 0.0, 1.0]), 0.5)

@@ -106,6 +106,7 @@ def test_no_dimension_is_idle(vae):
     assert (vae.explained_nats_ > 0.5).all()
 
 
+@pytest.mark.slow
 def test_a_third_dimension_stays_idle(data, ppca):
     # With s² fixed, directions of the data below it are not worth a latent dimension.
     noise = float(np.sqrt(1.2 * ppca.eigenvalues[K]))

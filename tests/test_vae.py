@@ -321,6 +321,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
 def test_every_option_trains(options, on_table):
     vae = fitted_again(TABLE, **options)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import pytest
 
 import aevb
 from aevb import VAE
 
 
+@pytest.mark.slow
 def test_demo_leaves_model_and_pictures_and_may_run_again(run, tmp_path, monkeypatch):
     monkeypatch.setattr("aevb.cli.demo.N_DRAWS", 20)
     folder = tmp_path / "a" / "demo"

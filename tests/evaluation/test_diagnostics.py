@@ -85,6 +85,7 @@ def square_report():
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "n_draws"), EXACT)
 @pytest.mark.parametrize("group", ["mean", "scale"])
 def test_variance_is_the_exact_one(square_report, estimator, n_draws, group):
@@ -95,6 +96,7 @@ def test_variance_is_the_exact_one(square_report, estimator, n_draws, group):
     assert error < 0.2 * exact
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "n_draws"), EXACT)
 def test_squared_norm_and_signal_to_noise_ratio(square_report, estimator, n_draws):
     exact = EXACT[estimator, n_draws]
@@ -105,6 +107,7 @@ def test_squared_norm_and_signal_to_noise_ratio(square_report, estimator, n_draw
     np.testing.assert_allclose(snr, abs(exact.expected) / math.sqrt(exact.mean), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_draws_divide_the_variance(square_report):
     variance, error = (by_row(square_report, name) for name in ("variance", "variance_se"))
     for group in ("mean", "scale", "all"):
@@ -113,11 +116,13 @@ def test_draws_divide_the_variance(square_report):
         assert abs(difference) < 4 * math.hypot(error[one], 4 * error[four])
 
 
+@pytest.mark.slow
 def test_score_function_is_noisier_than_the_path(square_report):
     variance = by_row(square_report, "variance")
     assert variance["score", 2, "mean"] > 5 * variance["A", 1, "mean"] / 2  # two draws each
 
 
+@pytest.mark.slow
 def test_equal_gradients_have_equal_variances(square_report):
     # All estimators see the same noise: B is what auto is here, A the importance-weighted of k = 1.
     variance = by_row(square_report, "variance")
@@ -126,6 +131,7 @@ def test_equal_gradients_have_equal_variances(square_report):
         np.testing.assert_allclose(variance["iw", 1, group], variance["A", 1, group], rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["variance", "squared_norm"])
 def test_groups_add_up(square_report, column):
     values = by_row(square_report, column)
@@ -143,6 +149,7 @@ def test_standard_error_of_a_normal_gradient(x64):
     np.testing.assert_allclose(error, math.sqrt(2 / 1999) * SIGMA**2, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_variance_and_squared_norm_are_unbiased_for_few_repeats(x64):
     entry = ("A", 1, "mean")
     variances, norms = [], []
@@ -157,6 +164,7 @@ def test_variance_and_squared_norm_are_unbiased_for_few_repeats(x64):
         assert np.std(values) / math.sqrt(len(values)) < 0.12 * exact
 
 
+@pytest.mark.slow
 def test_rows_with_noise_of_their_own_divide_the_variance(x64):
     one, eight = (
         gradient_variance(square(), nothing(n), estimators=[("B", 1)], n_repeats=4000)

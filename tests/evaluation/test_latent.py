@@ -12,18 +12,18 @@ from aevb.evaluation.latent import location, log_marginals, marginal_kl, spread
 from aevb.models.flows import FlowDistribution
 from aevb.models.priors import EqualMixture
 
-COVARIANCE = jnp.array([[2.0, 0.9], [0.9, 1.0]])
-MEAN = jnp.array([0.5, -1.0])
-COMPONENTS = dist.Normal(jnp.array([[0.0, 1.0], [2.0, -1.0]]), jnp.array([[0.5, 1.0], [0.7, 0.3]]))
+COVARIANCE = np.array([[2.0, 0.9], [0.9, 1.0]])
+MEAN = np.array([0.5, -1.0])
+COMPONENTS = dist.Normal(np.array([[0.0, 1.0], [2.0, -1.0]]), np.array([[0.5, 1.0], [0.7, 0.3]]))
 JOINT = {
     "full covariance": dist.MultivariateNormal(MEAN, COVARIANCE),
-    "low rank": dist.LowRankMultivariateNormal(MEAN, jnp.ones((2, 1)), jnp.array([0.5, 0.2])),
-    "Student's t": dist.MultivariateStudentT(5.0, MEAN, jnp.linalg.cholesky(COVARIANCE)),
+    "low rank": dist.LowRankMultivariateNormal(MEAN, np.ones((2, 1)), np.array([0.5, 0.2])),
+    "Student's t": dist.MultivariateStudentT(5.0, MEAN, np.linalg.cholesky(COVARIANCE)),
     "mixture": dist.MixtureSameFamily(
-        dist.Categorical(logits=jnp.array([0.0, 1.0])), COMPONENTS.to_event(1)
+        dist.Categorical(logits=np.array([0.0, 1.0])), COMPONENTS.to_event(1)
     ),
     "equal mixture": EqualMixture(
-        lambda u: dist.MultivariateNormal(u, COVARIANCE), jnp.array([[0.0, 1.0], [3.0, -1.0]])
+        lambda u: dist.MultivariateNormal(u, COVARIANCE), np.array([[0.0, 1.0], [3.0, -1.0]])
     ),
 }
 

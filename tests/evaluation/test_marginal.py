@@ -68,6 +68,7 @@ class WithFlow(LatentVariableModel):
         return self.head(jnp.asarray(x))
 
 
+@pytest.mark.slow
 def test_scores_of_an_inverse_autoregressive_flow_do_not_invert_it():
     # They did, draw by draw, one latent after the other: a loop as long as z.
     pytest.importorskip("flowjax")

@@ -57,6 +57,7 @@ def test_exact_draws_estimate_the_reciprocal_without_bias(x64, linear_gaussian):
     assert errors.mean() < 0.1
 
 
+@pytest.mark.slow
 def test_is_close_to_the_evidence_and_not_below(x64, linear_gaussian):
     model = linear_gaussian.random(5, 3, seed=3)
     noise = np.random.default_rng(0).normal(size=(200, 8))

@@ -69,6 +69,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("name", "batch_size"), [*((name, 5) for name in OPTIMIZERS), ("sgd", 23), ("sgd", 1000)]
 )
@@ -149,6 +150,7 @@ def test_rows_and_steps_have_independent_noise(impl, line):
     assert rows.isdisjoint(bytes(key) for key in recorder.own_keys)
 
 
+@pytest.mark.slow
 def test_jit_equals_eager(line):
     options = {**OPTIONS, "optimizer": "sgd", "epochs": 1}
     compiled = aevb.train(line(), DATA[:7], **options)

@@ -62,6 +62,7 @@ def test_what_is_missing_is_not_looked_at(model):
     np.testing.assert_allclose(gone, alone, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("observed", [None, OBSERVED], ids=["whole", "with holes"])
 def test_training_and_predictions_need_nothing_new(model, observed):
     data = Case(CASES.blocks, observed)

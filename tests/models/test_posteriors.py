@@ -172,6 +172,7 @@ def test_every_family_does_what_an_auto_encoder_does(name, fitted, tmp_path):
         assert other.model_.estimator == vae.model_.estimator
 
 
+@pytest.mark.slow
 def test_rows_of_a_flow_share_its_layers(fitted):
     vae = fitted("iaf")
     q = vae.encode(TABLE)
@@ -206,12 +207,15 @@ SUPPORTED_BY = {
     "beta": dist.Beta(2.0, 2.0),
     **dict.fromkeys(("uniform", "triangular"), dist.Normal(0.0, 2.0)),
 }
-POSITIVE = [
-    name
-    for name, family in FAMILIES.items()
-    if np.all(family.from_reals(jnp.full((family.n_parameters, 3), -5.0)).sample(KEY, (99,)) > 0)
-    and name not in SUPPORTED_BY
-]
+
+
+def prior_for(name):
+    """Return a prior on the support of a posterior; None where that is all numbers."""
+    if name in SUPPORTED_BY or name not in FAMILIES:
+        return SUPPORTED_BY.get(name)
+    family = FAMILIES[name]
+    draws = family.from_reals(jnp.full((family.n_parameters, 3), -5.0)).sample(KEY, (99,))
+    return dist.Gamma(2.0, 1.0) if np.all(draws > 0) else None
 
 
 def assemble(posterior, prior, n_examples=0):
@@ -226,9 +230,10 @@ def assemble(posterior, prior, n_examples=0):
     )
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_every_posterior_goes_with_every_prior_of_its_support(posterior):
-    fixed = SUPPORTED_BY.get(posterior, dist.Gamma(2.0, 1.0) if posterior in POSITIVE else None)
+    fixed = prior_for(posterior)
     chosen = [name for name in PRIORS if posterior != "dirichlet" or name == "vamp"]
     if posterior in ("pareto", "reciprocal", "uniform", "triangular"):
         chosen.remove("vamp")  # their supports are learned

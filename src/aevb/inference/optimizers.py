@@ -65,10 +65,9 @@ def make_optimizer(
             f"`optimizer`; got {optimizer!r}."
         )
     if not _takes_learning_rate(optimizer):
-        names = [name for name in dir(optax) if _takes_learning_rate(name)]
         raise ValueError(
             f"Expected the name of an Optax optimizer for `optimizer`; got {optimizer!r}."
-            f"{nearest(optimizer, names)}"
+            f"{nearest(optimizer, _names())}"
         )
     if callable(learning_rate):
         return _scheduled(optimizer, learning_rate), None
@@ -104,6 +103,11 @@ def _injected(name: str) -> optax.GradientTransformation:
 @functools.lru_cache(maxsize=32)
 def _scheduled(name: str, schedule: Callable[[Array], ArrayLike]) -> optax.GradientTransformation:
     return getattr(optax, name)(schedule)
+
+
+@functools.cache
+def _names() -> list[str]:
+    return [name for name in dir(optax) if _takes_learning_rate(name)]
 
 
 def _takes_learning_rate(name: str) -> bool:
