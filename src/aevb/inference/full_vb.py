@@ -76,7 +76,7 @@ class Bayesian(LatentVariableModel):
     ...         return dist.Normal((x - self.loc) / 2, 0.5)
     >>> data = jnp.array([1.0, 2.0, 3.0])
     >>> model = aevb.Bayesian(Mean(jnp.array(0.0)))
-    >>> model = aevb.train(model, data, epochs=1000, learning_rate=0.02).model
+    >>> model = aevb.train(model, data, epochs=2000, learning_rate=0.01).model
     >>> round(float(model.mean.loc), 1), round(float(jnp.exp(model.log_scale.loc)), 1)
     (1.5, 0.5)
     """
