@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,9 +20,19 @@ from aevb.inference.full_vb import Bayesian, FullVB
 from aevb.inference.mcem import MonteCarloEM
 from aevb.inference.objective import Objective, ObjectiveFunction, as_objective, check_objective
 from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer
-from aevb.inference.run import Callback, Plan, Run, TrainResult, advance, begin, result_of
+from aevb.inference.run import (
+    Callback,
+    Plan,
+    Run,
+    TrainResult,
+    advance,
+    auto_rounds,
+    begin,
+    result_of,
+    round_ends,
+)
 from aevb.inference.sgvb import SGVB, Schedule, make_objective
-from aevb.inference.stopping import EarlyStopping
+from aevb.inference.stopping import Converged, EarlyStopping
 from aevb.inference.wake_sleep import WakeSleep
 from aevb.models.base import LatentVariableModel
 from aevb.models.checks import check_model, check_trainable
@@ -48,7 +59,7 @@ def train(
     optimizer: Optimizer = "adamax",
     learning_rate: LearningRate = "auto",
     batch_size: int = 100,
-    epochs: int = 10,
+    epochs: int | str = "auto",
     key: Key | int = 0,
     validation_data: PyTree | Source | None = None,
     validation_context: PyTree = None,
@@ -87,11 +98,15 @@ def train(
         An Optax optimizer, or the name of one.
     learning_rate : "auto", float or callable
         A number, or an Optax schedule over steps. ``"auto"`` starts at the optimizer's default here
-        (1e-2 for Adamax) and falls to 0 along half a cosine over the epochs.
+        (1e-2 for Adamax) and falls to 0 along half a cosine over the epochs, or over each
+        round.
     batch_size : int
         The paper's M. The last batch of an epoch may be shorter, and counts with its own rows.
-    epochs : int
-        Passes over the data, including those of `resume`.
+    epochs : int or "auto"
+        Passes over the data, including those of `resume`. ``"auto"`` trains in rounds, each as long
+        as all before it, until a round no longer raises the bound by more than its noise and a
+        thousandth of a nat. The first round has 300 steps, but at least 5 epochs; at most 20,000
+        steps, but at least 40 epochs, are made. A warning says when the bound was still rising.
     key : Array or int
         JAX random key, or a seed for one.
     validation_data : PyTree of arrays, optional
@@ -150,7 +165,8 @@ def train(
     >>> abs(float(result.model.loc) - 1.0) < 0.1
     True
     """
-    epochs = integer(epochs, "epochs", minimum=1)
+    if epochs != "auto":
+        epochs = integer(epochs, "epochs", minimum=1)
     batch_size = integer(batch_size, "batch_size", minimum=1)
     if not isinstance(model, LatentVariableModel):
         raise TypeError(
@@ -165,17 +181,20 @@ def train(
         )
     make_optimizer(optimizer, learning_rate)  # say now what is wrong with them
     settings = (estimator, n_draws, weight_prior, kl_weight, free_bits)
-    plan = Plan(
-        choose_objective(model, objective, settings),
-        optimizer,
-        learning_rate,
-        batch_size,
-        epochs,
-        EarlyStopping(patience, tol),
-    )
+    objective = choose_objective(model, objective, settings)
     key = _typed(key)
-    bar = ProgressBar(epochs - (0 if resume is None else resume.epoch), verbose)
     source = _source(data, context, "data")
+    stopping, first_round = EarlyStopping(patience, tol), None
+    if isinstance(epochs, str):
+        first_round, epochs = auto_rounds(source.n_rows, batch_size)
+        if stopping.on:
+            first_round = None
+        else:
+            stopping = Converged(round_ends(first_round, epochs))
+    plan = Plan(
+        objective, optimizer, learning_rate, batch_size, epochs, stopping, first_round=first_round
+    )
+    bar = ProgressBar(epochs - (0 if resume is None else resume.epoch), verbose)
     held_out = None
     if validation_data is not None:
         held_out = _source(validation_data, validation_context, "validation_data")
@@ -192,6 +211,12 @@ def train(
         run = begin(model, source, plan.objective, optimizer, learning_rate, key)
     with bar:
         run = advance(run, source, plan, validation=held_out, callbacks=(bar, *callbacks))
+    if first_round is not None and run.epoch == epochs and not stopping.stops(run.watch):
+        warnings.warn(
+            f"Not converged: the bound was still rising after {epochs} epochs, the most that "
+            "epochs='auto' makes. Train on by epochs=..., with resume=result.run for instance.",
+            stacklevel=2,
+        )
     return result_of(run)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -23,13 +24,13 @@ from aevb.algorithm import FAST, check_callbacks, check_fit
 from aevb.config import Config
 from aevb.data.arrays import as_rows
 from aevb.data.source import InMemory
-from aevb.errors import choose, integer, number
+from aevb.errors import DivergenceError, choose, integer, number
 from aevb.factors import linear_start
 from aevb.inference.estimators import Estimator
 from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer
 from aevb.inference.run import Callback, Epoch, Plan, Run, advance, auto_epochs, begin, result_of
 from aevb.inference.sgvb import SGVB, Schedule, make_objective
-from aevb.inference.stopping import EarlyStopping, Watch
+from aevb.inference.stopping import BestEpoch, EarlyStopping, Watch
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
 from aevb.models.kinds import Likelihood, make_likelihood
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 # What users hand over as rows: an array, or a table of pandas, Polars or PyArrow.
 Rows = ArrayLike | Any
 RandomState = int | np.random.RandomState | None
+
+_FEWEST, _MANY = 20, 10_000  # rows between which the number of epochs is looked for
+_STEPS_ON = 500  # that the search goes on for, at least, after the best epoch so far
 
 _build = eqx.filter_jit(build_autoencoder)
 
@@ -272,8 +276,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             cases = schema.encode(rows)
             source = InMemory(cases)
             held_out = None if held is None else InMemory(schema.encode(held))
+            if held is None and self._searches(len(cases)):
+                epochs = self._best_epochs(schema, cases, source, objective, random)
+            else:
+                epochs = self._n_epochs(len(cases))
             run = self._begin(schema, cases, source, objective, random)
-            plan = self._plan(objective, self._n_epochs(len(cases)))
+            plan = self._plan(objective, epochs)
             check_fit(run.state.model, source, plan, run.state.key, held_out)
             self._advance(run, source, plan, cases, held_out)
         return self
@@ -657,6 +665,36 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Return what the form of the optimizer's state depends on: numbers only sit in it."""
         schedule = self.learning_rate if callable(self.learning_rate) else None
         return self.optimizer, schedule
+
+    def _searches(self, n_rows: int) -> bool:
+        """Whether to look for the best number of epochs: where nothing else says it."""
+        free = self.epochs == "auto" and self.patience is None and self.tol is None
+        return free and _FEWEST <= n_rows < _MANY
+
+    def _best_epochs(
+        self,
+        schema: Schema,
+        cases: np.ndarray,
+        source: InMemory,
+        objective: SGVB,
+        random: np.random.RandomState,
+    ) -> int:
+        """Find the number of epochs with the highest bound of a tenth that is held out."""
+        random = copy.deepcopy(random)  # the fit itself is that with this number of epochs
+        order = random.permutation(len(cases)).astype(np.int32)
+        n_held = math.ceil(len(cases) / 10)
+        some, held_out = source.part(order[n_held:]), source.part(order[:n_held])
+        run = self._begin(schema, cases[order[n_held:]], some, objective, random)
+        limit = self._n_epochs(len(cases))
+        rule = BestEpoch(math.ceil(_STEPS_ON / math.ceil(some.n_rows / self.batch_size)))
+        plan = self._plan(objective, limit)._replace(stopping=rule)
+        check_fit(run.state.model, some, plan, run.state.key, held_out)
+        with ProgressBar(limit, self.verbose, "Looking for the number of epochs") as bar:
+            try:
+                run = advance(run, some, plan, validation=held_out, callbacks=(bar,))
+            except DivergenceError as error:
+                run = error.result.run
+        return run.watch.best_epoch or limit
 
     def _n_epochs(self, n_rows: int) -> int:
         if isinstance(self.epochs, str):

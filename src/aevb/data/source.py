@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -75,13 +76,22 @@ class InMemory(Source):
 
     def __init__(self, x: PyTree, c: PyTree = None, *, placement: Placement = OneDevice()):  # noqa: B008
         self.placement = placement
-        self._n_rows = _row_count(x, c)
+        self._rows = np.arange(_row_count(x, c), dtype=np.int32)
         self._x, self._c = placement.put(jax.tree.map(_padded, (x, c)))
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return self._n_rows
+        return len(self._rows)
+
+    def part(self, rows: Int[np.ndarray, " n"]) -> InMemory:
+        """Return a source of some of the rows, by their positions, in the same buffers.
+
+        Another choice of rows compiles nothing anew.
+        """
+        some = copy.copy(self)
+        some._rows = self._rows[rows]
+        return some
 
     def example(self) -> tuple[PyTree[jax.ShapeDtypeStruct], PyTree[jax.ShapeDtypeStruct]]:
         """Return the shapes and types of one datapoint and of its context."""
@@ -93,7 +103,7 @@ class InMemory(Source):
 
     def chunks(self, order: tuple[int, ...] | None, start: int = 0) -> Iterator[Chunk]:
         """Yield all rows in one chunk."""
-        rows = np.arange(self.n_rows, dtype=np.int32)
+        rows = self._rows
         if order is not None:
             rows = np.random.default_rng(order).permutation(rows)
         if start < self.n_rows:

@@ -205,8 +205,8 @@ def check_objective(
     metrics = eqx.filter_eval_shape(_checked_metrics, objective, model, batch, key, state)
     if (validated or stops_early) and judged_column(metrics) is None:
         raise ValueError(
-            "Expected a metric 'elbo' of `objective`, or 'iw_bound', by which validation and early "
-            f"stopping judge; got {', '.join(map(repr, metrics)) or 'none'}."
+            "Expected a metric 'elbo' of `objective`, or 'iw_bound', by which validation, early "
+            f"stopping and epochs='auto' judge; got {', '.join(map(repr, metrics)) or 'none'}."
         )
     if validated and objective.has_e_step:
         raise ValueError(

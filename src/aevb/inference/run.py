@@ -82,6 +82,9 @@ class Plan(NamedTuple):
         When to stop before.
     falls : bool
         Whether the automatic learning rate falls over these epochs.
+    first_round : int, optional
+        Where the first of several rounds ends. Each later one doubles the epochs made so far, and
+        the automatic learning rate falls along each. None: one round of all epochs.
     """
 
     objective: Objective
@@ -91,6 +94,19 @@ class Plan(NamedTuple):
     epochs: int
     stopping: EarlyStopping
     falls: bool = True
+    first_round: int | None = None
+
+    def done(self, epoch: float) -> float:
+        """Return the share of its round that is done after so many epochs."""
+        if not self.falls:
+            return 0.0
+        begin, end = 0, self.epochs
+        for later in round_ends(self.first_round or self.epochs, self.epochs):
+            if epoch < later:
+                end = later
+                break
+            begin = later
+        return (epoch - begin) / (end - begin)
 
 
 class Epoch(NamedTuple):
@@ -219,8 +235,40 @@ def advance(
     return run
 
 
+def round_ends(first: int, last: int) -> tuple[int, ...]:
+    """Return the epochs at which rounds end, of which each doubles the epochs made before.
+
+    Examples
+    --------
+    >>> round_ends(10, 100)
+    (10, 20, 40, 80, 100)
+    """
+    ends = [first]
+    while ends[-1] < last:
+        ends.append(min(2 * ends[-1], last))
+    return tuple(ends)
+
+
+def auto_rounds(n_rows: int, batch_size: int) -> tuple[int, int]:
+    """Choose where the first and the last round end when `train` is to go on until it converges.
+
+    The first after 300 steps, but at least 5 epochs; the last within 20,000 steps, but after 40
+    epochs or more.
+
+    Examples
+    --------
+    >>> auto_rounds(1, 100), auto_rounds(1000, 100), auto_rounds(60_000, 100)
+    ((300, 19200), (30, 1920), (5, 40))
+    """
+    n_steps = math.ceil(n_rows / batch_size)
+    first = last = max(math.ceil(300 / n_steps), 5)
+    while last < 40 or 2 * last * n_steps <= 20_000:
+        last *= 2
+    return first, last
+
+
 def auto_epochs(n_rows: int, batch_size: int) -> int:
-    """Choose the passes over the data that ``epochs="auto"`` stands for.
+    """Choose the most passes over the data that ``VAE(epochs="auto")`` makes.
 
     As many as fit into 10,000 steps, but at least 10 and at most 500.
 
@@ -248,7 +296,7 @@ def _visit_rows(run: Run, source: Source, plan: Plan, order: tuple[int, ...]) ->
     batch_size = min(plan.batch_size, bucket(source.n_rows))
     finite: list[Array] = []
     for chunk in source.chunks(order, run.position):
-        done = (run.epoch + run.position / source.n_rows) / plan.epochs if plan.falls else 0.0
+        done = plan.done(run.epoch + run.position / source.n_rows)
         optimizer_state = set_learning_rate(run.state.optimizer_state, rate, done)
         state, totals, good = run_chunk(
             run.state._replace(optimizer_state=optimizer_state),
@@ -266,8 +314,8 @@ def _visit_rows(run: Run, source: Source, plan: Plan, order: tuple[int, ...]) ->
 
 
 def _visit(chunk: Chunk, batch_size: int, n_total: int) -> Visit:
-    n = len(chunk.rows)
-    rows = np.zeros(-(-bucket(n) // batch_size) * batch_size, np.int32)
+    n, n_buffer = len(chunk.rows), len(jax.tree.leaves(chunk.x)[0])
+    rows = np.zeros(-(-n_buffer // batch_size) * batch_size, np.int32)
     rows[:n] = chunk.rows
     return Visit(chunk.x, chunk.c, rows, np.int32(n), np.int32(n_total))
 

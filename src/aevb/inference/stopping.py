@@ -1,9 +1,9 @@
-"""Early stopping, by a bound that no longer rises."""
+"""When to stop: by a bound that no longer rises."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
@@ -72,8 +72,72 @@ class EarlyStopping:
         return self.on and watch.waited >= self.patience
 
 
+class BestEpoch(EarlyStopping):
+    """The rule of a search for the best number of epochs: go on for as many again.
+
+    Parameters
+    ----------
+    least : int
+        Number of epochs to go on for in any case. No state is kept.
+    """
+
+    def __init__(self, least: int):
+        super().__init__(least, None)
+
+    def after(self, watch: Watch, bound: Any, state: PyTree, epoch: int) -> Watch:
+        """Take in an epoch's bound."""
+        if bound > watch.best:
+            return watch._replace(best=bound, best_epoch=epoch, waited=0)
+        return watch._replace(waited=watch.waited + 1)
+
+    def stops(self, watch: Watch) -> bool:
+        """Say whether it is time to stop."""
+        return watch.waited >= max(self.patience, watch.best_epoch)
+
+
+class Converged(EarlyStopping):
+    """The rule of rounds: the last round has brought too little, or no more than noise.
+
+    A round is judged by the mean bound of its last tenth, where the learning rate is small. It has
+    to rise by more than a thousandth of a nat and of a ten-thousandth of the bound, and by two
+    standard errors.
+
+    Parameters
+    ----------
+    ends : sequence of int
+        The epochs at which rounds end.
+    """
+
+    def __init__(self, ends: Sequence[int]):
+        super().__init__(1, None)
+        self.ends = ends
+
+    def after(self, watch: Watch, bound: Any, state: PyTree, epoch: int) -> Watch:
+        """Take in an epoch's bound, and at the end of a round the state after it."""
+        end = next(end for end in self.ends if end >= epoch)
+        begin = max((e for e in self.ends if e < epoch), default=0)
+        if epoch > end - max((end - begin) // 10, 1):
+            watch = watch._replace(recent=(*watch.recent, float(bound)))
+        if epoch < end:
+            return watch
+        level, error = _mean(watch.recent)
+        least = max(1e-3, 1e-4 * abs(level), 2 * math.hypot(error, watch.error))
+        waited = 0 if level > watch.reference + least else 1
+        watch = watch._replace(reference=level, error=error, waited=waited, recent=())
+        if watch.best_state is None or level > watch.best:
+            watch = watch._replace(best=level, best_state=state, best_epoch=epoch)
+        return watch
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    """Return a mean and its standard error, of values that depend on each other little."""
+    n, level = len(values), sum(values) / len(values)
+    squares = sum((value - level) ** 2 for value in values)
+    return level, math.sqrt(squares / max(n - 1, 1) / n)
+
+
 class Watch(NamedTuple):
-    """What early stopping has seen so far.
+    """What has been seen so far, by the rule in use.
 
     Attributes
     ----------
@@ -84,9 +148,13 @@ class Watch(NamedTuple):
     best_epoch : int
         The number of its epoch.
     reference : float
-        The bound that the next ones have to exceed by `tol`.
+        The bound that the next ones have to exceed.
     waited : int
-        Epochs since the reference was set.
+        Epochs, or rounds, since the reference was exceeded.
+    error : float
+        Standard error of the reference.
+    recent : tuple of float
+        Bounds of the epochs of which the next mean is taken.
     """
 
     best: float = -math.inf
@@ -94,3 +162,5 @@ class Watch(NamedTuple):
     best_epoch: int = 0
     reference: float = -math.inf
     waited: int = 0
+    error: float = 0.0
+    recent: tuple[float, ...] = ()
