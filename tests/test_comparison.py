@@ -40,6 +40,12 @@ def comparison(vae):
     return vae.compare(TEST, train=TRAIN, n_draws=50)
 
 
+@pytest.fixture(autouse=True)
+def few_components(monkeypatch):
+    """Mixtures of few components, which are fitted soon."""
+    monkeypatch.setattr("aevb.comparison.MOST_COMPONENTS", 3)
+
+
 def scores(train, held_out, latent_dim=2):
     """Return log p(x) of each held-out row, by classical model."""
     scored = _of_numbers(Schema.fit(train, "gaussian").measured, train, held_out, latent_dim, 0)
@@ -184,18 +190,15 @@ def test_a_poor_vae_is_told_so():
 
 
 def test_a_good_vae_is_told_so():
-    # A circle with Gaussian noise: two dimensions of one, which no Gaussian and few mixtures fit.
+    # Zeros and ones of four latent dimensions, which take a mixture many components.
     rng = np.random.default_rng(0)
-
-    def circles(n):
-        a, b = rng.uniform(0, 2 * np.pi, (2, n))
-        X = np.stack([np.cos(a), np.sin(a), np.cos(b), np.sin(b), np.cos(a + b)], axis=1)
-        return (X + 0.05 * rng.normal(size=X.shape)).astype(np.float32)
-
-    train, test = circles(600), circles(200)
-    vae = VAE(2, hidden=(64,), epochs=150, random_state=0, verbose=False).fit(train)
-    comparison = vae.compare(test, train=train, n_draws=100)
+    loadings = 2 * rng.normal(size=(4, 40))
+    logits = rng.normal(size=(700, 4)) @ loadings
+    X = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.float32)
+    vae = VAE(4, hidden=(20,), epochs=20, random_state=0, verbose=False).fit(X[:600])
+    comparison = vae.compare(X[600:], train=X[:600], n_draws=100)
     assert comparison.conclusion.startswith("The VAE describes these rows better"), comparison
+    assert "the Bernoulli mixture" in comparison.conclusion
 
 
 class TestConstantColumns:

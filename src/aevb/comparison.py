@@ -6,7 +6,8 @@ import math
 import textwrap
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.covariance import LedoitWolf
@@ -269,36 +270,48 @@ def _principal(covariance: np.ndarray, k: int) -> np.ndarray:
 
 def _gaussian_mixture(rows: np.ndarray, seed: int) -> GaussianMixture:
     """Return the mixture of least BIC."""
-    kinds = ("full", "diag") if rows.shape[1] <= FULL_UP_TO else ("diag",)
-    mixtures = [
-        GaussianMixture(k, covariance_type=kind, reg_covar=LEAST_VARIANCE, random_state=seed)
-        for kind in kinds
-        for k in range(1, min(MOST_COMPONENTS, len(rows) - 1) + 1)
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for mixture in mixtures:
+
+    def fit(k: int, form: str) -> tuple[float, GaussianMixture]:
+        mixture = GaussianMixture(
+            k, covariance_type=form, reg_covar=LEAST_VARIANCE, random_state=seed
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit(rows)
-    return min(mixtures, key=lambda mixture: mixture.bic(rows))
+        return mixture.bic(rows), mixture
+
+    forms = ("full", "diag") if rows.shape[1] <= FULL_UP_TO else ("diag",)
+    best = [_least(partial(fit, form=form), len(rows)) for form in forms]
+    return min(best, key=lambda scored: scored[0])[1]
+
+
+def _least(fit: Callable[[int], tuple[float, Any]], n_rows: int) -> tuple[float, Any]:
+    """Return the BIC and the mixture of least BIC; the search ends where two more are no better."""
+    found: list[tuple[float, Any]] = []
+    best = 0
+    for k in range(1, min(MOST_COMPONENTS, n_rows - 1) + 1):
+        found.append(fit(k))
+        if found[-1][0] < found[best][0]:
+            best = k - 1
+        if k - 1 - best == 2:
+            break
+    return found[best]
 
 
 def _of_bits(train: np.ndarray, held_out: np.ndarray, seed: int) -> list[Scored]:
     """Return models of zeros and ones; gray levels have the decoder's expected log-likelihood."""
     n, d = train.shape
-    random = np.random.RandomState(seed)
-    mixtures = [
-        BernoulliMixture.fit(train, k, random) for k in range(1, min(MOST_COMPONENTS, n - 1) + 1)
-    ]
 
-    def bic(mixture: BernoulliMixture) -> float:
-        k = len(mixture.weights)
-        return (k * d + k - 1) * math.log(n) - 2 * mixture.score_samples(train).sum()
+    def fit(k: int) -> tuple[float, BernoulliMixture]:
+        mixture = BernoulliMixture.fit(train, k, np.random.RandomState(seed))
+        n_parameters = k * d + k - 1
+        return n_parameters * math.log(n) - 2 * mixture.score_samples(train).sum(), mixture
 
-    best = min(mixtures, key=bic)
-    size = _count(len(best.weights), "component")
+    alone, (_, mixture) = fit(1)[1], _least(fit, n)
+    size = _count(len(mixture.weights), "component")
     return [
-        ("independent columns", "", mixtures[0].score_samples(held_out)),
-        ("Bernoulli mixture", size, best.score_samples(held_out)),
+        ("independent columns", "", alone.score_samples(held_out)),
+        ("Bernoulli mixture", size, mixture.score_samples(held_out)),
     ]
 
 

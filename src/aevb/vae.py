@@ -535,10 +535,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         errors of their means do not.
 
         For a Gaussian likelihood: one Gaussian with Ledoit-Wolf covariance; probabilistic PCA and
-        factor analysis with `latent_dim` components; and a mixture of 1 to 10 Gaussians, chosen by
-        BIC on `train`. All are fitted to columns scaled to unit variance and scored in the data's
-        own units. A column that did not vary in training is an event of the same probability for
-        all. For a Bernoulli likelihood: independent columns, and a mixture of 1 to 10 components.
+        factor analysis with `latent_dim` components; and a mixture of up to 10 Gaussians, with full
+        covariances (in at most 100 columns) or diagonal ones, chosen by BIC on `train`. They are
+        fitted to columns scaled to unit variance and scored in the data's own units. A column that
+        did not vary in training is an event of the same probability for all models. For a Bernoulli
+        likelihood: independent columns, and a mixture of up to 10 components, each with independent
+        columns.
 
         The standard errors are those of the held-out cases alone: another fit differs by more. The
         VAE's number is on average a little too low, and the best of the others is picked on the
