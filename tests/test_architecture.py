@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "schema": {"errors", "models"},
     "config": {"errors", "models"},
     "factors": {"models"},
+    "comparison": {"factors", "models", "schema"},
     "progress": {"errors"},
     "algorithm": {"data", "errors", "inference", "models", "progress"},
     "persistence": {"config", "data", "errors", "models", "probability", "schema"},
@@ -35,6 +36,7 @@ MAY_IMPORT = {
     "plotting": {"errors", "latents"},
     "vae": {
         "algorithm",
+        "comparison",
         "config",
         "data",
         "errors",

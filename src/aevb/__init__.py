@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     submodules=["evaluation", "inference", "models", "plotting", "predict", "probability"],
     submod_attrs={
         "algorithm": ["train"],
+        "comparison": ["Comparison"],
         "data": ["datasets"],
         "errors": ["DivergenceError", "ModelFileError"],
         "evaluation": [
