@@ -109,7 +109,8 @@ class Bayesian(LatentVariableModel):
     ----------
     parameter_posterior : Conditional
         ``parameter_posterior()`` is q(θ), over vectors of shape (d,): the elements of θ in the
-        order of ``jax.tree.leaves``. A normal one has a ``covariance_matrix`` or a ``variance``.
+        order of ``jax.tree.leaves(mean)``. A normal one with correlations has a
+        ``covariance_matrix``.
     mean, std : PyTree
         Mean and standard deviations of q(θ), in the shape of the model; None where nothing was
         chosen. Those of a flow are averages over 256 draws.
@@ -117,6 +118,8 @@ class Bayesian(LatentVariableModel):
         The model without the chosen parameters.
     parameter_prior : Frozen
         p(θ).
+    layout : Layout
+        How the elements of θ lie in the vector: ``layout.unravel(vector)`` has the model's shape.
 
     Raises
     ------
