@@ -65,7 +65,7 @@ def main(epochs: int = 1000) -> dict[str, float]:
     mean, spread = aevb.posterior_predictive(model, probabilities, jax.random.key(1))
     truth = nuts(X, y)
     off = (model.mean.coefficients - truth.mean(axis=0)) / truth.std(axis=0)
-    narrow = jnp.exp(model.log_scale.coefficients) / truth.std(axis=0)
+    narrow = model.std.coefficients / truth.std(axis=0)
     return {
         "largest error of a mean, in exact standard deviations": float(jnp.abs(off).max()),
         "standard deviations, relative to the exact ones: median": float(jnp.median(narrow)),

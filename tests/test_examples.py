@@ -3,6 +3,7 @@
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow  # each trains for ten seconds or so
@@ -44,6 +45,13 @@ def test_dirichlet_topics():
     worst, _, elbo, first = run("dirichlet_topics", epochs=300)
     assert worst < 0.2
     assert elbo > first + 20
+
+
+def test_radon():
+    full, independent, mean_field = np.reshape(run("radon", epochs=2000), (3, 4))
+    np.testing.assert_allclose(full, 1.0, atol=0.1)
+    assert (independent > 0.85).all()
+    assert mean_field[0] < 0.8 and mean_field[3] < 0.75  # g and log t, which the a_j depend on
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

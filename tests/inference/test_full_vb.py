@@ -10,7 +10,7 @@ import pytest
 from scipy import integrate, stats
 
 import aevb
-from aevb import SGVB, Bayesian, FullVB, LatentVariableModel, MonteCarloEM, WakeSleep
+from aevb import SGVB, Bayesian, FullVB, LatentVariableModel, MonteCarloEM, WakeSleep, posteriors
 from aevb.inference.stopping import judged_value
 from aevb.inference.training import Batch
 
@@ -78,20 +78,22 @@ def trained():
 
 def test_a_conjugate_mean_gives_its_posterior_and_the_evidence(trained, x64):
     model = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), trained.model)
-    scale = float(jnp.exp(model.log_scale.loc))
+    scale = float(model.std.loc)
     np.testing.assert_allclose((model.mean.loc, scale), POSTERIOR, rtol=0.05)
 
     # At the exact q(θ) = p(θ|X) the bound is the evidence, for every θ: no average is needed.
     exact = eqx.tree_at(
-        lambda m: (m.mean.loc, m.log_scale.loc), model, (POSTERIOR[0], np.log(POSTERIOR[1]))
+        lambda m: (m.parameter_posterior.mean, m.parameter_posterior.log_scale),
+        model,
+        (jnp.array([POSTERIOR[0]]), jnp.log(jnp.array([POSTERIOR[1]]))),
     )
 
     @jax.jit
     def bound(model, theta):
         plain = Mean(theta)
         elbo = jax.vmap(lambda x: aevb.sgvb(plain, x, jax.random.key(0), estimator="A"))(X)
-        q = dist.Normal(model.mean.loc, jnp.exp(model.log_scale.loc))
-        return jnp.sum(elbo) + dist.Normal().log_prob(theta) - q.log_prob(theta)
+        log_q = model.parameter_posterior().log_prob(jnp.reshape(theta, 1))
+        return jnp.sum(elbo) + dist.Normal().log_prob(theta) - log_q
 
     for theta in (0.5, 1.0):
         np.testing.assert_allclose(bound(exact, theta), EVIDENCE, rtol=1e-10)
@@ -131,8 +133,8 @@ def test_minibatches_give_the_whole_batchs_gradient_on_average(x64):
     whole = gradient(model, batch_of(X))
     parts = [gradient(model, batch_of(part, n_total=len(X))) for part in np.split(X, 8)]
     for name in ("mean", "log_scale"):
-        of_parts = np.mean([getattr(part, name).loc for part in parts])
-        np.testing.assert_allclose(of_parts, getattr(whole, name).loc, rtol=1e-10)
+        of_parts = np.mean([getattr(part.parameter_posterior, name) for part in parts])
+        np.testing.assert_allclose(of_parts, getattr(whole.parameter_posterior, name), rtol=1e-10)
 
 
 def test_one_draw_of_the_parameters_for_all_rows_of_a_minibatch(x64):
@@ -177,7 +179,7 @@ def test_regression_means_and_scales_are_those_of_the_exact_posterior(x64):
         batch_size=30,
     ).model
     np.testing.assert_allclose([*model.mean.weight, model.mean.bias], mean, atol=0.02)
-    scale = np.exp([*model.log_scale.weight, model.log_scale.bias])
+    scale = np.array([*model.std.weight, model.std.bias])
     np.testing.assert_allclose(scale, np.diag(precision) ** -0.5, rtol=0.1)
 
     new = np.array([[0.0, 0.0], [3.0, -2.0]])
@@ -190,6 +192,170 @@ def test_regression_means_and_scales_are_those_of_the_exact_posterior(x64):
     np.testing.assert_allclose(predicted.mean["x"], at_new @ mean, atol=0.08)
     std = np.sqrt(at_new**2 @ scale**2)
     np.testing.assert_allclose(predicted.std["x"], std, rtol=0.02)
+
+
+# A regression whose columns are nearly one, where independent normals are much too narrow.
+
+PRIOR_SCALE = 2.0
+RNG = np.random.default_rng(3)
+C = 1 + RNG.normal(size=(60, 1)) + 0.4 * RNG.normal(size=(60, 2))
+Y = C @ [1.0, -0.5] + 0.3 + RNG.normal(size=60)
+DESIGN = np.column_stack([C, np.ones(60)])
+PRECISION = DESIGN.T @ DESIGN + np.eye(3) / PRIOR_SCALE**2
+COVARIANCE = np.linalg.inv(PRECISION)
+MEAN = COVARIANCE @ DESIGN.T @ Y
+STD = np.sqrt(np.diag(COVARIANCE))
+EVIDENCE_OF_Y = stats.multivariate_normal(
+    np.zeros(60), np.eye(60) + PRIOR_SCALE**2 * DESIGN @ DESIGN.T
+).logpdf(Y)
+FAMILIES = [
+    posteriors.Normal(),
+    posteriors.FullNormal(),
+    posteriors.LowRankNormal(2),
+    posteriors.Flow(),
+    posteriors.Flow("coupling"),
+]
+
+
+def name_of(family):
+    return getattr(family, "layer", family.name)
+
+
+def regression(posterior, start=(0.0, 0.0, 0.0), scale=0.1):
+    model = Regression(jnp.array(start[:2]), jnp.array(start[2]))
+    prior = dist.Normal(0.0, PRIOR_SCALE)
+    return Bayesian(model, posterior=posterior, prior=prior, start_scale=scale)
+
+
+def changed(model, size=0.3):
+    """Move all parameters of q(θ) by some noise."""
+    arrays, rest = eqx.partition(model.parameter_posterior, eqx.is_inexact_array)
+    leaves, structure = jax.tree.flatten(arrays)
+    rng = np.random.default_rng(0)
+    moved = [leaf + size * rng.normal(size=leaf.shape) for leaf in leaves]
+    q = eqx.combine(jax.tree.unflatten(structure, moved), rest)
+    return eqx.tree_at(lambda m: m.parameter_posterior, model, q)
+
+
+def bound(mean, covariance):
+    """Return the bound on log p(Y) for a normal q(θ), exactly."""
+    residual = Y - DESIGN @ mean
+    spread = np.trace(DESIGN.T @ DESIGN @ covariance)
+    likelihood = -0.5 * (60 * np.log(2 * np.pi) + residual @ residual + spread)
+    square = (np.trace(covariance) + mean @ mean) / PRIOR_SCALE**2
+    log_det = np.linalg.slogdet(covariance)[1]
+    return likelihood - 0.5 * (square - 3 + 6 * np.log(PRIOR_SCALE) - log_det)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=name_of)
+def test_every_posterior_begins_as_independent_normals_at_the_model(x64, family):
+    start, scale = np.array([1.0, -2.0, 0.5]), 0.3
+    model = regression(family, start, scale)
+    points = start + scale * np.random.default_rng(0).normal(size=(5, 3))
+    log_prob = jax.vmap(model.parameter_posterior().log_prob)(jnp.asarray(points))
+    np.testing.assert_allclose(log_prob, stats.norm(start, scale).logpdf(points).sum(1), rtol=1e-9)
+    # The moments of a flow are those of 256 draws.
+    error = 0.2 * scale if family.name == "flow" else 1e-12
+    np.testing.assert_allclose([*model.mean.weight, model.mean.bias], start, atol=error)
+    np.testing.assert_allclose([*model.std.weight, model.std.bias], scale, atol=error)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=name_of)
+def test_draws_and_divergence_are_those_of_the_distribution(x64, family):
+    model = changed(regression(family, (1.0, -2.0, 0.5), 0.3))
+    q = model.parameter_posterior()
+    draw = eqx.filter_jit(model.draw_and_kl)
+    key = jax.random.key(7)
+    theta = model.draw(key)
+    drawn, divergence = draw(key)
+    np.testing.assert_allclose([*drawn.weight, drawn.bias], [*theta.weight, theta.bias])
+    np.testing.assert_allclose(divergence, model.kl(key), rtol=1e-9)
+
+    draws, divergences = jax.vmap(draw)(jax.random.split(jax.random.key(0), 20_000))
+    flat = jnp.column_stack([draws.weight, draws.bias])
+    log_prior = stats.norm(0, PRIOR_SCALE).logpdf(flat).sum(1)
+    ratio = np.asarray(jax.vmap(q.log_prob)(flat)) - log_prior  # its mean is the divergence
+    error = 4 * np.std(ratio) / len(flat) ** 0.5
+    np.testing.assert_allclose(np.mean(divergences), np.mean(ratio), atol=error)
+    if family.name == "flow":
+        np.testing.assert_allclose(divergences, ratio, atol=1e-9)
+    else:
+        np.testing.assert_allclose(divergences, model.kl(), rtol=1e-9)
+        np.testing.assert_allclose(flat.mean(0), q.mean, atol=4 * STD.max() * 3 / 141)
+        covariance = getattr(q, "covariance_matrix", np.diag(q.variance))
+        np.testing.assert_allclose(np.cov(flat.T), covariance, atol=0.05 * np.max(covariance))
+        np.testing.assert_allclose([*model.std.weight, model.std.bias] ** np.array(2), q.variance)
+
+
+def test_at_the_exact_posterior_the_bound_is_the_evidence_at_every_draw(x64):
+    factor = np.linalg.cholesky(COVARIANCE)
+    model = eqx.tree_at(
+        lambda m: jax.tree.leaves(m.parameter_posterior),
+        regression("full-normal"),
+        [MEAN, np.log(np.diag(factor)), factor[np.tril_indices(3, -1)]],
+    )
+    np.testing.assert_allclose(
+        model.parameter_posterior().covariance_matrix, COVARIANCE, atol=1e-12
+    )
+    objective = FullVB(SGVB("A"))
+    values = []
+    for seed in range(3):
+        key = jax.random.key(seed)
+        theta = model.draw(jax.random.split(key)[0])  # as the objective draws it
+        flat = np.array([*theta.weight, theta.bias])
+        value, metrics, _ = objective(model, batch_of(Y, C), key, None)
+        values.append(value * 60)
+        log_q = model.parameter_posterior().log_prob(flat)
+        at_draw = log_q - stats.norm(0, PRIOR_SCALE).logpdf(flat).sum()
+        np.testing.assert_allclose(metrics["elbo"] * 60 - at_draw, EVIDENCE_OF_Y, rtol=1e-9)
+    assert np.ptp(values) > 0.1  # the objective itself has the divergence in closed form
+    np.testing.assert_allclose(bound(MEAN, COVARIANCE), EVIDENCE_OF_Y, rtol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES, ids=name_of)
+def test_correlated_parameters(family):
+    data, context = Y.astype(np.float32), C.astype(np.float32)
+    steps = 4000
+    model = aevb.train(
+        regression(family),
+        data,
+        context=context,
+        estimator="A",
+        optimizer="adam",
+        learning_rate=optax.cosine_decay_schedule(0.02, steps),
+        epochs=steps,
+        batch_size=60,
+    ).model
+    q = model.parameter_posterior()
+    draws = jax.vmap(q.sample)(jax.random.split(jax.random.key(1), 20_000))
+    drawn = np.asarray(draws, float)
+    np.testing.assert_allclose(drawn.mean(axis=0), MEAN, atol=0.1 * STD.min())
+    if family.name == "normal":  # the known optimum of independent normals: 0.37 of STD here
+        narrow = np.diag(PRECISION) ** -0.5
+        np.testing.assert_allclose(np.sqrt(q.variance), narrow, rtol=0.1)
+        assert narrow.min() < 0.4 * STD.max()
+        return
+    covariance = np.asarray(getattr(q, "covariance_matrix", np.cov(drawn.T)), float)
+    error = 0.08 if family.name == "flow" else 0.05
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), STD, rtol=error)
+    correlation = covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+    np.testing.assert_allclose(correlation, COVARIANCE / np.outer(STD, STD), atol=0.05)
+    assert EVIDENCE_OF_Y - 0.05 < bound(drawn.mean(axis=0), covariance) < EVIDENCE_OF_Y + 1e-3
+
+
+def test_a_flow_needs_two_numbers_and_no_posterior_is_over_complex_ones():
+    with pytest.raises(ValueError, match=r"normal families for `posterior` over a single number"):
+        Bayesian(Mean(jnp.array(0.0)), posterior="iaf")
+    with pytest.raises(ValueError, match=r"Expected real arrays for `where`; got complex ones"):
+        Bayesian(Mean(jnp.array(1.0j)))
+
+
+def test_each_array_of_the_parameters_keeps_its_type():
+    start = Regression(jnp.ones(2, jnp.float16), jnp.array(0.5, jnp.float32))
+    model = Bayesian(start, posterior="full-normal")
+    for parts in (model.mean, model.std, model.draw(jax.random.key(0)), model.at_mean()):
+        assert (parts.weight.dtype, parts.bias.dtype) == (jnp.float16, jnp.float32)
 
 
 # The prior is free, and so is the choice of what is uncertain.
@@ -244,8 +410,8 @@ def test_parameters_not_chosen_are_trained_as_points(line):
     start = line()
     model = Bayesian(start, where=lambda m: m.weight)
     result = aevb.train(model, np.ones((20, 3), np.float32), epochs=3, learning_rate=0.01).model
-    assert [leaf.shape for leaf in jax.tree.leaves(result.log_scale)] == [(3, 1)]
-    assert (result.log_scale.weight != model.log_scale.weight).all()
+    assert [leaf.shape for leaf in jax.tree.leaves(result.std)] == [(3, 1)]
+    assert (result.std.weight != model.std.weight).all()
     plain, drawn = result.at_mean(), result.draw(jax.random.key(0))
     for moved in ("weight", "shift", "encoder"):
         assert (getattr(plain, moved) != getattr(start, moved)).all()
@@ -306,6 +472,14 @@ def test_parts_of_networks_can_be_chosen():
         ({"prior": dist.HalfNormal()}, ValueError, "`prior`; got HalfNormal, of support"),
         ({"prior": dist.Uniform(-1.0, 1.0)}, ValueError, "`prior`; got Uniform, of support"),
         ({"prior": dist.Poisson(1.0)}, ValueError, "`prior`; got Poisson, of support"),
+        (
+            {"posterior": "full"},
+            ValueError,
+            r"Expected one of 'normal', 'full-normal', 'low-rank-normal', 'iaf', 'coupling' or, "
+            r"of `aevb.posteriors`, one of .*Flow for `posterior`; got 'full'\. Did you mean",
+        ),
+        ({"posterior": "mixture"}, ValueError, "for `posterior`; got 'mixture'"),
+        ({"posterior": posteriors.Mixture()}, TypeError, r"for `posterior`; got Mixture\("),
         ({"start_scale": 0.0}, ValueError, r"positive number for `start_scale`; got 0\.0"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,

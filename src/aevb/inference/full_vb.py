@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array, lax
 from jaxtyping import Float, PyTree
@@ -19,18 +21,67 @@ from aevb.errors import integer, number
 from aevb.inference.objective import Batch, Metrics, Objective, as_objective
 from aevb.inference.sgvb import SGVB
 from aevb.models.base import Frozen, LatentVariableModel, trainable
+from aevb.models.checks import family_of
+from aevb.models.conditional import Conditional
+from aevb.models.parameters import build_member, choose_family
+from aevb.models.posteriors import Posterior
 from aevb.probability.divergences import has_closed_form, kl_divergence
 from aevb.probability.measures import VOLUME, measure_of
 
 Where = Callable[[PyTree], PyTree]  # from a model to parts of it
 
 
+class Layout(NamedTuple):
+    """How the arrays of a PyTree lie in one vector.
+
+    Attributes
+    ----------
+    structure : PyTreeDef
+        Of the PyTree.
+    shapes, dtypes : tuple
+        Of its arrays.
+    """
+
+    structure: jax.tree_util.PyTreeDef
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[np.dtype, ...]
+
+    @classmethod
+    def of(cls, tree: PyTree) -> Layout:
+        """Return the layout of a PyTree of real arrays."""
+        leaves, structure = jax.tree.flatten(tree)
+        shapes, dtypes = tuple(a.shape for a in leaves), tuple(a.dtype for a in leaves)
+        if any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in dtypes):
+            raise ValueError("Expected real arrays for `where`; got complex ones.")
+        return cls(structure, shapes, dtypes)
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        return sum(map(math.prod, self.shapes))
+
+    def ravel(self, tree: PyTree) -> Float[Array, " size"]:
+        """Return the arrays in one vector, of their common type."""
+        return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+    def unravel(self, vector: Float[Array, " size"]) -> PyTree:
+        """Return the arrays of a vector, each of its own type."""
+        ends = list(itertools.accumulate(map(math.prod, self.shapes)))
+        parts = zip(jnp.split(vector, ends[:-1]), self.shapes, self.dtypes, strict=True)
+        leaves = [jnp.reshape(part, shape).astype(dtype) for part, shape, dtype in parts]
+        return jax.tree.unflatten(self.structure, leaves)
+
+
 class Bayesian(LatentVariableModel):
-    r"""A model whose parameters θ are uncertain: q(θ) = N(mean, diag scale²), with a prior p(θ).
+    r"""A model whose parameters θ are uncertain, with a posterior q(θ) and a prior p(θ).
 
     `train` fits q(θ) along with everything else that is trainable, by `FullVB`. As a
     `LatentVariableModel` it stands for the model at the mean of q(θ); `posterior_predictive`
     averages over θ.
+
+    The paper's :math:`q(\theta) = N(\mu_\theta, \mathrm{diag}\, \sigma_\theta^2)` (appendix F)
+    knows nothing of correlations. Where the exact posterior has some, its means may be right, but
+    its standard deviations are too small. The other families learn correlations.
 
     Parameters
     ----------
@@ -44,17 +95,38 @@ class Bayesian(LatentVariableModel):
         recognition model is not part of the paper's θ, and only loosens the bound.
     prior : Distribution, optional
         p(θ): a distribution of one real number, the same for every element of θ. None: N(0, 1).
+    posterior : str or Posterior
+        The family of q(θ), over the d numbers of θ in one vector, by its name or class in
+        `aevb.posteriors`. ``"normal"`` (`Normal`): independent. ``"full-normal"``
+        (`FullNormal`): any covariance, d (d + 3) / 2 numbers to learn. ``"low-rank-normal"``
+        (``LowRankNormal(rank)``): covariance :math:`V V^T + \mathrm{diag}(s)`, d (rank + 2)
+        numbers. ``"iaf"`` and ``"coupling"`` (`Flow`): normals bent by a flow, for d of at least
+        2; needs the extra ``flows``.
     start_scale : float
-        First scale of q(θ).
+        Standard deviation of each number in the first q(θ), where they are independent normals.
 
     Attributes
     ----------
-    mean, log_scale : PyTree
-        Parameters of q(θ), in the shape of the model; None where nothing was chosen.
+    parameter_posterior : Conditional
+        ``parameter_posterior()`` is q(θ), over vectors of shape (d,): the elements of θ in the
+        order of ``jax.tree.leaves(mean)``. A normal one with correlations has a
+        ``covariance_matrix``.
+    mean, std : PyTree
+        Mean and standard deviations of q(θ), in the shape of the model; None where nothing was
+        chosen. Those of a flow are averages over 256 draws.
     rest : LatentVariableModel
         The model without the chosen parameters.
     parameter_prior : Frozen
         p(θ).
+    layout : Layout
+        How the elements of θ lie in the vector: ``layout.unravel(vector)`` has the model's shape.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that do not fit.
+    ImportError
+        For a flow, when FlowJAX is not installed.
 
     References
     ----------
@@ -77,14 +149,14 @@ class Bayesian(LatentVariableModel):
     >>> data = jnp.array([1.0, 2.0, 3.0])
     >>> model = aevb.Bayesian(Mean(jnp.array(0.0)))
     >>> model = aevb.train(model, data, epochs=2000, learning_rate=0.01).model
-    >>> round(float(model.mean.loc), 1), round(float(jnp.exp(model.log_scale.loc)), 1)
+    >>> round(float(model.mean.loc), 1), round(float(model.std.loc), 1)
     (1.5, 0.5)
     """
 
-    mean: PyTree
-    log_scale: PyTree
+    parameter_posterior: Conditional
     rest: PyTree
     parameter_prior: Frozen
+    layout: Layout = eqx.field(static=True)
 
     def __init__(
         self,
@@ -92,6 +164,7 @@ class Bayesian(LatentVariableModel):
         *,
         where: Where | PyTree = None,
         prior: Distribution | None = None,
+        posterior: str | Posterior = "normal",
         start_scale: float = 0.01,
     ):
         if isinstance(model, Bayesian) or not isinstance(model, LatentVariableModel):
@@ -101,11 +174,25 @@ class Bayesian(LatentVariableModel):
             )
         expected = "a positive number"
         number(start_scale, "start_scale", expected, lambda scale: 0 < scale < math.inf)
-        self.mean, self.rest = eqx.partition(model, _chosen(model, where))
-        self.log_scale = jax.tree.map(
-            lambda leaf: jnp.full_like(leaf, math.log(start_scale)), self.mean
-        )
+        family = choose_family(posterior)
+        theta, self.rest = eqx.partition(model, _chosen(model, where))
+        self.layout = Layout.of(theta)
+        mean = self.layout.ravel(theta)
         self.parameter_prior = Frozen(_checked(dist.Normal(0.0, 1.0) if prior is None else prior))
+        log_scale = jnp.asarray(math.log(start_scale), mean.dtype)
+        # Only the networks of a flow are drawn, and those do nothing yet: any key will do.
+        key = jax.random.key(0)
+        self.parameter_posterior = build_member(family, mean, log_scale, key=key)
+
+    @property
+    def mean(self) -> PyTree:
+        """The mean of q(θ), in the shape of the model."""
+        return self.layout.unravel(self.parameter_posterior().mean)
+
+    @property
+    def std(self) -> PyTree:
+        """The standard deviations of q(θ), in the shape of the model."""
+        return self.layout.unravel(jnp.sqrt(self.parameter_posterior().variance))
 
     def at_mean(self) -> LatentVariableModel:
         """Return the model at the mean of q(θ)."""
@@ -113,47 +200,48 @@ class Bayesian(LatentVariableModel):
 
     def draw(self, key: Key) -> LatentVariableModel:
         """Return the model at a draw of θ ~ q(θ), reparameterised."""
-        return eqx.combine(self._draw(key), self.rest)
+        return self._at(self.parameter_posterior().sample(key))
 
-    def _draw(self, key: Key) -> PyTree:
-        means, structure = jax.tree.flatten(self.mean)
-        keys = jax.tree.unflatten(structure, list(jax.random.split(key, len(means))))
-
-        def one(mean: Array, log_scale: Array, key: Key) -> Array:
-            return mean + jnp.exp(log_scale) * jax.random.normal(key, mean.shape, mean.dtype)
-
-        return jax.tree.map(one, self.mean, self.log_scale, keys)
+    def draw_and_kl(self, key: Key) -> tuple[LatentVariableModel, Float[Array, ""]]:
+        """Return what `draw` and `kl` return for a key, with θ drawn once."""
+        q, p = self.parameter_posterior(), self._prior()
+        if has_closed_form(q, p):
+            return self._at(q.sample(key)), kl_divergence(q, p)
+        if hasattr(q, "sample_and_log_prob"):  # of a flow: log_prob alone may be slow
+            theta, log_q = q.sample_and_log_prob(key)
+        else:
+            theta = q.sample(key)
+            log_q = q.log_prob(theta)
+        return self._at(theta), log_q - p.log_prob(theta)
 
     def kl(self, key: Key | None = None) -> Float[Array, ""]:
         r"""KL(q(θ)‖p(θ)), once for the whole data set; nats.
 
-        For p(θ) = N(0, I) it is minus the second sum of the paper's equation (24),
-        :math:`-\tfrac12 \sum (1 + \log \sigma_\theta^2 - \mu_\theta^2 - \sigma_\theta^2)`.
+        For independent normals and p(θ) = N(0, I) it is minus the second sum of the paper's
+        equation (24), :math:`-\tfrac12 \sum (1 + \log \sigma_\theta^2 - \mu_\theta^2 -
+        \sigma_\theta^2)`.
 
         Parameters
         ----------
         key : Array, optional
-            Where no closed form is known for the prior, the divergence is estimated by
+            Where no closed form is known for q(θ) and the prior, the divergence is estimated by
             log q(θ) - log p(θ) at the θ that `draw` returns for this key.
         """
-        prior = self.parameter_prior.value
-        if has_closed_form(dist.Normal(0.0, 1.0), prior):
-            theta = self.mean  # not looked at
-        elif key is not None:
-            theta = self._draw(key)
-        else:
+        q, p = self.parameter_posterior(), self._prior()
+        if has_closed_form(q, p):
+            return kl_divergence(q, p)
+        if key is None:
             raise ValueError(
-                "Expected a `key`, since no closed form is known for the divergence of a normal "
-                f"distribution from {type(prior).__name__}; got None."
+                "Expected a `key`, since no closed form is known for the divergence of "
+                f"{family_of(q)} from {family_of(p)}; got None."
             )
+        return self.draw_and_kl(key)[1]
 
-        def one(mean: Array, log_scale: Array, theta: Array) -> Float[Array, ""]:
-            q = dist.Normal(mean, jnp.exp(log_scale))
-            if has_closed_form(q, prior):
-                return jnp.sum(kl_divergence(q, prior))
-            return jnp.sum(q.log_prob(theta) - prior.log_prob(theta))
+    def _at(self, theta: Float[Array, " d"]) -> LatentVariableModel:
+        return eqx.combine(self.layout.unravel(theta), self.rest)
 
-        return jax.tree.reduce(jnp.add, jax.tree.map(one, self.mean, self.log_scale, theta))
+    def _prior(self) -> Distribution:
+        return self.parameter_prior.value.expand((self.layout.size,)).to_event(1)
 
     @property
     def prior(self) -> Callable[..., Distribution]:
@@ -248,8 +336,9 @@ class FullVB(Objective):
                 "Bayesian(model)."
             )
         parameter_key, key = jax.random.split(key)
-        surrogate, metrics, state = self.objective(model.draw(parameter_key), batch, key, state)
-        kl = model.kl(parameter_key) / batch.n_total
+        drawn, kl = model.draw_and_kl(parameter_key)
+        surrogate, metrics, state = self.objective(drawn, batch, key, state)
+        kl = kl / batch.n_total
         return surrogate - kl, {**metrics, "kl_parameters": kl}, state
 
 

@@ -170,6 +170,8 @@ class Bijection(eqx.Module):
         Units of the hidden layer in the network of each.
     fast_sample : bool
         Autoregressive layers are fast in one direction: when sampling, or in ``log_prob``.
+    at_identity : bool
+        Whether it begins as the identity, up to the order of the entries.
     key : Array
         JAX random key.
 
@@ -193,6 +195,7 @@ class Bijection(eqx.Module):
         width: int,
         *,
         fast_sample: bool,
+        at_identity: bool = False,
         key: Key,
     ):
         if dim < 2:
@@ -201,7 +204,8 @@ class Bijection(eqx.Module):
                 "its layers are affine: use 'normal' or 'mixture'."
             )
         self.options = (layer, dim, condition_dim, n_layers, width, not fast_sample)
-        self.arrays = eqx.filter(_build(key, *self.options), eqx.is_array)
+        built = _build(key, *self.options)
+        self.arrays = eqx.filter(_at_identity(built) if at_identity else built, eqx.is_array)
 
     def __call__(self) -> PyTree:
         """Return FlowJAX's object."""
@@ -257,15 +261,41 @@ def _build(
     return jax.tree.map(settle, bijection, is_leaf=is_layer)
 
 
+def _at_identity(bijection: PyTree) -> PyTree:
+    """Set the last map of each layer's network to zero: `_affine` of zeros is the identity."""
+    from flowjax.bijections import Coupling, MaskedAutoregressive
+
+    def network(layer: PyTree) -> PyTree:
+        return layer.conditioner if isinstance(layer, Coupling) else layer.masked_autoregressive_mlp
+
+    def is_layer(node: PyTree) -> bool:
+        return isinstance(node, (Coupling, MaskedAutoregressive))
+
+    def zeros(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda a: jnp.zeros_like(a) if eqx.is_inexact_array(a) else a, tree)
+
+    def settle(node: PyTree) -> PyTree:
+        if not is_layer(node):
+            return node
+        return eqx.tree_at(lambda layer: network(layer).layers[-1], node, replace_fn=zeros)
+
+    return jax.tree.map(settle, bijection, is_leaf=is_layer)
+
+
 def _affine(parameters: Float[Array, " 2"]) -> PyTree:
     """Return the map of one entry, from the two numbers that a layer's network gives for it."""
     loc, raw = parameters
-    scale = MIN_SCALE + (1 - MIN_SCALE) * jax.nn.softplus(raw) / math.log(2)  # at 0: 1
-    return eqx.tree_at(lambda affine: (affine.loc, affine.scale), _blank_affine(), (loc, scale))
+    return affine(loc, MIN_SCALE + (1 - MIN_SCALE) * jax.nn.softplus(raw) / math.log(2))  # at 0: 1
+
+
+def affine(loc: Float[Array, "*shape"], scale: Float[Array, "*shape"]) -> PyTree:
+    """Return FlowJAX's map ``scale * u + loc``, entry by entry."""
+    blank = _blank_affine(jnp.shape(loc))
+    return eqx.tree_at(lambda affine: (affine.loc, affine.scale), blank, (loc, scale))
 
 
 @functools.cache
-def _blank_affine() -> PyTree:
+def _blank_affine(shape: tuple[int, ...]) -> PyTree:
     from flowjax.bijections import Affine
 
-    return eqx.filter_eval_shape(Affine)
+    return eqx.filter_eval_shape(Affine, jnp.zeros(shape), jnp.ones(shape))
