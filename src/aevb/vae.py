@@ -31,8 +31,8 @@ from aevb.inference.estimators import Estimator
 from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer
 from aevb.inference.run import Callback, Epoch, Plan, Run, advance, auto_epochs, begin, result_of
 from aevb.inference.sgvb import SGVB, Schedule, make_objective
-from aevb.inference.stopping import BestEpoch, EarlyStopping, Watch
-from aevb.models.autoencoder import build_autoencoder
+from aevb.inference.stopping import EarlyStopping, Watch
+from aevb.models.autoencoder import AutoEncoder, build_autoencoder
 from aevb.models.checks import check_model
 from aevb.models.kinds import Likelihood, make_likelihood
 from aevb.models.linear import LinearStart
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 Rows = ArrayLike | Any
 RandomState = int | np.random.RandomState | None
 
-_FEWEST, _MANY = 20, 10_000  # rows between which the number of epochs is looked for
-_STEPS_ON = 500  # that the search goes on for, at least, after the best epoch so far
+_FEWEST = 20  # cases for a search of the number of epochs
+_STEPS_ON = 500  # steps from one look to the next at whether the search has seen enough
 
 _build = eqx.filter_jit(build_autoencoder)
 
@@ -111,9 +111,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         (1e-2 for Adamax) and falls to 0 along half a cosine over the epochs.
     batch_size : int, default=100
         Cases per step.
-    epochs : int or "auto", default="auto"
+    epochs : int, "auto" or "search", default="auto"
         Passes over the data. ``"auto"`` makes as many as fit into 10,000 steps, but at least 10 and
-        at most 500.
+        at most 500. ``"search"`` takes fewer where the bound of a tenth of the cases, held out, falls
+        by more than a standard error until then, and fits all cases for as many. It takes up to
+        twice as long.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the networks' weights, without the biases and a
         learned prior; the paper's experiments have 1.0. None: a flat prior. See `SGVB`.
@@ -264,6 +266,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             When the numbers stop being finite. The last good epoch's model is kept.
         """
         objective = self._check_parameters()
+        watched = validation_data is not None or self.validation_fraction > 0
+        if self.epochs == "search" and (watched or EarlyStopping(self.patience, self.tol).on):
+            raise ValueError(
+                "Expected no held-out cases, `patience` or `tol` beside epochs='search', which "
+                "holds out its own; got some. Use epochs='auto'."
+            )
         with self._nothing_lost():
             random = check_random_state(self.random_state)
             rows = as_rows(self, X)
@@ -277,7 +285,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             cases = schema.encode(rows)
             source = InMemory(cases)
             held_out = None if held is None else InMemory(schema.encode(held))
-            if held is None and self._searches(len(cases)):
+            if self.epochs == "search":
                 epochs = self._best_epochs(schema, cases, source, objective, random)
             else:
                 epochs = self._n_epochs(len(cases))
@@ -664,7 +672,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Check every parameter that no data are needed for; return the objective."""
         integer(self.latent_dim, "latent_dim", minimum=1)
         integer(self.batch_size, "batch_size", minimum=1)
-        if self.epochs != "auto":
+        if self.epochs not in ("auto", "search"):
             integer(self.epochs, "epochs", minimum=1)
         EarlyStopping(self.patience, self.tol)
         layer_sizes(self.hidden)
@@ -738,11 +746,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         schedule = self.learning_rate if callable(self.learning_rate) else None
         return self.optimizer, schedule
 
-    def _searches(self, n_rows: int) -> bool:
-        """Whether to look for the best number of epochs: where nothing else says it."""
-        free = self.epochs == "auto" and self.patience is None and self.tol is None
-        return free and _FEWEST <= n_rows < _MANY
-
     def _best_epochs(
         self,
         schema: Schema,
@@ -751,22 +754,42 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         objective: SGVB,
         random: np.random.RandomState,
     ) -> int:
-        """Find the number of epochs with the highest bound of a tenth that is held out."""
+        """Find the number of epochs that is best for a tenth that is held out.
+
+        It is the largest one, unless the held-out bound has fallen by then.
+        """
+        if len(cases) < _FEWEST:
+            raise ValueError(
+                f"Expected at least {_FEWEST} cases for epochs='search', which holds out a tenth; "
+                f"got {len(cases)}. Use epochs='auto'."
+            )
         random = copy.deepcopy(random)  # the fit itself is that with this number of epochs
         order = random.permutation(len(cases)).astype(np.int32)
         n_held = math.ceil(len(cases) / 10)
         some, held_out = source.part(order[n_held:]), source.part(order[:n_held])
         run = self._begin(schema, cases[order[n_held:]], some, objective, random)
         limit = self._n_epochs(len(cases))
-        rule = BestEpoch(math.ceil(_STEPS_ON / math.ceil(some.n_rows / self.batch_size)))
-        plan = self._plan(objective, limit)._replace(stopping=rule)
+        every = math.ceil(_STEPS_ON / math.ceil(some.n_rows / self.batch_size))
+        plan = self._plan(objective, limit)._replace(stopping=EarlyStopping(limit, None))
         check_fit(run.state.model, some, plan, run.state.key, held_out)
+
+        def has_fallen(run: Run) -> bool:
+            best = run.watch.best_state
+            return best is not None and _is_better(
+                best.model, run.state.model, cases[order[:n_held]], run.state.key
+            )
+
+        def far_enough(epoch: Epoch) -> bool:
+            watch = epoch.run.watch
+            due = watch.waited >= max(every, watch.best_epoch) and watch.waited % every == 0
+            return due and has_fallen(epoch.run)
+
         with ProgressBar(limit, self.verbose, "Looking for the number of epochs") as bar:
             try:
-                run = advance(run, some, plan, validation=held_out, callbacks=(bar,))
+                run = advance(run, some, plan, validation=held_out, callbacks=(bar, far_enough))
             except DivergenceError as error:
                 run = error.result.run
-        return run.watch.best_epoch or limit
+        return run.watch.best_epoch if has_fallen(run) else limit
 
     def _n_epochs(self, n_rows: int) -> int:
         if isinstance(self.epochs, str):
@@ -862,6 +885,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _is_better(one: AutoEncoder, other: AutoEncoder, cases: np.ndarray, key: jax.Array) -> bool:
+    """Whether a model's bound is higher by a standard error, case by case."""
+    bounds = [predict.elbo(model, cases, key=key, n_draws=32) for model in (one, other)]
+    gain = bounds[0] - bounds[1]
+    return bool(gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain)))
 
 
 def random_key(random: np.random.RandomState, impl: str | None = None) -> jax.Array:

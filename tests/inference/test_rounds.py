@@ -1,5 +1,6 @@
 """How long to train, where the user does not say: rounds, and the search for the best epoch."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -10,7 +11,7 @@ import aevb
 from aevb import SGVB, VAE, LatentVariableModel, MonteCarloEM
 from aevb.data.source import InMemory
 from aevb.inference.run import Plan, auto_rounds, round_ends
-from aevb.inference.stopping import BestEpoch, Converged, EarlyStopping, Watch
+from aevb.inference.stopping import Converged, EarlyStopping, Watch
 
 DATA = np.random.default_rng(0).normal(2.0, 1.5, size=(200, 1)).astype(np.float32)
 
@@ -95,13 +96,6 @@ def test_noise_is_no_rise_and_a_fall_keeps_the_round_before():
     assert (epoch, watch.best_epoch, watch.best_state) == (20, 10, "after 10")
 
 
-def test_the_search_goes_on_for_as_many_epochs_as_the_best_took():
-    bounds = [-abs(epoch - 30.0) for epoch in range(1, 200)]
-    epoch, watch = seen(BestEpoch(10), bounds)
-    assert (epoch, watch.best_epoch, watch.best_state) == (60, 30, None)
-    assert seen(BestEpoch(50), bounds)[0] == 80
-
-
 def test_training_ends_at_the_optimum_and_says_nothing():
     result = aevb.train(Mean(jnp.zeros(1)), DATA, estimator="stl")
     assert len(result.history["epoch"]) < auto_rounds(len(DATA), 100)[1]
@@ -153,27 +147,46 @@ def curve(n):
     return np.column_stack([t, t**2, np.sin(3 * t)]) + noise
 
 
-def test_a_fit_is_that_with_the_number_of_epochs_that_was_found():
+def test_a_search_is_a_fit_with_the_number_of_epochs_that_it_found():
     options = {"latent_dim": 1, "hidden": 20, "random_state": 0}
     X = curve(300)
-    found = VAE(**options).fit(X)
+    found = VAE(**options, epochs="search").fit(X)
     said = VAE(**options, epochs=found.n_epochs_).fit(X)
     np.testing.assert_array_equal(found.transform(X), said.transform(X))
     assert found.history_["elbo"] == said.history_["elbo"]
     assert not any(name.startswith("validation") for name in found.history_)
 
 
-@pytest.mark.slow
+def test_a_search_compiles_the_loop_once(caplog):
+    X = curve(300)
+    with jax.log_compiles():
+        VAE(1, hidden=7, epochs="search", random_state=0).fit(X)
+    compiled = [record.message for record in caplog.records if "Compiling" in record.message]
+    assert sum("run_chunk" in message for message in compiled) == 1
+
+
 def test_noise_stops_the_search_early_and_structure_does_not():
-    noise = np.random.default_rng(0).normal(size=(100, 8))
-    epochs = [VAE(5, random_state=0).fit(X).n_epochs_ for X in (noise, curve(100))]
-    assert epochs[0] < epochs[1] / 2
+    noise = np.random.default_rng(0).normal(size=(100, 30))
+    options = {"epochs": "search", "hidden": 50, "random_state": 0}
+    epochs = [VAE(10, **options).fit(X).n_epochs_ for X in (noise, curve(100))]
+    assert epochs[0] < 250 and epochs[1] == 500
 
 
 def test_a_search_that_diverges_leaves_it_to_the_fit_to_say_so():
     with pytest.raises(aevb.DivergenceError, match="epoch 1"):
-        VAE(learning_rate=1e30).fit(curve(60))
+        VAE(learning_rate=1e30, epochs="search").fit(curve(60))
 
 
-def test_few_rows_are_fitted_without_a_search():
-    assert VAE(1, hidden=3, batch_size=1).fit(curve(19)).n_epochs_ == 500
+@pytest.mark.parametrize(
+    ("options", "rows", "message"),
+    [
+        ({}, 19, "at least 20 cases for epochs='search'.*got 19"),
+        ({"patience": 3}, 50, "`patience`.*beside epochs='search'"),
+        ({"validation_fraction": 0.1}, 50, "held-out.*beside epochs='search'"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_refused(options, rows, message):
+    vae = VAE(1, hidden=3, epochs="search", **options)
+    with pytest.raises(ValueError, match=message):
+        vae.fit(curve(rows))
+    assert not hasattr(vae, "model_")

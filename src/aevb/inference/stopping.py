@@ -72,29 +72,6 @@ class EarlyStopping:
         return self.on and watch.waited >= self.patience
 
 
-class BestEpoch(EarlyStopping):
-    """The rule of a search for the best number of epochs: go on for as many again.
-
-    Parameters
-    ----------
-    least : int
-        Number of epochs to go on for in any case. No state is kept.
-    """
-
-    def __init__(self, least: int):
-        super().__init__(least, None)
-
-    def after(self, watch: Watch, bound: Any, state: PyTree, epoch: int) -> Watch:
-        """Take in an epoch's bound."""
-        if bound > watch.best:
-            return watch._replace(best=bound, best_epoch=epoch, waited=0)
-        return watch._replace(waited=watch.waited + 1)
-
-    def stops(self, watch: Watch) -> bool:
-        """Say whether it is time to stop."""
-        return watch.waited >= max(self.patience, watch.best_epoch)
-
-
 class Converged(EarlyStopping):
     """The rule of rounds: the last round has brought too little, or no more than noise.
 
