@@ -6,13 +6,15 @@ exact one must then reach the evidence, and sticking the landing has no noise le
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import optax
 import pytest
-from scipy import stats
+from jax import Array
+from scipy import optimize, stats
 
 import aevb
 from aevb import Frozen, Joint, LatentVariableModel
@@ -297,6 +299,40 @@ class Table(LatentVariableModel):
 
     def posterior(self, x, c):
         return dist.Normal(self.mean[c], jnp.exp(self.log_scale[c])).to_event(2)
+
+
+class PoissonLogNormal(LatentVariableModel):
+    """Counts of rate exp(mean + s z), of which the evidence is an integral over one normal."""
+
+    mean: Array
+    log_s: Array
+    encoder: eqx.nn.MLP
+
+    def prior(self):
+        return dist.Normal()
+
+    def likelihood(self, z):
+        return dist.Poisson(jnp.exp(self.mean + jnp.exp(self.log_s) * z))
+
+    def posterior(self, x):
+        loc, log_scale = self.encoder(jnp.log1p(x)[None])
+        return dist.Normal(loc, jnp.exp(log_scale))
+
+
+@pytest.mark.slow
+def test_poisson_log_normal_reaches_its_optimum_by_the_defaults():
+    rng = np.random.default_rng(0)
+    x = rng.poisson(np.exp(1 + 0.8 * rng.normal(size=236))).astype(np.float32)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+
+    def log_likelihood(parameters):
+        rate = np.exp(parameters[0] + np.exp(parameters[1]) * nodes)
+        return np.log(stats.poisson.pmf(x[:, None], rate) @ (weights / weights.sum())).mean()
+
+    encoder = eqx.nn.MLP(1, 2, 16, 1, key=jax.random.key(0))
+    model = aevb.train(PoissonLogNormal(jnp.array(0.0), jnp.array(0.0), encoder), x).model
+    best = -optimize.minimize(lambda p: -log_likelihood(p), [1, 0], method="Nelder-Mead").fun
+    assert best - 0.01 < log_likelihood([float(model.mean), float(model.log_s)]) < best + 1e-6
 
 
 def test_one_posterior_per_datapoint():

@@ -104,9 +104,10 @@ def train(
         The paper's M. The last batch of an epoch may be shorter, and counts with its own rows.
     epochs : int or "auto"
         Passes over the data, including those of `resume`. ``"auto"`` trains in rounds, each as long
-        as all before it, until a round no longer raises the bound by more than its noise and a
-        thousandth of a nat. The first round has 300 steps, but at least 5 epochs; at most 20,000
-        steps, but at least 40 epochs, are made. A warning says when the bound was still rising.
+        as all before it, until a round, after the third, raises the bound by less than a
+        thousandth of a nat or a ten-thousandth of itself. The first round has 300 steps, but at
+        least 5 epochs; at most 20,000 steps, but at least 40 epochs, are made. A warning says when
+        the bound was still rising.
     key : Array or int
         JAX random key, or a seed for one.
     validation_data : PyTree of arrays, optional

@@ -113,9 +113,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Cases per step.
     epochs : int, "auto" or "search", default="auto"
         Passes over the data. ``"auto"`` makes as many as fit into 10,000 steps, but at least 10 and
-        at most 500. ``"search"`` takes fewer where the bound of a tenth of the cases, held out, falls
-        by more than a standard error until then, and fits all cases for as many. It takes up to
-        twice as long.
+        at most 500. ``"search"`` takes fewer where the bound of a tenth of the cases, held out,
+        falls by more than a standard error until then, and fits all cases for as many. It takes up
+        to twice as long.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the networks' weights, without the biases and a
         learned prior; the paper's experiments have 1.0. None: a flat prior. See `SGVB`.

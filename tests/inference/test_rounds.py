@@ -79,21 +79,27 @@ def seen(rule, bounds):
 
 
 def test_rounds_end_when_one_has_brought_nothing():
-    rising = [-100.0 / (1 + epoch) for epoch in range(20)]
-    flat = [rising[-1]] * 140
-    epoch, watch = seen(Converged((10, 20, 40, 80, 160)), rising + flat)
-    assert (epoch, watch.waited) == (40, 1)
-    epoch, watch = seen(Converged((10, 20, 40)), [float(epoch) for epoch in range(40)])
-    assert (epoch, watch.waited, watch.best_state) == (40, 0, "after 40")
+    rising = [-100.0 / (1 + epoch) for epoch in range(40)]
+    flat = [rising[-1]] * 280
+    epoch, watch = seen(Converged(round_ends(10, 320)), rising + flat)
+    assert (epoch, watch.waited) == (160, 1)  # the round before it began below
+    epoch, watch = seen(Converged(round_ends(10, 80)), [float(epoch) for epoch in range(80)])
+    assert (epoch, watch.waited, watch.best_state) == (80, 0, "after 80")
 
 
-def test_noise_is_no_rise_and_a_fall_keeps_the_round_before():
-    noise = np.random.default_rng(0).normal(size=640)
-    for shift in (0.0, 0.01):
-        bounds = noise + shift * (np.arange(640) > 320)
-        assert seen(Converged(round_ends(40, 640)), bounds)[0] < 640
-    epoch, watch = seen(Converged((10, 20)), [-1.0] * 10 + [-2.0] * 10)
-    assert (epoch, watch.best_epoch, watch.best_state) == (20, 10, "after 10")
+def test_the_first_three_rounds_are_not_judged_and_the_best_is_kept():
+    falling = [-float(epoch) for epoch in range(160)]
+    epoch, watch = seen(Converged(round_ends(10, 160)), falling)
+    assert (epoch, watch.best_epoch, watch.best_state) == (80, 10, "after 10")
+
+
+def test_noise_ends_rounds_before_long():
+    ends = round_ends(20, 20 * 2**8)
+    last = []
+    for seed in range(40):
+        noise = np.random.default_rng(seed).normal(size=ends[-1])
+        last.append(seen(Converged(ends), noise)[0])
+    assert np.median(last) <= ends[4]
 
 
 def test_training_ends_at_the_optimum_and_says_nothing():

@@ -73,11 +73,11 @@ class EarlyStopping:
 
 
 class Converged(EarlyStopping):
-    """The rule of rounds: the last round has brought too little, or no more than noise.
+    """The rule of rounds: the last round has brought less than counts.
 
-    A round is judged by the mean bound of its last tenth, where the learning rate is small. It has
-    to rise by more than a thousandth of a nat and of a ten-thousandth of the bound, and by two
-    standard errors.
+    A round is judged by the mean bound of its last quarter, where the learning rate is small. It
+    has to rise by a thousandth of a nat, and by a ten-thousandth of itself. The first three rounds
+    are not judged: what moves slowly at first would look like an end.
 
     Parameters
     ----------
@@ -91,26 +91,20 @@ class Converged(EarlyStopping):
 
     def after(self, watch: Watch, bound: Any, state: PyTree, epoch: int) -> Watch:
         """Take in an epoch's bound, and at the end of a round the state after it."""
-        end = next(end for end in self.ends if end >= epoch)
-        begin = max((e for e in self.ends if e < epoch), default=0)
-        if epoch > end - max((end - begin) // 10, 1):
+        number = next(i for i, end in enumerate(self.ends) if end >= epoch)
+        end = self.ends[number]
+        begin = self.ends[number - 1] if number else 0
+        if epoch > end - max((end - begin) // 4, 1):
             watch = watch._replace(recent=(*watch.recent, float(bound)))
         if epoch < end:
             return watch
-        level, error = _mean(watch.recent)
-        least = max(1e-3, 1e-4 * abs(level), 2 * math.hypot(error, watch.error))
-        waited = 0 if level > watch.reference + least else 1
-        watch = watch._replace(reference=level, error=error, waited=waited, recent=())
+        level = sum(watch.recent) / len(watch.recent)
+        rises = level > watch.reference + max(1e-3, 1e-4 * abs(level))
+        waited = 0 if rises or number < 3 else 1
+        watch = watch._replace(reference=level, waited=waited, recent=())
         if watch.best_state is None or level > watch.best:
             watch = watch._replace(best=level, best_state=state, best_epoch=epoch)
         return watch
-
-
-def _mean(values: Sequence[float]) -> tuple[float, float]:
-    """Return a mean and its standard error, of values that depend on each other little."""
-    n, level = len(values), sum(values) / len(values)
-    squares = sum((value - level) ** 2 for value in values)
-    return level, math.sqrt(squares / max(n - 1, 1) / n)
 
 
 class Watch(NamedTuple):
@@ -128,8 +122,6 @@ class Watch(NamedTuple):
         The bound that the next ones have to exceed.
     waited : int
         Epochs, or rounds, since the reference was exceeded.
-    error : float
-        Standard error of the reference.
     recent : tuple of float
         Bounds of the epochs of which the next mean is taken.
     """
@@ -139,5 +131,4 @@ class Watch(NamedTuple):
     best_epoch: int = 0
     reference: float = -math.inf
     waited: int = 0
-    error: float = 0.0
     recent: tuple[float, ...] = ()
