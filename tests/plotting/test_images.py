@@ -79,7 +79,7 @@ def test_pixels_that_are_no_numbers_stay_empty_and_the_others_are_drawn(ax):
     drawn = other.images[0].get_array()
     np.testing.assert_array_equal(drawn[..., 3], [[0, 1], [1, 1]])
     np.testing.assert_allclose(drawn[1, :, :3], coloured[0, 1])
-    with pytest.raises(ValueError, match=r"finite numbers in the images; got NaN or infinity al"):
+    with pytest.raises(ValueError, match=r"finite numbers in the images; got nothing but NaN"):
         plotting.samples(np.full((2, 3, 3), np.nan), ax=ax)
 
 
