@@ -405,6 +405,7 @@ EXTREME = st.sampled_from(
 ANY_TABLE = hnp.arrays(np.float64, (6, 2), elements=EXTREME | st.floats(-100, 100))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(X=ANY_TABLE)
 @example(X=np.zeros((6, 2)))

@@ -79,6 +79,7 @@ def test_there_is_a_change_for_every_parameter():
     assert CHANGES.keys() == VAE().get_params().keys()
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", CHANGES)
 def test_set_params_changes_no_prediction(fitted, name):
     vae, before = fitted
@@ -118,6 +119,7 @@ def test_training_goes_on_with_the_model_that_was_fitted(fitted):
     assert vae.n_epochs_ == 3
 
 
+@pytest.mark.slow
 def test_a_list_that_the_user_changes_later_changes_nothing(tmp_path):
     hidden = [5, 4]
     vae = VAE(2, **{**QUICK, "hidden": hidden}).fit(TABLE)

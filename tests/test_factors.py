@@ -82,7 +82,7 @@ def test_recognition_is_the_exact_posterior_and_diagonal():
     assert np.all(np.diff(scale) > 0)  # the best known first
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("likelihood", "posterior"),
     [
@@ -123,6 +123,7 @@ def test_digits_begin_far_above_independent_pixels():
     assert started > independent + 1.5
 
 
+@pytest.mark.slow
 def test_training_goes_up_from_there():
     rng = np.random.default_rng(0)
     t = rng.normal(size=500)
@@ -132,7 +133,7 @@ def test_training_goes_up_from_there():
     assert vae.score(X) > start + 0.5
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "X",
     [
@@ -153,7 +154,7 @@ def test_odd_data_start_as_well(X):
     assert np.all(np.isfinite(vae.transform(X)))
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "options",
     [
@@ -190,6 +191,7 @@ def test_the_start_itself_stays_where_it_is():
         np.testing.assert_array_equal(*parts)
 
 
+@pytest.mark.slow
 def test_blocks_of_a_case_start_where_one_block_would():
     key, X = jax.random.key(0), np.float32(IRIS)
     whole = Schema.fit(X, "gaussian")

@@ -50,6 +50,7 @@ def test_help_works_without_the_engine():
     assert loaded.isdisjoint({"jax", "sklearn", "numpyro", "scipy", "pandas", "matplotlib"})
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_without_the_engine():
     loaded = imported_by(sys.executable, "-c", "import aevb.plotting")
     assert "matplotlib" in loaded

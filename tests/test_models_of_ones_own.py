@@ -236,6 +236,7 @@ class Counts(LatentVariableModel):
         return dist.Gamma(jnp.exp(self.log_concentration) + x, jnp.exp(self.log_rate))
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(("bound", "error"), [("auto", 0.03), ("stl", 1e-3)])
 def test_counts_with_gamma_latents(bound, error):
@@ -267,6 +268,7 @@ class Clusters(LatentVariableModel):
         return dist.Categorical(logits=self.slope * x + self.offset)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("bound", ["score", "vimco"])
 def test_discrete_latents(bound):
@@ -335,6 +337,7 @@ def test_poisson_log_normal_reaches_its_optimum_by_the_defaults():
     assert best - 0.01 < log_likelihood([float(model.mean), float(model.log_s)]) < best + 1e-6
 
 
+@pytest.mark.slow
 def test_one_posterior_per_datapoint():
     n = 50
     X = np.random.default_rng(0).normal(size=(n, 2, 2)).astype(np.float32)
@@ -353,6 +356,7 @@ def test_one_posterior_per_datapoint():
 # The history of a bound that is not the evidence lower bound.
 
 
+@pytest.mark.slow
 def test_importance_weighted_bound_has_a_column_of_its_own(line):
     data = np.random.default_rng(5).normal(size=(60, 3)).astype(np.float32) + 1
     options = {"epochs": 5, "batch_size": 20, "validation_data": data[:20]}

@@ -106,7 +106,7 @@ def file(tmp_path):
     return tmp_path / "model.aevb"
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_loaded_model_predicts_the_same_bit_by_bit(case, file):
     vae, X, again = case
@@ -218,6 +218,7 @@ def plain(model, x, key, n_draws):
     return ESTIMATORS["A"](model, x, key, n_draws)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("name", "function", "default"), [("kl_weight", warm_up, 1.0), ("estimator", plain, "auto")]
 )

@@ -85,6 +85,7 @@ def test_another_value_in_a_constant_column_is_as_surprising_as_it_is():
     np.testing.assert_array_equal(vae.reconstruct(other)[:, 1], 7.0)
 
 
+@pytest.mark.slow
 def test_a_constant_column_adds_nothing_to_the_score():
     more = np.column_stack([TABLE, np.full(200, 3.0, np.float32)])
     one, other = (VAE(2, **SMALL).fit(X).score(X) for X in (TABLE, more))

@@ -64,6 +64,7 @@ def test_works_in_a_pipeline():
     assert (abs(back.mean(axis=0) - TABLE.mean(axis=0)) < TABLE.std(axis=0)).all()
 
 
+@pytest.mark.slow
 def test_works_in_a_grid_search():
     search = GridSearchCV(VAE(**SMALL), {"latent_dim": [1, 2]}, cv=2, error_score="raise")
     search.fit(TABLE)
@@ -135,6 +136,7 @@ def test_learns_what_is_documented(on_images, on_table):
 # Shapes and types of the data.
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("shape", [(8, 8), (8, 4, 2), (64,)], ids=str)
 def test_cases_keep_their_shape_on_the_way_back(shape, on_images):
     X = IMAGES.reshape(200, *shape)
@@ -178,6 +180,7 @@ def test_the_type_of_the_data_makes_no_difference(convert, on_whole_numbers):
     np.testing.assert_allclose(fitted_again(X).transform(X), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_booleans_are_zeros_and_ones():
     bits = IMAGES.reshape(200, 64)[:, 20:30] > 100
     one, other = fitted_again(bits), fitted_again(bits.astype(float))
@@ -290,6 +293,7 @@ def test_a_second_fit_compiles_nothing():
         assert not COMPILED, changes
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("options", "rise"),
     [({"init": "random", "activation": "tanh"}, 2), ({}, 1)],
@@ -321,7 +325,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.quick(6)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
 def test_every_option_trains(options, on_table):
     vae = fitted_again(TABLE, **options)
@@ -352,6 +356,7 @@ def test_partial_fit_goes_on_where_fit_ended(on_images):
     assert 0 < moved < 0.5 * apart.mean()
 
 
+@pytest.mark.slow
 def test_partial_fit_after_a_change_of_the_optimizer_starts_it_anew(on_images):
     vae = clone(on_images).fit(IMAGES)
     before = vae.elbo(IMAGES).mean()

@@ -44,6 +44,7 @@ def test_demo_leaves_model_and_pictures_and_may_run_again(run, tmp_path, monkeyp
     assert (folder / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_demo_without_matplotlib_names_the_extra(run, tmp_path, monkeypatch):
     monkeypatch.delattr(aevb, "plotting", raising=False)
     monkeypatch.delitem(sys.modules, "aevb.plotting", raising=False)

@@ -38,6 +38,7 @@ def test_fit_says_what_was_fitted(fit, folder, tmp_path):
     assert result.err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("nats", "said"),
     [
@@ -137,6 +138,7 @@ def test_hidden_layers(text, layers):
     assert _layers(text) == layers
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("bound", "judge", "name"),
     [

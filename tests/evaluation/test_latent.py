@@ -28,6 +28,7 @@ JOINT = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("d", JOINT.values(), ids=list(JOINT))
 def test_marginal_densities_are_the_joint_one_integrated(d):
     axis = np.linspace(-30, 30, 2001, dtype=np.float32)

@@ -77,6 +77,7 @@ def both(model, x, **options):
     return jax.jit(lambda key: [f(model, x, key, **options) for f in functions])(jax.random.key(3))
 
 
+@pytest.mark.slow
 def test_settings_of_the_chain_are_passed_on(x64, linear_gaussian):
     options = {"n_draws": 20, "n_burn_in": 5, "n_leapfrog": 2, "n_starts": 10}
     estimate, draws = both(linear_gaussian.random(5, 2), X, **options)
@@ -125,6 +126,7 @@ class Curved(LatentVariableModel):
         return dist.Normal(jnp.zeros(2), 1.0).to_event(1)
 
 
+@pytest.mark.slow
 def test_agrees_with_importance_sampling_on_a_curved_model():
     rng = np.random.default_rng(0)
     model = Curved(jnp.asarray(rng.normal(size=(12, 2)), jnp.float32))
@@ -194,6 +196,7 @@ class Layers(LatentVariableModel):
         return Joint(bottom=dist.Normal(x, 0.5), top=dist.Normal())
 
 
+@pytest.mark.slow
 def test_latents_may_be_joint_and_have_a_context():
     exact = dist.Normal(3.0, 1.5**0.5).log_prob(2.0)  # variances 1, 1/4 and 1/4
     estimates = over_keys(reciprocal_importance_sampling, Layers(), 2.0, 20, c=3.0)

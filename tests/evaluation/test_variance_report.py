@@ -72,6 +72,7 @@ def test_a_users_model_with_context_and_parts(with_context):
     assert {pair for pair in weightings if pair[1] != "elbo"} == of_iw
 
 
+@pytest.mark.slow
 def test_expected_gradient_is_that_of_the_mean_over_the_rows(with_context, x64):
     model, x, c = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), with_context)
 

@@ -259,6 +259,7 @@ def test_figure_3_counts_a_row_once_for_each_update(script, images):
     assert counts == {"AEVB": 120, "wake-sleep": 120, "MCEM": 600}
 
 
+@pytest.mark.slow
 def test_likelihoods_and_active_units_of_the_importance_weighted_table(script, linear_gaussian):
     iw = script("importance_weighted")
     model = linear_gaussian.random(5, 3, seed=1, orthogonal=True).with_best_posterior()

@@ -52,7 +52,7 @@ class Pair(LatentVariableModel):
         return self.whole.posterior(x)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamax", "adagrad", "rmsprop", "lion"])
 def test_training_moves_both_parts_as_it_moves_two_real_numbers(optimizer):
     options = {"optimizer": optimizer, "epochs": 3, "batch_size": 10, "key": 1}

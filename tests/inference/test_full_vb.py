@@ -247,6 +247,7 @@ def bound(mean, covariance):
     return likelihood - 0.5 * (square - 3 + 6 * np.log(PRIOR_SCALE) - log_det)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=name_of)
 def test_every_posterior_begins_as_independent_normals_at_the_model(x64, family):
     start, scale = np.array([1.0, -2.0, 0.5]), 0.3
@@ -260,6 +261,7 @@ def test_every_posterior_begins_as_independent_normals_at_the_model(x64, family)
     np.testing.assert_allclose([*model.std.weight, model.std.bias], scale, atol=error)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("family", FAMILIES, ids=name_of)
 def test_draws_and_divergence_are_those_of_the_distribution(x64, family):
     model = changed(regression(family, (1.0, -2.0, 0.5), 0.3))

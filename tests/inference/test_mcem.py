@@ -31,6 +31,7 @@ def batch_of(x, rows, weight=None, n_total=100.0):
     return Batch(x[rows], None, weight, keys, jnp.asarray(n_total), rows, jnp.asarray(0))
 
 
+@pytest.mark.slow
 def test_chains_reach_the_exact_posteriors_at_the_acceptance_wanted(x64, linear_gaussian):
     model = linear_gaussian.random(4, 2, seed=2)
     x = np.random.default_rng(0).normal(size=(3, 4)) * 2

@@ -33,6 +33,7 @@ def distance(model, batch, key, state):
     return elbo, {"elbo": elbo}, state
 
 
+@pytest.mark.quick(8)
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # by Optax, in its time
 @pytest.mark.parametrize("name", NAMES)
 def test_optimizer_of_every_name_takes_a_step(name, line):

@@ -203,6 +203,7 @@ class PlaneMixture(LatentVariableModel):
         )
 
 
+@pytest.mark.slow
 def test_mixture_of_vectors():
     model, x = PlaneMixture(jnp.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])), jnp.array([0.3, 0.4])
     nodes, weights = gauss_hermite(40)
@@ -233,6 +234,7 @@ class Curved(LatentVariableModel):
         return dist.Normal(jnp.zeros(2), 1.2).to_event(1)
 
 
+@pytest.mark.slow
 def test_evidence_of_a_curved_model_against_quadrature():
     model, x = Curved(), jnp.array([1.0, 0.0, 0.0, 1.0, 1.0])
     nodes, weights = gauss_hermite()

@@ -153,6 +153,7 @@ def curve(n):
     return np.column_stack([t, t**2, np.sin(3 * t)]) + noise
 
 
+@pytest.mark.slow
 def test_a_search_is_a_fit_with_the_number_of_epochs_that_it_found():
     options = {"latent_dim": 1, "hidden": 20, "random_state": 0}
     X = curve(300)
@@ -163,6 +164,7 @@ def test_a_search_is_a_fit_with_the_number_of_epochs_that_it_found():
     assert not any(name.startswith("validation") for name in found.history_)
 
 
+@pytest.mark.slow
 def test_a_search_compiles_the_loop_once(caplog):
     X = curve(300)
     with jax.log_compiles():
@@ -171,6 +173,7 @@ def test_a_search_compiles_the_loop_once(caplog):
     assert sum("run_chunk" in message for message in compiled) == 1
 
 
+@pytest.mark.slow
 def test_noise_stops_the_search_early_and_structure_does_not():
     noise = np.random.default_rng(0).normal(size=(100, 30))
     options = {"epochs": "search", "hidden": 50, "random_state": 0}
@@ -178,6 +181,7 @@ def test_noise_stops_the_search_early_and_structure_does_not():
     assert epochs[0] < 250 and epochs[1] == 500
 
 
+@pytest.mark.slow
 def test_a_search_that_diverges_leaves_it_to_the_fit_to_say_so():
     with pytest.raises(aevb.DivergenceError, match="epoch 1"):
         VAE(learning_rate=1e30, epochs="search").fit(curve(60))

@@ -57,6 +57,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("source", [InMemory, InChunks])
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=list(SETTINGS))
 def test_a_run_taken_up_again_ends_as_if_it_had_never_stopped(line, source, settings):

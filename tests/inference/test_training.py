@@ -69,7 +69,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("name", "batch_size"), [*((name, 5) for name in OPTIMIZERS), ("sgd", 23), ("sgd", 1000)]
 )
@@ -130,6 +130,7 @@ def test_every_row_is_visited_once_per_epoch_in_a_new_order(line, batch_size):
     assert len(np.unique(keys, axis=0)) == 2 * len(DATA)  # every row, every time: its own noise
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 def test_rows_and_steps_have_independent_noise(impl, line):
     recorder = Recorder()

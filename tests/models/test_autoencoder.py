@@ -134,7 +134,7 @@ STATEFUL = {
 }
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("make", FITTING.values(), ids=list(FITTING))
 def test_users_own_networks_train(make):
     vae = VAE(LATENT, encoder=make(6), decoder=make(2), epochs=1, batch_size=30, random_state=0)

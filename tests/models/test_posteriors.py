@@ -48,6 +48,7 @@ def heads():
     return build()
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", HEADS)
 def test_a_head_gives_a_distribution_of_one_latent_vector(name, heads):
     @eqx.filter_jit
@@ -94,6 +95,7 @@ def flow_of(layer):
     return build(FEATURES)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("layer", ["autoregressive", "coupling"])
 def test_a_flow_is_a_density_with_its_own_moments(layer):
     flow = flow_of(layer)
@@ -230,7 +232,7 @@ def assemble(posterior, prior, n_examples=0):
     )
 
 
-@pytest.mark.quick(6)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_every_posterior_goes_with_every_prior_of_its_support(posterior):
     fixed = prior_for(posterior)

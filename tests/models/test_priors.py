@@ -41,6 +41,7 @@ MOVING = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", MOVING)
 def test_training_moves_what_is_learned_and_nothing_else(name):
     prior, n_arrays, n_still = MOVING[name]
@@ -101,6 +102,7 @@ def test_pseudo_inputs_are_encoded_once_for_all_rows(vamp):
     assert max(sizes) == rows * n_hidden
 
 
+@pytest.mark.slow
 def test_an_equal_mixture_draws_by_its_density():
     inputs = jnp.array([[-1.0, 0.0], [2.0, 1.0], [0.5, -3.0]])
     mixture = EqualMixture(lambda u: dist.Normal(u, 0.5).to_event(1), inputs)
@@ -160,6 +162,7 @@ def test_a_fixed_prior_has_no_density_outside_of_its_support(given, outside):
     assert "_validate_args" not in vars(given)  # what was given stays as it was
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("prior", [dist.Uniform(0.0, 1.0), dist.Gamma(2.0, 1.0)])
 def test_draws_outside_of_a_fixed_prior_make_no_bound(prior):
     """A posterior with ends that are learned may or may not keep to the support."""

@@ -147,6 +147,7 @@ def factorised(request):
     return request.param()
 
 
+@pytest.mark.quick(8)
 def test_equals_its_definition(pair, quadrature):
     q, p = pair
     if q.event_shape:  # by Monte Carlo

@@ -164,6 +164,7 @@ INVERTED = (Rayleigh, Triangular, Exponential, Gompertz, Pareto, Reciprocal)
 
 
 class TestLaws:
+    @pytest.mark.quick(8)
     def test_the_density_integrates_to_one(self, one):
         np.testing.assert_allclose(one.quadrature.total, 1.0, atol=1e-6)
 

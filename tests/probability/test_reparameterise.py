@@ -31,6 +31,7 @@ def family(request):
     return FAMILIES[request.param]
 
 
+@pytest.mark.quick(6)
 def test_any_reals_give_finite_draws_log_densities_and_gradients(family):
     def row(reals, key):
         q = family.from_reals(reals)
