@@ -39,6 +39,7 @@ def test_summaries_of_chunks_merge_to_that_of_the_whole(X, data):
     np.testing.assert_array_equal(merged.high, X.max(axis=0))
     np.testing.assert_array_equal(merged.constant, np.ptp(X, axis=0) == 0)
     assert (merged.n_zero, merged.n_one) == ((X == 0).sum(), (X == 1).sum())
+    np.testing.assert_array_equal(merged.resolution, summarise(X).resolution)
     expected = []  # by the definition
     for j, column in enumerate(X.T):
         ordered = np.sort(column)
@@ -63,6 +64,35 @@ def test_a_schema_of_many_rows_is_that_of_the_moments():
     measured = Schema.fit(X.astype(np.float32)).measured
     np.testing.assert_allclose(measured.shift, X.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(measured.scale, X.std(axis=0), rtol=1e-5)
+
+
+# The digits of a column.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("exponent", [-20, -3, -1, 0, 2, 20])
+def test_the_resolution_is_a_unit_of_the_last_digit(exponent, dtype):
+    steps = np.random.default_rng(1).integers(-999, 999, 300)
+    X = np.array([[float(f"{step}e{exponent}")] for step in steps], dtype)
+    np.testing.assert_allclose(summarise(X).resolution, 10.0**exponent, rtol=1e-12)
+
+
+def test_numbers_with_all_their_digits_are_resolved_as_their_type_is():
+    X = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32) * [1, 1e-8]
+    resolution = summarise(X.astype(np.float32)).resolution / np.abs(X).max(axis=0)
+    assert (resolution < 1e-6).all()
+    assert summarise(np.array([[0], [255]], np.uint8)).resolution == [1.0]
+
+
+@pytest.mark.parametrize("decimals", [1, 3])
+def test_a_copied_column_is_scored_at_its_own_digits(decimals):
+    rows = np.random.default_rng(0).normal(size=(500, 1)).round(decimals)
+    vae = VAE(1, epochs=200, random_state=0).fit(np.repeat(rows, 4, axis=1))
+    scale = np.sqrt(vae.model_.likelihood(np.zeros(1, np.float32)).variance)
+    rounding = 10.0**-decimals / np.sqrt(12)
+    assert (scale >= rounding * (1 - 1e-5)).all()
+    most = -4 * np.log(rounding * np.sqrt(2 * np.pi))  # nats of four columns at that scale
+    assert (vae.log_likelihood(np.repeat(rows[:50], 4, axis=1)) < most).all()
 
 
 # Columns that do not vary.

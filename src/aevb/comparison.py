@@ -16,13 +16,12 @@ from sklearn.mixture import GaussianMixture
 
 from aevb.factors import fit_factors
 from aevb.models.kinds import Bernoulli, Gaussian, Measured
-from aevb.models.kinds.real import MIN_LOG_SCALE
+from aevb.models.kinds.real import least_log_scale
 from aevb.schema import Schema
 
 OURS = "VAE"
 MOST_COMPONENTS = 10
 FULL_UP_TO = 100  # columns; beyond, the mixture's covariances are diagonal only
-LEAST_VARIANCE = math.exp(2 * MIN_LOG_SCALE)  # of standardised columns, as in the VAE's decoder
 GRAY = (
     "Gray levels: these are expected log-likelihoods of binarised rows, not likelihoods of the "
     "rows."
@@ -228,31 +227,35 @@ def _of_numbers(
     shrunk = LedoitWolf().fit(t)
     principal = _principal((t - mean).T @ (t - mean) / n, k)
     factors = fit_factors(t, latent_dim, None)
-    common = factors.loadings @ factors.loadings.T + np.diag(factors.noise**2)
-    mixture = _gaussian_mixture(t, seed)
+    least = np.exp(least_log_scale(measured)[varies])  # as in the VAE's decoder
+    noise = np.maximum(factors.noise, least)
+    common = factors.loadings @ factors.loadings.T + np.diag(noise**2)
+    mixture = _gaussian_mixture(t, least.min(), seed)
     form = {"full": "full", "diag": "diagonal"}[mixture.covariance_type]
     size = f"{_count(mixture.n_components, 'component')}, {form}"
     scored = [
         (
             "full Gaussian",
             f"shrinkage {shrunk.shrinkage_:.2g}",
-            _log_normal(u, mean, shrunk.covariance_),
+            _log_normal(u, mean, shrunk.covariance_, least.min()),
         ),
-        ("probabilistic PCA", _count(k, "component"), _log_normal(u, mean, principal)),
+        ("probabilistic PCA", _count(k, "component"), _log_normal(u, mean, principal, least.min())),
         (
             "factor analysis",
             _count(min(latent_dim, d), "factor"),
-            _log_normal(u, mean, common),
+            _log_normal(u, mean, common, least.min()),
         ),
         ("Gaussian mixture", size, mixture.score_samples(u)),
     ]
     return [(model, setting, each + units) for model, setting, each in scored]
 
 
-def _log_normal(rows: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Return log N(x; mean, covariance) of each row; no variance is below the floor."""
+def _log_normal(
+    rows: np.ndarray, mean: np.ndarray, covariance: np.ndarray, least: float
+) -> np.ndarray:
+    """Return log N(x; mean, covariance) of each row; no direction has a scale below the least."""
     values, vectors = np.linalg.eigh(covariance)
-    values = np.maximum(values, LEAST_VARIANCE)
+    values = np.maximum(values, least**2)
     u = (rows - mean) @ vectors
     return -0.5 * (np.sum(u**2 / values, axis=1) + np.sum(np.log(2 * math.pi * values)))
 
@@ -268,13 +271,11 @@ def _principal(covariance: np.ndarray, k: int) -> np.ndarray:
     return (vectors * values) @ vectors.T
 
 
-def _gaussian_mixture(rows: np.ndarray, seed: int) -> GaussianMixture:
-    """Return the mixture of least BIC."""
+def _gaussian_mixture(rows: np.ndarray, least: float, seed: int) -> GaussianMixture:
+    """Return the mixture of least BIC; no direction of it has a scale below the least."""
 
     def fit(k: int, form: str) -> tuple[float, GaussianMixture]:
-        mixture = GaussianMixture(
-            k, covariance_type=form, reg_covar=LEAST_VARIANCE, random_state=seed
-        )
+        mixture = GaussianMixture(k, covariance_type=form, reg_covar=least**2, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit(rows)

@@ -20,7 +20,6 @@ from aevb.models.linear import LinearStart, Start, Working
 
 FEW_COLUMNS = 256  # up to here the products of all pairs are summed over all rows
 N_ROWS = 4096  # rows that are used where there are more columns
-LEAST_NOISE = 1e-4
 TOLERANCE = 1e-4  # nats per row; the fit ends with a step below it
 
 
@@ -145,7 +144,7 @@ def linear_start(
     else:
         some = values(rows[:: -(-len(rows) // N_ROWS)])
     model = fit_factors(some, latent_dim, working.noise)
-    model = model._replace(noise=np.maximum(model.noise, LEAST_NOISE))
+    model = model._replace(noise=np.maximum(model.noise, working.least_noise))
     model, weights, scale = model.recognise()
     decoder = Start(
         _single(model.loadings / working.slope[:, None]),

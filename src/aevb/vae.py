@@ -51,6 +51,7 @@ Rows = ArrayLike | Any
 RandomState = int | np.random.RandomState | None
 
 _FEWEST = 20  # cases for a search of the number of epochs
+_DRAWS = 256  # of importance sampling
 _STEPS_ON = 500  # steps from one look to the next at whether the search has seen enough
 
 _build = eqx.filter_jit(build_autoencoder)
@@ -113,9 +114,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Cases per step.
     epochs : int, "auto" or "search", default="auto"
         Passes over the data. ``"auto"`` makes as many as fit into 10,000 steps, but at least 10 and
-        at most 500. ``"search"`` takes fewer where the bound of a tenth of the cases, held out,
-        falls by more than a standard error until then, and fits all cases for as many. It takes up
-        to twice as long.
+        at most 500. ``"search"`` holds out a tenth of the cases. If their log-likelihood is higher
+        by a standard error at the epoch of their best bound than after all of these, it fits all
+        cases for so many epochs. It takes up to twice as long.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the networks' weights, without the biases and a
         learned prior; the paper's experiments have 1.0. None: a flat prior. See `SGVB`.
@@ -756,7 +757,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ) -> int:
         """Find the number of epochs that is best for a tenth that is held out.
 
-        It is the largest one, unless the held-out bound has fallen by then.
+        It is the largest one, unless the held-out log-likelihood has fallen by then. The bound
+        itself may fall because the encoder, not the model, does badly on new cases.
         """
         if len(cases) < _FEWEST:
             raise ValueError(
@@ -888,9 +890,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
 
 def _is_better(one: AutoEncoder, other: AutoEncoder, cases: np.ndarray, key: jax.Array) -> bool:
-    """Whether a model's bound is higher by a standard error, case by case."""
-    bounds = [predict.elbo(model, cases, key=key, n_draws=32) for model in (one, other)]
-    gain = bounds[0] - bounds[1]
+    """Whether a model's log-likelihood of some cases is higher by a standard error."""
+    both = [predict.log_likelihood(model, cases, key, n_draws=_DRAWS) for model in (one, other)]
+    gain = both[0] - both[1]
     return bool(gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain)))
 
 

@@ -130,7 +130,7 @@ def test_learned_scales_have_a_floor(scale):
     else:
         head = eqx.tree_at(lambda h: h.log_scale.linear.bias, head, jnp.full(3, -100.0))
     model = eqx.tree_at(lambda m: m.decoder.head, model, head)
-    np.testing.assert_allclose(scales(model) / X.astype(np.float64).std(axis=0), np.exp(-6.0), 1e-3)
+    np.testing.assert_allclose(scales(model) / X.astype(np.float64).std(axis=0), np.exp(-9.0), 1e-3)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ class Working(NamedTuple):
         One number for each entry.
     noise : ndarray or None
         Standard deviation of the noise; None: to be learned.
+    least_noise : ndarray
+        The least that it may be.
     """
 
     gain: np.ndarray
@@ -109,6 +111,7 @@ class Working(NamedTuple):
     slope: np.ndarray
     centre: np.ndarray
     noise: np.ndarray | None
+    least_noise: np.ndarray
 
 
 def no_start(size: int, latent_dim: int) -> LinearStart:

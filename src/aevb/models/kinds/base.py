@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Shaped
 from jaxtyping import PRNGKeyArray as Key
 
+from aevb.models.base import Frozen
 from aevb.models.conditional import Conditional
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary, merge, summarise
@@ -47,6 +48,8 @@ class Measured(NamedTuple):
         the scale on which the decoder gives it.
     constant : ndarray of bool
         Which entries have one value, `shift`, in all training rows.
+    resolution : ndarray
+        One unit of the last digit that is written, in the data's own units.
     n_rows : int
         Number of training rows.
     """
@@ -55,6 +58,7 @@ class Measured(NamedTuple):
     scale: Float[np.ndarray, " size"]
     start: Float[np.ndarray, " size"]
     constant: Bool[np.ndarray, " size"]
+    resolution: Float[np.ndarray, " size"]
     n_rows: int
 
 
@@ -68,6 +72,8 @@ class Constants(eqx.Module):
         the entries that are there; None: all.
     standardise : Standardise
         The scaling of the likelihood.
+    floor : Array or None
+        The logarithm of the least scale of a density, on the scale of the networks.
     start : Array or Start
         Where the decoder's location starts: a vector, or the map of the linear start.
     event : Event or None
@@ -78,6 +84,7 @@ class Constants(eqx.Module):
 
     inputs: Callable[..., Array]
     standardise: Standardise | None = None
+    floor: Frozen | None = None
     start: Float[Array, " size"] | Start | None = None
     event: Event | None = None
     white: float = eqx.field(static=True, default=1.0)

@@ -69,13 +69,13 @@ class Binary(Kind):
         mean = np.clip(summary.mean / one, 0.01, 0.99)
         start = np.log(mean / (1 - mean))
         none = np.zeros(len(mean), bool)  # an entry that was always black may be white
-        return Measured(np.zeros(1), np.full(1, one), start, none, summary.n)
+        return Measured(np.zeros(1), np.full(1, one), start, none, np.ones(1), summary.n)
 
     def constants(self, measured: Measured) -> Constants:
         """Scale white to one."""
         standardise = Standardise(measured.shift, measured.scale)
         start = jnp.asarray(measured.start, jnp.float32)
-        return Constants(Scaled(standardise), standardise, start, white=white(self.dtype))
+        return Constants(Scaled(standardise), standardise, start=start, white=white(self.dtype))
 
 
 @final
@@ -106,7 +106,8 @@ class Bernoulli(Likelihood):
         # logit, to first order.
         p = 1 / (1 + np.exp(-measured.start))
         root = np.sqrt(p * (1 - p))
-        return Working(1 / root, -p / root, root, measured.start, np.ones(len(p)))
+        one = np.ones(len(p))
+        return Working(1 / root, -p / root, root, measured.start, one, one)
 
 
 @final

@@ -34,7 +34,9 @@ from aevb.models.kinds.summary import Summary
 from aevb.models.linear import Start, Working
 from aevb.probability.rescaled import Event, Rescaled
 
-MIN_LOG_SCALE = -6.0  # of standardised data: a density over continuous x has no upper bound
+# A density over continuous x has no upper bound. Its scale stays above what rounding to the last
+# digit alone would leave; and of the column's own, above e⁻⁹ and no more than half.
+_LEAST, _HALF = -9.0, math.log(0.5)
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -64,6 +66,7 @@ class Real(Kind):
             scale=np.where(constant, 1.0, summary.spread),
             start=np.zeros(len(constant)),
             constant=constant,
+            resolution=summary.resolution,
             n_rows=summary.n,
         )
 
@@ -90,9 +93,16 @@ class Real(Kind):
         return Constants(
             Scaled(Standardise(shift, np.where(constant, np.inf, scale))),
             Standardise(shift, scale),
+            Frozen(jnp.asarray(least_log_scale(measured), jnp.float32)),
             jnp.asarray(measured.start, jnp.float32),
             event,
         )
+
+
+def least_log_scale(measured: Measured) -> np.ndarray:
+    """Return the logarithm of the least scale of each entry's density, on standardised data."""
+    rounding = measured.resolution / math.sqrt(12)  # standard deviation of what it takes away
+    return np.clip(np.log(rounding / measured.scale), _LEAST, _HALF)
 
 
 # One for each entry, learned or frozen; or a map from features.
@@ -113,7 +123,9 @@ class Gaussian(Likelihood):
     scale : "learned", "per-datapoint" or float
         Standard deviation of x given z. ``"learned"``: one per feature, shared by all data.
         ``"per-datapoint"``: a function of z, as in the paper's appendix C.2. A number: fixed, in
-        the data's own units. Learned scales stay above e⁻⁶ of the feature's own standard deviation.
+        the data's own units. Learned scales stay above what rounding to a feature's last digit
+        alone leaves, δ/√12 for digits of size δ, and above e⁻⁹ of its standard deviation (not
+        above the half of it): the density of values that others determine is bounded.
 
     Examples
     --------
@@ -141,7 +153,7 @@ class Gaussian(Likelihood):
         location = Location(features, size_of(shape), constants.start, key=key_location)
         first = jnp.zeros(size_of(shape))
         if isinstance(constants.start, Start):
-            first = _before_floor(jnp.log(constants.start.unit))
+            first = _before_floor(jnp.log(constants.start.unit), constants.floor.value)
         log_scale: LogScale
         if not isinstance(self.scale, str):
             log_scale = Frozen(math.log(self.scale) - constants.standardise.log_scale())
@@ -158,21 +170,24 @@ class Gaussian(Likelihood):
                 weight = jnp.zeros_like(constants.start.weight)
                 begin = Start(weight, first, jnp.ones_like(first))
             log_scale = Location(features, size_of(shape), begin, key=key_scale)
-        return GaussianHead(location, log_scale, constants.standardise, constants.event, shape)
+        scaling = constants.standardise, constants.floor
+        return GaussianHead(location, log_scale, *scaling, constants.event, shape)
 
     def working(self, measured):  # noqa: D102
         one, zero = np.ones(len(measured.constant)), np.zeros(len(measured.constant))
-        noise = None if isinstance(self.scale, str) else self.scale / measured.scale
-        return Working(one, zero, one, zero, noise)
+        if isinstance(self.scale, str):
+            return Working(one, zero, one, zero, None, np.exp(least_log_scale(measured)))
+        noise = self.scale / measured.scale
+        return Working(one, zero, one, zero, noise, noise)
 
 
-def _above_floor(raw: Array) -> Array:
-    return MIN_LOG_SCALE + jax.nn.softplus(raw - MIN_LOG_SCALE)
+def _above_floor(raw: Array, floor: Array) -> Array:
+    return floor + jax.nn.softplus(raw - floor)
 
 
-def _before_floor(log_scale: Array) -> Array:
+def _before_floor(log_scale: Array, floor: Array) -> Array:
     """Return what `_above_floor` makes `log_scale` of."""
-    return MIN_LOG_SCALE + jnp.log(jnp.expm1(jnp.maximum(log_scale - MIN_LOG_SCALE, 1e-3)))
+    return floor + jnp.log(jnp.expm1(jnp.maximum(log_scale - floor, 1e-3)))
 
 
 @final
@@ -185,6 +200,7 @@ class GaussianHead(Conditional):
     location: Location
     log_scale: LogScale
     standardise: Standardise
+    floor: Frozen
     event: Event | None
     shape: tuple[int, ...] = eqx.field(static=True)
 
@@ -196,6 +212,6 @@ class GaussianHead(Conditional):
             log_scale = jnp.broadcast_to(self.log_scale.value, location.shape)
         else:
             raw = self.log_scale(h) if isinstance(self.log_scale, Location) else self.log_scale
-            log_scale = _above_floor(raw)
+            log_scale = _above_floor(raw, self.floor.value)
         entries = dist.Normal(location, jnp.exp(log_scale), validate_args=False)
         return in_shape(Rescaled(entries, self.standardise, self.event), self.shape)

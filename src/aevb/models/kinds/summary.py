@@ -12,6 +12,8 @@ _ROWS = 1024  # of one chunk: it fits into a processor's cache
 _FEW = 16  # rows, of which a single one may hold less than nine tenths of the squares
 # A value this many times further from all others than these are from each other stands alone.
 LONE = 1e4
+_ALL = 300  # decimal places: as many as the type has
+_FIRST = 32  # rows that show at once that most columns of measurements have all their digits
 
 
 class Summary(NamedTuple):
@@ -34,6 +36,9 @@ class Summary(NamedTuple):
         `low` or `high` again.
     n_zero, n_one, n_white : int
         Number of values that are 0, 1 and 255.
+    decimals : ndarray of int
+        The least number of decimal places with which all values are written: -2 for hundreds, 300
+        where they have all digits of their type.
     """
 
     n: int
@@ -48,6 +53,13 @@ class Summary(NamedTuple):
     n_zero: int
     n_one: int
     n_white: int
+    decimals: np.ndarray
+
+    @property
+    def resolution(self) -> np.ndarray:
+        """One unit of the last digit of each column, or what the type can tell apart there."""
+        size = np.maximum(abs(self.low), abs(self.high)).astype(np.float32)
+        return np.maximum(10.0**-self.decimals, np.spacing(size).astype(np.float64))
 
     @property
     def spread(self) -> np.ndarray:
@@ -98,7 +110,30 @@ def summarise(X: np.ndarray, first_row: int = 0) -> Summary:
     (low_row, next_low), (high_row, next_high) = ends
     counts = (int(np.count_nonzero(value == X)) for value in (0, 1, 255))
     extremes = low, high, low_row, high_row, next_low, next_high
-    return Summary._make((len(X), mean, squares, *extremes, *counts))
+    return Summary._make((len(X), mean, squares, *extremes, *counts, _decimals(X, low, high)))
+
+
+def _decimals(X: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the least number of decimal places that write every value of a column, up to rounding.
+
+    Values of d decimals are among those of d + 1: the rows of two chunks need the larger number.
+    """
+    if X.dtype.kind in "bu":
+        return np.zeros(len(low), int)
+    with np.errstate(divide="ignore"):
+        leading = np.ceil(-np.log10(np.maximum(abs(low), abs(high))))  # of one digit, about
+    decimals = np.where(np.isfinite(leading), leading, -300).astype(int)
+    precision = np.finfo(X.dtype if X.dtype.kind == "f" else np.float64)
+    last = decimals + precision.precision + 1
+    for rows in (X[:_FIRST], X):
+        more = np.flatnonzero(decimals < last)
+        while len(more):
+            values = rows[:, more] * 10.0 ** decimals[more]
+            rounding = (precision.eps + 4e-16) * abs(values)
+            more = more[(abs(values - np.rint(values)) > rounding).any(axis=0)]
+            decimals[more] += 1
+            more = more[decimals[more] < last[more]]
+    return np.where(decimals < last, decimals, _ALL)
 
 
 def _may_stand_alone(
@@ -133,6 +168,7 @@ def merge(one: Summary, other: Summary) -> Summary:
         one.n_zero + other.n_zero,
         one.n_one + other.n_one,
         one.n_white + other.n_white,
+        np.maximum(one.decimals, other.decimals),
     )
 
 
