@@ -34,8 +34,8 @@ from aevb.models.kinds.summary import Summary
 from aevb.models.linear import Start, Working
 from aevb.probability.rescaled import Event, Rescaled
 
-# A density over continuous x has no upper bound. Its scale stays above what rounding to the last
-# digit alone would leave; and of the column's own, above e⁻⁹ and no more than half.
+# A density over continuous x has no upper bound, so its scale has a floor: that of the error of
+# rounding to the last digit, but at least e⁻⁹ and at most half of the column's own.
 _LEAST, _HALF = -9.0, math.log(0.5)
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -101,7 +101,7 @@ class Real(Kind):
 
 def least_log_scale(measured: Measured) -> np.ndarray:
     """Return the logarithm of the least scale of each entry's density, on standardised data."""
-    rounding = measured.resolution / math.sqrt(12)  # standard deviation of what it takes away
+    rounding = measured.resolution / math.sqrt(12)  # standard deviation of its error
     return np.clip(np.log(rounding / measured.scale), _LEAST, _HALF)
 
 
@@ -123,9 +123,9 @@ class Gaussian(Likelihood):
     scale : "learned", "per-datapoint" or float
         Standard deviation of x given z. ``"learned"``: one per feature, shared by all data.
         ``"per-datapoint"``: a function of z, as in the paper's appendix C.2. A number: fixed, in
-        the data's own units. Learned scales stay above what rounding to a feature's last digit
-        alone leaves, δ/√12 for digits of size δ, and above e⁻⁹ of its standard deviation (not
-        above the half of it): the density of values that others determine is bounded.
+        the data's own units. Learned scales have a floor: the standard deviation of the error of
+        rounding to the feature's last digit, δ/√12 for digits of size δ, but at least e⁻⁹ and at
+        most half of the feature's own. It bounds the density of values that others determine.
 
     Examples
     --------
