@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.typing import ArrayLike
@@ -88,7 +88,7 @@ def set_learning_rate(state: PyTree, rate: Rate | None, done: float) -> PyTree:
     """Put a learning rate into the state of an optimizer that reads it from there."""
     if rate is None:
         return state
-    value = jnp.asarray(rate(done), jnp.float32)
+    value = np.float32(rate(done))
     return state._replace(hyperparams={**state.hyperparams, "learning_rate": value})
 
 

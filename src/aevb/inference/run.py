@@ -211,10 +211,11 @@ def advance(
         Its `result` is the run after the epoch before.
     """
     order = [int(word) for word in np.asarray(jax.random.key_data(run.state.key)).flat]
+    visit_rows = _visitor(run, source, plan)
     while run.epoch < plan.epochs:
         began = time.perf_counter()
         last_good, number = run, run.epoch + 1
-        run, finite = _visit_rows(run, source, plan, (*order, run.epoch))
+        run, finite = visit_rows(run, (*order, run.epoch))
         seconds = time.perf_counter() - began
         if not finite:
             raise _diverged(_divergence_message(number, plan.learning_rate), number, last_good)
@@ -286,31 +287,37 @@ def result_of(run: Run) -> TrainResult:
     return TrainResult(state.model, run.history, state, run)
 
 
-def _visit_rows(run: Run, source: Source, plan: Plan, order: tuple[int, ...]) -> tuple[Run, bool]:
-    """Make one pass over the rows; say whether all that came of it is finite.
+def _visitor(
+    run: Run, source: Source, plan: Plan
+) -> Callable[[Run, tuple[int, ...]], tuple[Run, bool]]:
+    """Return what makes one pass over the rows and says whether all that came of it is finite.
 
-    The run that came in stays valid: it is what to return to when the new one is not finite.
+    The run that it gets stays valid: it is what to return to when the new one is not finite.
     """
-    transformation, rate = make_optimizer(plan.optimizer, plan.learning_rate)
+    optimizer, rate = make_optimizer(plan.optimizer, plan.learning_rate)
     marks = trainable(run.state.model)
     batch_size = min(plan.batch_size, bucket(source.n_rows))
-    finite: list[Array] = []
-    for chunk in source.chunks(order, run.position):
-        done = plan.done(run.epoch + run.position / source.n_rows)
-        optimizer_state = set_learning_rate(run.state.optimizer_state, rate, done)
-        state, totals, good = run_chunk(
-            run.state._replace(optimizer_state=optimizer_state),
-            _visit(chunk, batch_size, source.n_rows),
-            plan.objective,
-            transformation,
-            marks,
-            batch_size,
-            source.placement,
-        )
-        finite.append(good)
-        position = run.position + len(chunk.rows)
-        run = run._replace(state=state, position=position, totals=(*run.totals, totals))
-    return run, all(map(bool, finite))
+
+    def visit_rows(run: Run, order: tuple[int, ...]) -> tuple[Run, bool]:
+        finite: list[Array] = []
+        for chunk in source.chunks(order, run.position):
+            done = plan.done(run.epoch + run.position / source.n_rows)
+            optimizer_state = set_learning_rate(run.state.optimizer_state, rate, done)
+            state, totals, good = run_chunk(
+                run.state._replace(optimizer_state=optimizer_state),
+                _visit(chunk, batch_size, source.n_rows),
+                plan.objective,
+                optimizer,
+                marks,
+                batch_size,
+                source.placement,
+            )
+            finite.append(good)
+            position = run.position + len(chunk.rows)
+            run = run._replace(state=state, position=position, totals=(*run.totals, totals))
+        return run, all(map(bool, finite))
+
+    return visit_rows
 
 
 def _visit(chunk: Chunk, batch_size: int, n_total: int) -> Visit:

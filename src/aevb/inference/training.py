@@ -6,7 +6,9 @@ trainable are arguments.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -54,6 +56,47 @@ class Visit(NamedTuple):
     rows: Int[Array | np.ndarray, " n_padded"]
     n: Int[Array | np.ndarray, ""] | np.int32
     n_total: Int[Array | np.ndarray, ""] | np.int32
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Fixed:
+    structure: jax.tree_util.PyTreeDef
+    leaves: tuple  # None in the place of each array
+
+
+def _split(tree: PyTree) -> tuple[list, _Fixed]:
+    """Part arrays from all else, which must be hashable."""
+    leaves, structure = jax.tree.flatten(tree)
+    arrays = [leaf if isinstance(leaf, _ARRAYS) else None for leaf in leaves]
+    others = (None if isinstance(leaf, _ARRAYS) else leaf for leaf in leaves)
+    return arrays, _Fixed(structure, tuple(others))
+
+
+def _join(arrays: list, fixed: _Fixed) -> PyTree:
+    leaves = map(lambda array, other: other if array is None else array, arrays, fixed.leaves)
+    return jax.tree.unflatten(fixed.structure, leaves)
+
+
+_ARRAYS = (jax.Array, np.ndarray, np.generic)
+
+
+def _jit(function: Callable) -> Callable:
+    """Compile like `equinox.filter_jit`, with a third of its overhead per call (1 ms, not 3).
+
+    On a small table an epoch is two or three steps of less than 1 ms each.
+    """
+
+    @jax.jit
+    @functools.wraps(function)
+    def compiled(arrays: list, fixed: _Fixed) -> tuple[list, _Fixed]:
+        return _split(function(*_join(arrays, fixed)))
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        return _join(*compiled(*_split(arguments)))
+
+    return call
 
 
 def initialise(
@@ -171,7 +214,7 @@ def _counted_keys(key: Key, counts: Int[Array, " B"]) -> Shaped[Array, " B"]:
     return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
 
 
-@eqx.filter_jit
+@_jit
 def run_chunk(
     state: TrainState,
     visit: Visit,
@@ -213,7 +256,7 @@ def run_chunk(
     return state, totals, finite
 
 
-@eqx.filter_jit
+@_jit
 def evaluate_chunk(
     state: TrainState, visit: Visit, objective: Objective, batch_size: int
 ) -> Metrics:
