@@ -25,7 +25,7 @@ import sklearn.datasets
 from sklearn.model_selection import train_test_split
 
 from aevb import MLP, VAE, datasets
-from aevb.vae import auto_epochs
+from aevb.epochs import most_epochs
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -136,7 +136,7 @@ def main() -> None:
     for name in arguments.only:
         data = DATA[name]
         train, test = data.load()
-        epochs[name] = data.epochs or auto_epochs(len(train), 100)
+        epochs[name] = data.epochs or most_epochs(len(train), 100)
         n_seeds = data.n_seeds
         if arguments.quick:
             train, test, n_seeds, epochs[name] = train[:200], test[:50], 1, 2

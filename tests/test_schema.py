@@ -189,6 +189,33 @@ def test_constant_columns_are_said_by_name():
     assert "column ['c'] does not vary" in Schema.fit(X, names=list("abcd")).describe()
 
 
+def test_columns_that_others_determine_are_said_by_name():
+    a, b, c = rng.normal(size=(3, 300)).round(3)
+    X = np.column_stack([a, b, a, c, a - 3 * b, (a / 2.54).round(2), a * b])
+    columns = ["a", "b", "again", "c", "difference", "inches", "product"]
+    said = Schema.fit(X, names=columns).describe()
+    assert (
+        "columns ['again', 'difference', 'inches'] are linear functions of columns before" in said
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_column_is_determined_at_the_precision_of_its_type(scale, dtype):
+    Z = rng.normal(size=(300, 4)) * scale
+    noise = scale * np.array([0.0, 1e-4])[:, None] * rng.normal(size=(2, 300))
+    X = np.column_stack([Z, Z @ [1, -2, 3, 1] + noise[0], Z @ [1, 1, 1, 1] + noise[1]])
+    assert Schema.fit(X.astype(dtype)).dependent == (4,)
+
+
+def test_no_column_is_determined_by_chance_or_by_coarse_digits():
+    coarse = rng.integers(0, 2, size=(500, 10)).astype(float)
+    assert Schema.fit(coarse, "gaussian").dependent == ()
+    few = rng.normal(size=(9, 5)).round(1)
+    assert Schema.fit(few[:, [0, 0, 1, 2, 3]]).dependent == ()  # too few rows to tell
+    assert Schema.fit(np.zeros((100, 8, 8)) + rng.normal(size=(100, 1, 1))).dependent == ()
+
+
 # Abstract, or final.
 
 

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from aevb import VAE, Bernoulli, Gaussian, datasets
-from aevb.vae import auto_epochs
+from aevb.config import Config
 
 DIGITS = datasets.load_digits()
 IMAGES = (255 * DIGITS.train.images[:200]).astype(np.uint8)
@@ -416,11 +416,11 @@ def test_early_stopping_keeps_the_best_epoch():
 
 
 @pytest.mark.parametrize(
-    ("rows", "batch_size", "expected"),
-    [(60_000, 100, 16), (1437, 100, 500), (150, 100, 500), (10**7, 100, 10), (60_000, 6000, 500)],
+    ("n_cases", "expected"), [(1, (500,)), (999, (500,)), (1000, (500, 250, 100))]
 )
-def test_automatic_epochs_follow_the_documented_rule(rows, batch_size, expected):
-    assert auto_epochs(rows, batch_size) == expected
+def test_automatic_layers_follow_the_documented_rule(n_cases, expected):
+    assert Config.of(VAE(), n_cases).hidden == expected
+    assert Config.of(VAE(hidden=7), n_cases).hidden == (7,)
 
 
 def test_a_weight_prior_shrinks_the_weights(on_table):

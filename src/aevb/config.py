@@ -12,6 +12,9 @@ from aevb.models.networks import Activation, Body, layer_sizes
 from aevb.models.posteriors import GaussianPosterior, Posterior, make_posterior
 from aevb.models.priors import Fixed, Prior, make_prior
 
+MANY = 1000  # cases, from which on a deep network is the better default: benchmarks/README.md
+_AUTO = ((500,), (500, 250, 100))  # hidden layers for few and for many
+
 
 @dataclass(frozen=True, eq=False)
 class Config:
@@ -34,13 +37,13 @@ class Config:
     random_state: int | np.random.RandomState | None
 
     @classmethod
-    def of(cls, vae: Any) -> Config:
-        """Copy what an estimator's parameters say now."""
+    def of(cls, vae: Any, n_cases: int) -> Config:
+        """Copy what an estimator's parameters say now, of a fit to so many cases."""
         return cls(
             latent_dim=int(vae.latent_dim),  # a NumPy integer would be traced
             prior=make_prior(vae.prior),
             posterior=make_posterior(vae.posterior),
-            hidden=layer_sizes(vae.hidden),
+            hidden=_AUTO[n_cases >= MANY] if vae.hidden == "auto" else layer_sizes(vae.hidden),
             activation=vae.activation,
             encoder=vae.encoder,
             decoder=vae.decoder,

@@ -38,6 +38,8 @@ class Schema:
         What the model needs to know of the training data.
     why : str
         Why the likelihood was chosen; empty if the user named it.
+    dependent : tuple of int
+        Columns that are linear functions of those before them, to their last digit.
 
     Examples
     --------
@@ -52,6 +54,7 @@ class Schema:
     names: tuple[str, ...] | None
     measured: Measured
     why: str = ""
+    dependent: tuple[int, ...] = ()
 
     @classmethod
     def fit(
@@ -82,7 +85,9 @@ class Schema:
         kind.check(rows, names)
         for remark in kind.remarks(summary, names):
             warnings.warn(remark, stacklevel=2)
-        return cls(kind, rows.shape[1:], names, kind.measure(summary, names), why)
+        measured = kind.measure(summary, names)
+        dependent = kind.dependent(rows, measured.resolution)
+        return cls(kind, rows.shape[1:], names, measured, why, dependent)
 
     def measured_on(self, rows: np.ndarray) -> Schema:
         """Return this schema with the scaling of some of the rows: those to train on."""
@@ -133,11 +138,18 @@ class Schema:
         remarks = []
         if n < size:
             remarks.append(f"fewer cases ({n}) than values in each ({size})")
-        constant = np.flatnonzero(self.measured.constant)
-        if len(constant):
-            columns = constant if self.names is None else [self.names[j] for j in constant]
-            noun, verb = ("column", "does") if len(constant) == 1 else ("columns", "do")
-            remarks.append(f"{noun} {some(columns)} {verb} not vary")
+        for columns, one, several in (
+            (np.flatnonzero(self.measured.constant), "does not vary", "do not vary"),
+            (
+                self.dependent,
+                "is a linear function of columns before it",
+                "are linear functions of columns before them",
+            ),
+        ):
+            if len(columns):
+                known = columns if self.names is None else [self.names[j] for j in columns]
+                noun, said = ("column", one) if len(columns) == 1 else ("columns", several)
+                remarks.append(f"{noun} {some(known)} {said}")
         return remarks
 
     def describe(self) -> str:
@@ -160,6 +172,7 @@ class Schema:
             None if names is None else tuple(names),
             measured,
             described["why"],
+            tuple(described["dependent"]),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -170,4 +183,5 @@ class Schema:
             "shape": self.shape,
             "names": self.names,
             "why": self.why,
+            "dependent": self.dependent,
         }

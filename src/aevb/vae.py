@@ -25,14 +25,15 @@ from aevb.comparison import Comparison, compare
 from aevb.config import Config
 from aevb.data.arrays import as_rows
 from aevb.data.source import InMemory
-from aevb.errors import DivergenceError, choose, integer, number
+from aevb.epochs import best_epochs, most_epochs
+from aevb.errors import choose, integer, number
 from aevb.factors import linear_start
 from aevb.inference.estimators import Estimator
 from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer
-from aevb.inference.run import Callback, Epoch, Plan, Run, advance, auto_epochs, begin, result_of
+from aevb.inference.run import Callback, Epoch, Plan, Run, advance, begin, result_of
 from aevb.inference.sgvb import SGVB, Schedule, make_objective
 from aevb.inference.stopping import EarlyStopping, Watch
-from aevb.models.autoencoder import AutoEncoder, build_autoencoder
+from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
 from aevb.models.kinds import Likelihood, make_likelihood
 from aevb.models.linear import LinearStart
@@ -49,10 +50,6 @@ if TYPE_CHECKING:
 # What users hand over as rows: an array, or a table of pandas, Polars or PyArrow.
 Rows = ArrayLike | Any
 RandomState = int | np.random.RandomState | None
-
-_FEWEST = 20  # cases for a search of the number of epochs
-_DRAWS = 256  # of importance sampling
-_STEPS_ON = 500  # steps from one look to the next at whether the search has seen enough
 
 _build = eqx.filter_jit(build_autoencoder)
 
@@ -80,8 +77,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         covariance (``"low-rank-normal"``), ``"mixture"`` of Gaussians, normalising flows ``"iaf"``
         and ``"coupling"``; independent ``"laplace"``, ``"student-t"``, ``"gamma"`` or any other of
         `aevb.probability.FAMILIES`. `aevb.posteriors` has them with options.
-    hidden : int or sequence of int, default=(500,)
+    hidden : "auto", int or sequence of int, default="auto"
         Units of the encoder's hidden layers; the decoder has them in reverse. ``()`` is linear.
+        ``"auto"`` is one layer of 500 for fewer than 1000 cases, and otherwise (500, 250, 100).
     activation : str or callable, default="gelu"
         Elementwise function of the hidden layers: a name (gelu, relu, tanh, silu, ...) or a
         function of `jax.numpy`. The paper's experiments have tanh.
@@ -112,11 +110,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         (1e-2 for Adamax) and falls to 0 along half a cosine over the epochs.
     batch_size : int, default=100
         Cases per step.
-    epochs : int, "auto" or "search", default="auto"
+    epochs : int or "auto", default="auto"
         Passes over the data. ``"auto"`` makes as many as fit into 10,000 steps, but at least 10 and
-        at most 500. ``"search"`` holds out a tenth of the cases. If their log-likelihood is higher
-        by a standard error at the epoch of their best bound than after all of these, it fits all
-        cases for so many epochs. It takes up to twice as long.
+        at most 500. Of 20 to 5000 cases it holds out a tenth first. If their log-likelihood is
+        lower after all of these epochs than at the epoch of their best bound, then all cases are
+        fitted for so many epochs. The time at most doubles. Nothing is held out for this beside
+        `validation_fraction`, `validation_data`, `patience` or `tol`.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the networks' weights, without the biases and a
         learned prior; the paper's experiments have 1.0. None: a flat prior. See `SGVB`.
@@ -194,7 +193,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         likelihood: str | Likelihood = "auto",
         prior: str | Prior | Distribution = "normal",
         posterior: str | Posterior = "normal",
-        hidden: int | Sequence[int] = (500,),
+        hidden: str | int | Sequence[int] = "auto",
         activation: Activation = "gelu",
         encoder: Body | None = None,
         decoder: Body | None = None,
@@ -267,12 +266,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             When the numbers stop being finite. The last good epoch's model is kept.
         """
         objective = self._check_parameters()
-        watched = validation_data is not None or self.validation_fraction > 0
-        if self.epochs == "search" and (watched or EarlyStopping(self.patience, self.tol).on):
-            raise ValueError(
-                "Expected no held-out cases, `patience` or `tol` beside epochs='search', which "
-                "holds out its own; got some. Use epochs='auto'."
-            )
         with self._nothing_lost():
             random = check_random_state(self.random_state)
             rows = as_rows(self, X)
@@ -286,12 +279,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             cases = schema.encode(rows)
             source = InMemory(cases)
             held_out = None if held is None else InMemory(schema.encode(held))
-            if self.epochs == "search":
-                epochs = self._best_epochs(schema, cases, source, objective, random)
-            else:
-                epochs = self._n_epochs(len(cases))
+            most = most_epochs(len(cases), self.batch_size)
+            plan = self._plan(objective, most if self.epochs == "auto" else int(self.epochs))
+            if self.epochs == "auto" and held is None and not plan.stopping.on:
+                apart = copy.deepcopy(random)  # the fit itself is that with this number of epochs
+
+                def begin_on(some: np.ndarray, part: InMemory) -> Run:
+                    return self._begin(schema, some, part, objective, apart)
+
+                epochs = best_epochs(begin_on, cases, source, plan, apart, self.verbose)
+                plan = plan._replace(epochs=epochs)
             run = self._begin(schema, cases, source, objective, random)
-            plan = self._plan(objective, epochs)
             check_fit(run.state.model, source, plan, run.state.key, held_out)
             self._advance(run, source, plan, cases, held_out)
         return self
@@ -673,10 +671,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Check every parameter that no data are needed for; return the objective."""
         integer(self.latent_dim, "latent_dim", minimum=1)
         integer(self.batch_size, "batch_size", minimum=1)
-        if self.epochs not in ("auto", "search"):
+        if self.epochs != "auto":
             integer(self.epochs, "epochs", minimum=1)
         EarlyStopping(self.patience, self.tol)
-        layer_sizes(self.hidden)
+        if self.hidden != "auto":
+            layer_sizes(self.hidden)
         activation_function(self.activation)
         check_callbacks(self.callbacks)
         make_likelihood(self.likelihood)
@@ -711,7 +710,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         random: np.random.RandomState,
     ) -> Run:
         """Build the model for some cases, and return the run before its first step."""
-        config = Config.of(self)
+        config = Config.of(self, schema.measured.n_rows)
         key_model, key = random_key(random, FAST), random_key(random, FAST)
         examples = examples_for(config.prior, cases)
         start = self._linear_start(schema, cases, config)
@@ -746,57 +745,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Return what the form of the optimizer's state depends on: numbers only sit in it."""
         schedule = self.learning_rate if callable(self.learning_rate) else None
         return self.optimizer, schedule
-
-    def _best_epochs(
-        self,
-        schema: Schema,
-        cases: np.ndarray,
-        source: InMemory,
-        objective: SGVB,
-        random: np.random.RandomState,
-    ) -> int:
-        """Find the number of epochs that is best for a tenth that is held out.
-
-        It is the largest one, unless the held-out log-likelihood has fallen by then. The bound
-        itself may fall because the encoder, not the model, does badly on new cases.
-        """
-        if len(cases) < _FEWEST:
-            raise ValueError(
-                f"Expected at least {_FEWEST} cases for epochs='search', which holds out a tenth; "
-                f"got {len(cases)}. Use epochs='auto'."
-            )
-        random = copy.deepcopy(random)  # the fit itself is that with this number of epochs
-        order = random.permutation(len(cases)).astype(np.int32)
-        n_held = math.ceil(len(cases) / 10)
-        some, held_out = source.part(order[n_held:]), source.part(order[:n_held])
-        run = self._begin(schema, cases[order[n_held:]], some, objective, random)
-        limit = self._n_epochs(len(cases))
-        every = math.ceil(_STEPS_ON / math.ceil(some.n_rows / self.batch_size))
-        plan = self._plan(objective, limit)._replace(stopping=EarlyStopping(limit, None))
-        check_fit(run.state.model, some, plan, run.state.key, held_out)
-
-        def has_fallen(run: Run) -> bool:
-            best = run.watch.best_state
-            return best is not None and _is_better(
-                best.model, run.state.model, cases[order[:n_held]], run.state.key
-            )
-
-        def far_enough(epoch: Epoch) -> bool:
-            watch = epoch.run.watch
-            due = watch.waited >= max(every, watch.best_epoch) and watch.waited % every == 0
-            return due and has_fallen(epoch.run)
-
-        with ProgressBar(limit, self.verbose, "Looking for the number of epochs") as bar:
-            try:
-                run = advance(run, some, plan, validation=held_out, callbacks=(bar, far_enough))
-            except DivergenceError as error:
-                run = error.result.run
-        return run.watch.best_epoch if has_fallen(run) else limit
-
-    def _n_epochs(self, n_rows: int) -> int:
-        if isinstance(self.epochs, str):
-            return auto_epochs(n_rows, self.batch_size)
-        return int(self.epochs)
 
     def _plan(self, objective: SGVB, epochs: int) -> Plan:
         return Plan(
@@ -887,13 +835,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _is_better(one: AutoEncoder, other: AutoEncoder, cases: np.ndarray, key: jax.Array) -> bool:
-    """Whether a model's log-likelihood of some cases is higher by a standard error."""
-    both = [predict.log_likelihood(model, cases, key, n_draws=_DRAWS) for model in (one, other)]
-    gain = both[0] - both[1]
-    return bool(gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain)))
 
 
 def random_key(random: np.random.RandomState, impl: str | None = None) -> jax.Array:

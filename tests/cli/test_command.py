@@ -29,7 +29,7 @@ def test_nothing_asked_shows_the_help(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit", "table.csv", "-o", "new.aevb", "--hidden", "5a"], "whole numbers separated"),
+        (["fit", "table.csv", "-o", "new.aevb", "--hidden", "5a"], "auto or whole numbers"),
         (["fit", "table.csv", "-o", "new.aevb", "--epochs", "few"], "valid integer"),
         (["fit", "table.csv", "-o", "new.aevb", "--epoch-number", "3"], "No such option"),
         (["fit", "-o", "new.aevb"], "Missing argument"),

@@ -132,7 +132,8 @@ def test_fit_takes_other_families_by_name(fit, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "layers"), [("500", (500,)), ("9,7", (9, 7)), (" 9, 7 ", (9, 7)), ("", ()), (" ", ())]
+    ("text", "layers"),
+    [("500", (500,)), ("auto", "auto"), ("9,7", (9, 7)), (" 9, 7 ", (9, 7)), ("", ()), (" ", ())],
 )
 def test_hidden_layers(text, layers):
     assert _layers(text) == layers

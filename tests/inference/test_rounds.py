@@ -1,6 +1,5 @@
-"""How long to train, where the user does not say: rounds, and the search for the best epoch."""
+"""How long `train` goes on where the user does not say: in rounds, until it converges."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -8,7 +7,7 @@ import pytest
 from jax import Array
 
 import aevb
-from aevb import SGVB, VAE, LatentVariableModel, MonteCarloEM
+from aevb import SGVB, LatentVariableModel, MonteCarloEM
 from aevb.data.source import InMemory
 from aevb.inference.run import Plan, auto_rounds, round_ends
 from aevb.inference.stopping import Converged, EarlyStopping, Watch
@@ -145,58 +144,3 @@ def test_a_part_of_a_source_has_its_rows_and_no_others():
     (chunk,) = part.chunks((1, 2))
     assert part.n_rows == 3 and source.n_rows == 20
     assert sorted(np.asarray(chunk.x)[chunk.rows]) == [3, 5, 7]
-
-
-def curve(n):
-    t = np.random.default_rng(1).uniform(-2, 2, size=n)
-    noise = 0.1 * np.random.default_rng(2).normal(size=(n, 3))
-    return np.column_stack([t, t**2, np.sin(3 * t)]) + noise
-
-
-@pytest.mark.slow
-def test_a_search_is_a_fit_with_the_number_of_epochs_that_it_found():
-    options = {"latent_dim": 1, "hidden": 20, "random_state": 0}
-    X = curve(300)
-    found = VAE(**options, epochs="search").fit(X)
-    said = VAE(**options, epochs=found.n_epochs_).fit(X)
-    np.testing.assert_array_equal(found.transform(X), said.transform(X))
-    assert found.history_["elbo"] == said.history_["elbo"]
-    assert not any(name.startswith("validation") for name in found.history_)
-
-
-@pytest.mark.slow
-def test_a_search_compiles_the_loop_once(caplog):
-    X = curve(300)
-    with jax.log_compiles():
-        VAE(1, hidden=7, epochs="search", random_state=0).fit(X)
-    compiled = [record.message for record in caplog.records if "Compiling" in record.message]
-    assert sum("run_chunk" in message for message in compiled) == 1
-
-
-@pytest.mark.slow
-def test_noise_stops_the_search_early_and_structure_does_not():
-    noise = np.random.default_rng(0).normal(size=(100, 30))
-    options = {"epochs": "search", "hidden": 50, "random_state": 0}
-    epochs = [VAE(10, **options).fit(X).n_epochs_ for X in (noise, curve(100))]
-    assert epochs[0] < 250 and epochs[1] == 500
-
-
-@pytest.mark.slow
-def test_a_search_that_diverges_leaves_it_to_the_fit_to_say_so():
-    with pytest.raises(aevb.DivergenceError, match="epoch 1"):
-        VAE(learning_rate=1e30, epochs="search").fit(curve(60))
-
-
-@pytest.mark.parametrize(
-    ("options", "rows", "message"),
-    [
-        ({}, 19, "at least 20 cases for epochs='search'.*got 19"),
-        ({"patience": 3}, 50, "`patience`.*beside epochs='search'"),
-        ({"validation_fraction": 0.1}, 50, "held-out.*beside epochs='search'"),
-    ],
-)
-def test_a_search_that_makes_no_sense_is_refused(options, rows, message):
-    vae = VAE(1, hidden=3, epochs="search", **options)
-    with pytest.raises(ValueError, match=message):
-        vae.fit(curve(rows))
-    assert not hasattr(vae, "model_")

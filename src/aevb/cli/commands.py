@@ -135,8 +135,9 @@ def fit(
     prior: Annotated[str, typer.Option(help=f"p(z): {_PRIORS}.")] = "normal",
     posterior: Annotated[str, typer.Option(help=f"q(z|x): {_POSTERIORS}.")] = "normal",
     hidden: Annotated[
-        str, typer.Option(help="Units of the encoder's hidden layers; '' makes it linear.")
-    ] = "500",
+        str,
+        typer.Option(help="Units of the encoder's hidden layers, or auto; '' makes it linear."),
+    ] = "auto",
     activation: Annotated[str, typer.Option(help="Of the hidden layers: gelu, tanh, ...")] = "gelu",
     init: Annotated[
         str, typer.Option(help="Start at factor analysis: linear; or at random weights: random.")
@@ -336,12 +337,14 @@ def demo(
     run(output, epochs)
 
 
-def _layers(hidden: str) -> tuple[int, ...]:
+def _layers(hidden: str) -> str | tuple[int, ...]:
+    if hidden == "auto":
+        return hidden
     try:
         return tuple(int(units) for units in hidden.split(",")) if hidden.strip() else ()
     except ValueError as error:
         raise typer.BadParameter(
-            f"expected whole numbers separated by commas, such as 500,500; got {hidden!r}.",
+            f"expected auto or whole numbers, such as 500,500; got {hidden!r}.",
             param_hint="--hidden",
         ) from error
 

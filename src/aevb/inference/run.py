@@ -268,19 +268,6 @@ def auto_rounds(n_rows: int, batch_size: int) -> tuple[int, int]:
     return first, last
 
 
-def auto_epochs(n_rows: int, batch_size: int) -> int:
-    """Choose the most passes over the data that ``VAE(epochs="auto")`` makes.
-
-    As many as fit into 10,000 steps, but at least 10 and at most 500.
-
-    Examples
-    --------
-    >>> auto_epochs(60_000, 100), auto_epochs(1_797, 100), auto_epochs(150, 100)
-    (16, 500, 500)
-    """
-    return min(max(10_000 // math.ceil(n_rows / batch_size), 10), 500)
-
-
 def result_of(run: Run) -> TrainResult:
     """Return what a run has come to: its best epoch, where early stopping looks for one."""
     state = run.state if run.watch.best_state is None else run.watch.best_state

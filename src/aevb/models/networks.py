@@ -121,7 +121,9 @@ def layer_sizes(hidden: Any) -> tuple[int, ...]:
     """Return the units of the hidden layers from an integer or a sequence of them."""
     sizes: Any = (hidden,) if isinstance(hidden, numbers.Integral) else hidden
     if not isinstance(sizes, Sequence | np.ndarray) or isinstance(sizes, str):
-        raise TypeError(f"Expected an integer or a sequence of them for `hidden`; got {hidden!r}.")
+        raise TypeError(
+            f"Expected 'auto', an integer or a sequence of them for `hidden`; got {hidden!r}."
+        )
     return tuple(integer(units, "hidden", minimum=1) for units in sizes)
 
 

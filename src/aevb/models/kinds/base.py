@@ -169,6 +169,12 @@ class Kind(ABC):
         """Return what a user should be warned of, a sentence or two each."""
         return []
 
+    def dependent(
+        self, block: Shaped[np.ndarray, "n ..."], resolution: Float[np.ndarray, " size"]
+    ) -> tuple[int, ...]:
+        """Return the columns whose densities would be rewarded for what others say already."""
+        return ()
+
     @abstractmethod
     def constants(self, measured: Measured) -> Constants:
         """Return what the model holds of the data: what the encoder reads, for one."""

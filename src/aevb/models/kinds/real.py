@@ -29,6 +29,7 @@ from aevb.models.kinds.base import (
     in_shape,
     size_of,
 )
+from aevb.models.kinds.dependence import dependent_columns
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary
 from aevb.models.linear import Start, Working
@@ -83,6 +84,12 @@ class Real(Kind):
             f"the same.{more} If it is a mistake, correct it or leave the row out; if it is not, "
             "take logarithms, for instance by numpy.arcsinh."
         ]
+
+    def dependent(
+        self, block: Shaped[np.ndarray, "n ..."], resolution: Float[np.ndarray, " size"]
+    ) -> tuple[int, ...]:
+        """Find the columns of a table that are linear functions of others; not in pictures."""
+        return dependent_columns(block, resolution) if block.ndim == 2 else ()
 
     def constants(self, measured: Measured) -> Constants:
         """Standardise; entries that were constant in training tell the encoder nothing."""

@@ -1,0 +1,66 @@
+"""How many epochs `VAE` makes where the user does not say."""
+
+import jax
+import numpy as np
+import pytest
+
+import aevb
+from aevb import VAE
+from aevb.epochs import most_epochs
+
+
+def curve(n):
+    t = np.random.default_rng(1).uniform(-2, 2, size=n)
+    noise = 0.1 * np.random.default_rng(2).normal(size=(n, 3))
+    return np.column_stack([t, t**2, np.sin(3 * t)]) + noise
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "expected"),
+    [(60_000, 100, 16), (1437, 100, 500), (150, 100, 500), (10**7, 100, 10), (60_000, 6000, 500)],
+)
+def test_the_most_epochs_follow_the_documented_rule(rows, batch_size, expected):
+    assert most_epochs(rows, batch_size) == expected
+
+
+@pytest.mark.slow
+def test_a_search_is_a_fit_with_the_number_of_epochs_that_it_found():
+    noise = np.random.default_rng(0).normal(size=(60, 20))
+    options = {"latent_dim": 5, "hidden": 20, "random_state": 0}
+    found = VAE(**options).fit(noise)
+    said = VAE(**options, epochs=found.n_epochs_).fit(noise)
+    np.testing.assert_array_equal(found.transform(noise), said.transform(noise))
+    assert found.history_["elbo"] == said.history_["elbo"]
+    assert not any(name.startswith("validation") for name in found.history_)
+
+
+@pytest.mark.slow
+def test_a_search_compiles_the_loop_once(caplog):
+    with jax.log_compiles():
+        VAE(1, hidden=7, random_state=0).fit(curve(300))
+    compiled = [record.message for record in caplog.records if "Compiling" in record.message]
+    assert sum("run_chunk" in message for message in compiled) == 1
+
+
+@pytest.mark.slow
+def test_noise_ends_the_training_early_and_structure_does_not():
+    noise = np.random.default_rng(0).normal(size=(100, 30))
+    options = {"hidden": 50, "random_state": 0}
+    epochs = [VAE(10, **options).fit(X).n_epochs_ for X in (noise, curve(100))]
+    assert epochs[0] < 250 and epochs[1] == 500
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n_rows", "options"),
+    [(19, {}), (100, {"validation_fraction": 0.1}), (100, {"patience": 600})],
+    ids=["too few cases", "others are held out", "early stopping"],
+)
+def test_nothing_is_searched(n_rows, options):
+    noise = np.random.default_rng(0).normal(size=(n_rows, 30))
+    assert VAE(10, hidden=50, random_state=0, **options).fit(noise).n_epochs_ == 500
+
+
+def test_a_search_that_diverges_leaves_it_to_the_fit_to_say_so():
+    with pytest.raises(aevb.DivergenceError, match="in epoch"):
+        VAE(1, hidden=3, learning_rate=1e30).fit(curve(60))
