@@ -17,10 +17,10 @@ MNIST's test rows in benchmarks/defaults.py, and 100 epochs were added because 5
 mark.
 
 Starts: "paper", all weights N(0, 0.01²), with zeros in biases and in the encoder's log-variance;
-"package", that of `VAE(20, init="random", activation="tanh")`: Glorot and Bengio's uniform weights,
-and logits of the mean image in the decoder's last biases. Steps stay constant. Beside these, that
-estimator with its own Adamax step of 0.01, which falls along half a cosine over 20 epochs, and the
-same over 50 and 100; no prior over the weights.
+"package", that of `VAE(20, init="random", hidden=500, activation="tanh")`: Glorot and Bengio's
+uniform weights, and logits of the mean image in the decoder's last biases. Steps stay constant.
+Beside these, that estimator with its own Adamax step of 0.01, which falls along half a cosine over
+20 epochs, and the same over 50 and 100; no prior over the weights.
 """
 
 from collections.abc import Callable

@@ -33,7 +33,7 @@ def test_the_headline_is_what_was_measured():
     document = json.loads((ROOT / "experiments/results/optimizers.json").read_text())
     text = " ".join(README.split())
     assert "1 core" in document["machine"]
-    assert '`VAE(20, epochs=100, init="random", activation="tanh")`' in text
+    assert '`VAE(20, epochs=100, init="random", hidden=500, activation="tanh")`' in text
     run = [row for row in document["rows"] if row["settings"]["epochs"] == 100]
     assert {(row["method"], row["seed"]) for row in run} == {("VAE defaults", 0)}
     there, end = next(row for row in run if row["test"] >= -100), run[-1]

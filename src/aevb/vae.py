@@ -93,9 +93,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     init : {"linear", "random"}, default="linear"
         Where training starts. ``"linear"``: both networks have a linear path beside them, and start
         at the optimum of the linear model: factor analysis for Gaussian columns, its analogue for
-        Bernoulli ones. That needs a Gaussian posterior with diagonal or full covariance, and a
-        prior that is learned or standard normal; elsewhere, and with your own networks, the start
-        is random. ``"random"``: random weights and no linear path, as in the paper.
+        Bernoulli ones. That needs a Gaussian posterior or a mixture of Gaussians, and a prior that
+        is learned or standard normal; elsewhere, and with your own networks, the start
+        is random. ``"random"``: random weights and no linear path, as in the paper, whose
+        architecture is ``init="random", hidden=500, activation="tanh"``.
         ``config_.init`` says which it was.
     estimator : str or callable, default="auto"
         Estimator of the bound to maximise: "auto", "A", "B", "stl", "iw", "dreg", "score" or

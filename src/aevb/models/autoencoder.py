@@ -136,7 +136,7 @@ def build_autoencoder(
         recognise = family.build_at(start.encoder, features[0], key=keys[2])
     else:
         raise ValueError(
-            "Expected a Gaussian `posterior` with diagonal or full covariance beside a `start`; "
+            "Expected a Gaussian `posterior`, or a mixture of them, beside a `start`; "
             f"got {family}."
         )
     features = output_shape(decoder, (latent_dim,), "decoder")

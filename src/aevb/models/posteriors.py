@@ -73,21 +73,25 @@ class Parametric(Posterior):
 
 @dataclass(frozen=True)
 class GaussianPosterior(Parametric):
-    """A Gaussian family whose parameters are mean, log-variances, and others that may be 0."""
+    """A family of Gaussians or of their mixtures, which can begin at a linear model's posterior."""
 
     def build_at(self, start: Start, n_features: int, *, key: Key) -> Conditional:
         """Build the head such that it begins at the Gaussian of a linear start.
 
         `start` maps the datum, which ends the features, to the mean; its unit is the scale.
         """
+        departure = Departure(self.parameters_at(start), n_features, key=key)
+        return Head(departure, self, start.weight.shape[0])
+
+    def parameters_at(self, start: Start) -> Start:
+        """Return the map from the datum to all parameters: means, log-variances, zeros."""
         latent_dim, size = start.weight.shape
         n_more = self.n_parameters(latent_dim) - latent_dim
-        whole = Start(
+        return Start(
             jnp.concatenate([start.weight, jnp.zeros((n_more, size))]),
             jnp.concatenate([start.bias, 2 * jnp.log(start.unit), jnp.zeros(n_more - latent_dim)]),
             jnp.concatenate([start.unit, jnp.ones(n_more)]),
         )
-        return Head(Departure(whole, n_features, key=key), self, latent_dim)
 
 
 @final
@@ -154,7 +158,7 @@ class FullNormal(GaussianPosterior):
 
 @final
 @dataclass(frozen=True)
-class LowRankNormal(Parametric):
+class LowRankNormal(GaussianPosterior):
     r"""Gaussian with covariance :math:`V V^T + \mathrm{diag}(d)`, V of few columns.
 
     Parameters
@@ -178,6 +182,15 @@ class LowRankNormal(Parametric):
     def n_parameters(self, latent_dim):  # noqa: D102
         return (2 + self.rank) * latent_dim
 
+    def parameters_at(self, start):  # noqa: D102
+        whole = super().parameters_at(start)
+        more = jnp.repeat(start.unit, self.rank)  # of V; at V = 0 the bound would have no slope
+        return Start(
+            whole.weight,
+            whole.bias.at[-len(more) :].set(0.1 * more),
+            whole.unit.at[-len(more) :].set(more),
+        )
+
     def member(self, reals, latent_dim):  # noqa: D102
         mean, log_variance, factor = jnp.split(reals, [latent_dim, 2 * latent_dim])
         return dist.LowRankMultivariateNormal(
@@ -190,7 +203,7 @@ class LowRankNormal(Parametric):
 
 @final
 @dataclass(frozen=True)
-class Mixture(Parametric):
+class Mixture(GaussianPosterior):
     """Mixture of diagonal Gaussians.
 
     Training draws from it in strata, `n_draws` from each component: see `sgvb`.
@@ -215,6 +228,19 @@ class Mixture(Parametric):
 
     def n_parameters(self, latent_dim):  # noqa: D102
         return self.n_components * (1 + 2 * latent_dim)
+
+    def parameters_at(self, start):  # noqa: D102
+        n, (latent_dim, size) = self.n_components, start.weight.shape
+        # Components that coincide would stay together.
+        apart = 0.1 * (jnp.arange(n)[:, None] - (n - 1) / 2) * start.unit
+        weights = [jnp.zeros((n, size)), jnp.tile(start.weight, (n, 1))]
+        return Start(
+            jnp.concatenate([*weights, jnp.zeros((n * latent_dim, size))]),
+            jnp.concatenate(
+                [jnp.zeros(n), jnp.ravel(start.bias + apart), jnp.tile(2 * jnp.log(start.unit), n)]
+            ),
+            jnp.concatenate([jnp.ones(n), jnp.tile(start.unit, n), jnp.ones(n * latent_dim)]),
+        )
 
     def member(self, reals, latent_dim):  # noqa: D102
         logits, rest = jnp.split(reals, [self.n_components])
