@@ -220,11 +220,11 @@ def test_blocks_of_a_case_start_where_one_block_would():
 
 def test_a_start_needs_a_posterior_that_can_begin_there():
     schema = Schema.fit(np.float32(IRIS), "gaussian")
-    with pytest.raises(ValueError, match=r"Gaussian `posterior`.*got Mixture"):
+    with pytest.raises(ValueError, match=r"Gaussian `posterior`.*got Reparameterised"):
         build_autoencoder(
             schema.block,
             2,
-            posterior=posteriors.Mixture(2),
+            posterior=posteriors.Reparameterised("laplace"),
             start=no_start(4, 2),
             key=jax.random.key(0),
         )
