@@ -421,6 +421,7 @@ def test_early_stopping_keeps_the_best_epoch():
 def test_automatic_layers_follow_the_documented_rule(n_cases, expected):
     assert Config.of(VAE(), n_cases).hidden == expected
     assert Config.of(VAE(hidden=7), n_cases).hidden == (7,)
+    assert Config.of(VAE(hidden=np.array([7, 5])), n_cases).hidden == (7, 5)
 
 
 def test_a_weight_prior_shrinks_the_weights(on_table):

@@ -16,6 +16,12 @@ MANY = 1000  # cases, from which on a deep network is the better default: benchm
 _AUTO = ((500,), (500, 250, 100))  # hidden layers for few and for many
 
 
+def hidden_layers(hidden: Any, n_cases: int) -> tuple[int, ...]:
+    """Return the units of the layers that a user's `hidden` stands for, of a fit to some cases."""
+    automatic = isinstance(hidden, str) and hidden == "auto"  # an array has no single answer
+    return _AUTO[n_cases >= MANY] if automatic else layer_sizes(hidden)
+
+
 @dataclass(frozen=True, eq=False)
 class Config:
     """What a model was built with: the estimator's own copy, out of reach of its parameters.
@@ -43,7 +49,7 @@ class Config:
             latent_dim=int(vae.latent_dim),  # a NumPy integer would be traced
             prior=make_prior(vae.prior),
             posterior=make_posterior(vae.posterior),
-            hidden=_AUTO[n_cases >= MANY] if vae.hidden == "auto" else layer_sizes(vae.hidden),
+            hidden=hidden_layers(vae.hidden, n_cases),
             activation=vae.activation,
             encoder=vae.encoder,
             decoder=vae.decoder,

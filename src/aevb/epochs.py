@@ -17,7 +17,10 @@ from aevb.inference.stopping import EarlyStopping
 from aevb.models.autoencoder import AutoEncoder
 from aevb.progress import ProgressBar
 
-_FEWEST, _MOST = 20, 5000  # cases of which a tenth is held out; beyond, nothing was overfitted
+_FEWEST, _MOST = (
+    20,
+    5000,
+)  # cases of which a tenth is held out; beyond, 10,000 steps see a case seldom
 _DRAWS = 256  # of importance sampling
 _STEPS_ON = 500  # steps from one look to the next at whether enough has been seen
 

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from aevb import predict
 from aevb.algorithm import FAST, check_callbacks, check_fit
 from aevb.comparison import Comparison, compare
-from aevb.config import Config
+from aevb.config import Config, hidden_layers
 from aevb.data.arrays import as_rows
 from aevb.data.source import InMemory
 from aevb.epochs import best_epochs, most_epochs
@@ -37,7 +37,7 @@ from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
 from aevb.models.kinds import Likelihood, make_likelihood
 from aevb.models.linear import LinearStart
-from aevb.models.networks import Activation, Body, activation_function, layer_sizes
+from aevb.models.networks import Activation, Body, activation_function
 from aevb.models.posteriors import Posterior, make_posterior
 from aevb.models.priors import Fixed, Prior, examples_for, make_prior
 from aevb.probability.distributions import Batched
@@ -675,8 +675,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if self.epochs != "auto":
             integer(self.epochs, "epochs", minimum=1)
         EarlyStopping(self.patience, self.tol)
-        if self.hidden != "auto":
-            layer_sizes(self.hidden)
+        hidden_layers(self.hidden, 1)
         activation_function(self.activation)
         check_callbacks(self.callbacks)
         make_likelihood(self.likelihood)

@@ -58,6 +58,9 @@ class Visit(NamedTuple):
     n_total: Int[Array | np.ndarray, ""] | np.int32
 
 
+_ARRAYS = (jax.Array, np.ndarray, np.generic)
+
+
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class _Fixed:
@@ -76,9 +79,6 @@ def _split(tree: PyTree) -> tuple[list, _Fixed]:
 def _join(arrays: list, fixed: _Fixed) -> PyTree:
     leaves = map(lambda array, other: other if array is None else array, arrays, fixed.leaves)
     return jax.tree.unflatten(fixed.structure, leaves)
-
-
-_ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
 def _jit(function: Callable) -> Callable:
