@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "config": {"errors", "models"},
     "factors": {"models"},
     "comparison": {"factors", "models", "schema"},
-    "epochs": {"algorithm", "data", "errors", "inference", "models", "predict", "progress"},
+    "epochs": {"inference", "models", "predict"},
     "progress": {"errors"},
     "algorithm": {"data", "errors", "inference", "models", "progress"},
     "persistence": {"config", "data", "errors", "models", "probability", "schema"},

@@ -23,21 +23,54 @@ def test_the_most_epochs_follow_the_documented_rule(rows, batch_size, expected):
     assert most_epochs(rows, batch_size) == expected
 
 
+def overfitted():
+    """Noise in twenty columns, which five latents learn by heart."""
+    return np.random.default_rng(0).normal(size=(60, 20))
+
+
 @pytest.mark.slow
-def test_a_search_is_a_fit_with_the_number_of_epochs_that_it_found():
-    noise = np.random.default_rng(0).normal(size=(60, 20))
+def test_what_goes_on_for_too_long_is_fitted_anew_for_the_number_of_epochs_that_was_found():
     options = {"latent_dim": 5, "hidden": 20, "random_state": 0}
-    found = VAE(**options).fit(noise)
-    said = VAE(**options, epochs=found.n_epochs_).fit(noise)
-    np.testing.assert_array_equal(found.transform(noise), said.transform(noise))
+    found = VAE(**options).fit(overfitted())
+    said = VAE(**options, epochs=found.n_epochs_).fit(overfitted())
+    assert found.n_epochs_ < 500
+    np.testing.assert_array_equal(found.transform(overfitted()), said.transform(overfitted()))
     assert found.history_["elbo"] == said.history_["elbo"]
     assert not any(name.startswith("validation") for name in found.history_)
 
 
 @pytest.mark.slow
+def test_what_does_not_goes_on_with_all_cases_for_a_fifth_more():
+    epochs = []
+    vae = VAE(1, hidden=7, random_state=0, callbacks=[lambda epoch: epochs.append(epoch.number)])
+    history = vae.fit(curve(300)).history_
+    assert epochs == history["epoch"] == list(range(1, 601))
+    np.testing.assert_array_equal(np.isfinite(history["validation_elbo"]), np.arange(1, 601) <= 500)
+    n_seen = np.multiply(history["seconds"], history["datapoints_per_second"])
+    np.testing.assert_allclose(n_seen, np.where(np.arange(600) < 500, 270, 300))
+    assert vae.n_epochs_ == vae.best_epoch_ == 600
+
+
+def test_a_callback_that_stops_the_search_stops_the_training():
+    vae = VAE(1, hidden=7, callbacks=[lambda epoch: epoch.number == 4]).fit(curve(60))
+    assert vae.n_epochs_ == vae.best_epoch_ == len(vae.history_["elbo"]) == 4
+
+
+def test_an_interrupted_search_keeps_what_there_is():
+    def interrupt(epoch):
+        if epoch.number == 3:
+            raise KeyboardInterrupt
+
+    vae = VAE(1, hidden=7, callbacks=[interrupt])
+    with pytest.raises(KeyboardInterrupt):
+        vae.fit(curve(60))
+    assert vae.n_epochs_ == 3 and np.isfinite(vae.score(curve(60)))
+
+
+@pytest.mark.slow
 def test_a_search_compiles_the_loop_once(caplog):
     with jax.log_compiles():
-        VAE(1, hidden=7, random_state=0).fit(curve(300))
+        VAE(1, hidden=9, random_state=0).fit(curve(300))  # of a size that no other test has
     compiled = [record.message for record in caplog.records if "Compiling" in record.message]
     assert sum("run_chunk" in message for message in compiled) == 1
 
@@ -47,7 +80,7 @@ def test_noise_ends_the_training_early_and_structure_does_not():
     noise = np.random.default_rng(0).normal(size=(100, 30))
     options = {"hidden": 50, "random_state": 0}
     epochs = [VAE(10, **options).fit(X).n_epochs_ for X in (noise, curve(100))]
-    assert epochs[0] < 250 and epochs[1] == 500
+    assert epochs[0] < 250 and epochs[1] == 600
 
 
 @pytest.mark.slow

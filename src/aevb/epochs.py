@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from aevb import predict
-from aevb.algorithm import check_fit
-from aevb.data.source import InMemory
-from aevb.errors import DivergenceError
-from aevb.inference.run import Epoch, Plan, Run, advance
-from aevb.inference.stopping import EarlyStopping
+from aevb.inference.run import Epoch, Plan, Run
+from aevb.inference.stopping import EarlyStopping, Watch
 from aevb.models.autoencoder import AutoEncoder
-from aevb.progress import ProgressBar
 
-_FEWEST, _MOST = (
-    20,
-    5000,
-)  # cases of which a tenth is held out; beyond, 10,000 steps see a case seldom
 _DRAWS = 256  # of importance sampling
 _STEPS_ON = 500  # steps from one look to the next at whether enough has been seen
 
@@ -38,62 +29,80 @@ def most_epochs(n_rows: int, batch_size: int) -> int:
     return min(max(10_000 // math.ceil(n_rows / batch_size), 10), 500)
 
 
-def best_epochs(
-    begin: Callable[[np.ndarray, InMemory], Run],
-    cases: np.ndarray,
-    source: InMemory,
-    plan: Plan,
-    random: np.random.RandomState,
-    verbose: bool | str,
-) -> int:
-    """Return the number of epochs, up to the plan's, that serves a tenth of the cases held out.
+def is_searched(n_rows: int) -> bool:
+    """Whether a tenth of so many cases is held out first.
 
-    It is the plan's, unless the log-likelihood of the held-out cases has fallen by then from what
-    it was at the epoch of their best bound. The bound itself may fall because the encoder, not the
-    model, does badly on new cases. Too few cases or very many are not searched.
+    Fewer than 20 are too few to hold some out. Of more than 5000, 10,000 steps see a case seldom.
+    """
+    return 20 <= n_rows <= 5000
+
+
+class Search:
+    """Watches a run that leaves a tenth of the cases out, and says how all of them are fitted.
+
+    Training on nine tenths has gone on for too long if the log-likelihood of the others has fallen
+    by a standard error from what it was at the epoch of their best bound. The bound itself may
+    fall because the encoder, not the model, does badly on new cases. Then all cases are fitted
+    anew, for as many epochs as were best. Otherwise the run goes on with all of them, for a fifth
+    more epochs.
 
     Parameters
     ----------
-    begin : callable
-        (cases, source) -> the run before its first step.
-    cases : array of shape (n, ...)
-        Encoded cases, and `source` over them.
-    source : InMemory
-        Their source.
     plan : Plan
         Its `epochs` are the most to make.
+    cases : array of shape (n, ...)
+        Encoded cases.
     random : RandomState
         Draws who is held out.
-    verbose : bool or "auto"
-        Whether to show a progress bar.
-    """
-    if not _FEWEST <= len(cases) <= _MOST:
-        return plan.epochs
-    order = random.permutation(len(cases)).astype(np.int32)
-    out, rest = np.split(order, [math.ceil(len(cases) / 10)])
-    training, held_out = source.part(rest), source.part(out)
-    run = begin(cases[rest], training)
-    plan = plan._replace(stopping=EarlyStopping(plan.epochs, None))
-    check_fit(run.state.model, training, plan, run.state.key, held_out)
-    every = math.ceil(_STEPS_ON / math.ceil(len(rest) / plan.batch_size))
 
-    def has_fallen(run: Run) -> bool:
+    Attributes
+    ----------
+    rest, out : ndarray
+        Numbers of the cases to train on, and of those held out.
+    plan : Plan
+        How to train on the rest.
+    """
+
+    def __init__(self, plan: Plan, cases: np.ndarray, random: np.random.RandomState):
+        order = random.permutation(len(cases)).astype(np.int32)
+        self.out, self.rest = np.split(order, [math.ceil(len(cases) / 10)])
+        self.plan = plan._replace(stopping=EarlyStopping(plan.epochs, None))
+        self._stopping = plan.stopping
+        self._held_out = cases[self.out]
+        self._every = math.ceil(_STEPS_ON / math.ceil(len(self.rest) / plan.batch_size))
+
+    def __call__(self, epoch: Epoch) -> bool:
+        """After an epoch: whether it is clear that training has gone on for too long."""
+        watch = epoch.run.watch
+        due = watch.waited >= max(self._every, watch.best_epoch)
+        return due and watch.waited % self._every == 0 and self._has_fallen(epoch.run)
+
+    def then(self, run: Run, *, diverged: bool = False) -> tuple[Run | None, Plan]:
+        """Return the run to go on from with all cases, None for a new one, and how to train.
+
+        Parameters
+        ----------
+        run : Run
+            The run on the rest, at its end.
+        diverged : bool
+            Whether that was the last epoch whose numbers were finite.
+        """
+        plan = self.plan._replace(stopping=self._stopping)
+        if self._has_fallen(run):
+            return None, plan._replace(epochs=run.watch.best_epoch)
+        if diverged:  # if not of the held-out cases alone, the new run will say so
+            return None, plan
+        run, stopped = run._replace(watch=Watch()), run.epoch < plan.epochs
+        if stopped:  # by a callback
+            return run, plan._replace(epochs=run.epoch)
+        last = plan.epochs + math.ceil(plan.epochs / 5)
+        return run, plan._replace(epochs=last, first_round=plan.epochs)
+
+    def _has_fallen(self, run: Run) -> bool:
         best = run.watch.best_state
         return best is not None and _is_better(
-            best.model, run.state.model, cases[out], run.state.key
+            best.model, run.state.model, self._held_out, run.state.key
         )
-
-    def far_enough(epoch: Epoch) -> bool:
-        watch = epoch.run.watch
-        due = watch.waited >= max(every, watch.best_epoch) and watch.waited % every == 0
-        return due and has_fallen(epoch.run)
-
-    with ProgressBar(plan.epochs, verbose, "Looking for the number of epochs") as bar:
-        try:
-            run = advance(run, training, plan, validation=held_out, callbacks=(bar, far_enough))
-        except DivergenceError as error:
-            run = error.result.run
-    return run.watch.best_epoch if has_fallen(run) else plan.epochs
 
 
 def _is_better(one: AutoEncoder, other: AutoEncoder, cases: np.ndarray, key: jax.Array) -> bool:

@@ -25,8 +25,8 @@ from aevb.comparison import Comparison, compare
 from aevb.config import Config, hidden_layers
 from aevb.data.arrays import as_rows
 from aevb.data.source import InMemory
-from aevb.epochs import best_epochs, most_epochs
-from aevb.errors import choose, integer, number
+from aevb.epochs import Search, is_searched, most_epochs
+from aevb.errors import DivergenceError, choose, integer, number
 from aevb.factors import linear_start
 from aevb.inference.estimators import Estimator
 from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer
@@ -113,10 +113,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Cases per step.
     epochs : int or "auto", default="auto"
         Passes over the data. ``"auto"`` makes as many as fit into 10,000 steps, but at least 10 and
-        at most 500. Of 20 to 5000 cases it holds out a tenth first. If their log-likelihood is
+        at most 500. Of 20 to 5000 cases it holds out a tenth at first. If their log-likelihood is
         lower after all of these epochs than at the epoch of their best bound, then all cases are
-        fitted for so many epochs. The time at most doubles. Nothing is held out for this beside
-        `validation_fraction`, `validation_data`, `patience` or `tol`.
+        fitted anew, for so many epochs. Otherwise training goes on with all cases, for a fifth
+        more epochs. Nothing is held out for this beside `validation_fraction`, `validation_data`,
+        `patience` or `tol`.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the networks' weights, without the biases and a
         learned prior; the paper's experiments have 1.0. None: a flat prior. See `SGVB`.
@@ -155,7 +156,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     history_ : dict of list
         One entry per epoch: epoch; elbo, kl, reconstruction, iw_bound of importance-weighted
         bounds (nats per case, averaged over the epoch); validation_elbo and validation_iw_bound (if
-        cases are held out); seconds, datapoints_per_second.
+        cases are held out; NaN once they are not); seconds, datapoints_per_second.
         ``pandas.DataFrame(vae.history_)`` reads it.
     n_epochs_ : int
         Epochs trained.
@@ -282,16 +283,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             held_out = None if held is None else InMemory(schema.encode(held))
             most = most_epochs(len(cases), self.batch_size)
             plan = self._plan(objective, most if self.epochs == "auto" else int(self.epochs))
-            if self.epochs == "auto" and held is None and not plan.stopping.on:
-                apart = copy.deepcopy(random)  # the fit itself is that with this number of epochs
-
-                def begin_on(some: np.ndarray, part: InMemory) -> Run:
-                    return self._begin(schema, some, part, objective, apart)
-
-                epochs = best_epochs(begin_on, cases, source, plan, apart, self.verbose)
-                plan = plan._replace(epochs=epochs)
-            run = self._begin(schema, cases, source, objective, random)
-            check_fit(run.state.model, source, plan, run.state.key, held_out)
+            run = None
+            searched = self.epochs == "auto" and held is None and not plan.stopping.on
+            if searched and is_searched(len(cases)):
+                run, plan = self._search(schema, cases, source, plan, random)
+            if run is None:
+                run = self._begin(schema, cases, source, objective, random)
+                check_fit(run.state.model, source, plan, run.state.key, held_out)
             self._advance(run, source, plan, cases, held_out)
         return self
 
@@ -756,6 +754,26 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             EarlyStopping(self.patience, self.tol),
         )
 
+    def _search(
+        self,
+        schema: Schema,
+        cases: np.ndarray,
+        source: InMemory,
+        plan: Plan,
+        random: np.random.RandomState,
+    ) -> tuple[Run | None, Plan]:
+        """Train on nine tenths; return the run to go on from (None: a new one), and the plan."""
+        apart = copy.deepcopy(random)  # a new run is that of a fit with this number of epochs
+        search = Search(plan, cases, apart)
+        training, held_out = source.part(search.rest), source.part(search.out)
+        run = self._begin(schema, cases[search.rest], training, plan.objective, apart)
+        check_fit(run.state.model, training, search.plan, run.state.key, held_out)
+        try:
+            run = self._advance(run, training, search.plan, cases, held_out, search)
+        except DivergenceError as error:
+            return search.then(error.result.run, diverged=True)
+        return search.then(run)
+
     def _advance(
         self,
         run: Run,
@@ -763,12 +781,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         plan: Plan,
         cases: np.ndarray,
         held_out: InMemory | None = None,
-    ) -> None:
-        """Train on, and keep every epoch that is complete, whatever comes."""
+        search: Search | None = None,
+    ) -> Run:
+        """Train on, and keep every epoch that is complete, whatever comes; return the last run."""
         before = getattr(self, "history_", None)
         model = run.state.model
         estimator = model.estimator if self.estimator == "auto" else self.estimator
         headline = f"VAE on {self.schema_.describe()}; estimator {estimator!r}"
+        if search is not None:
+            headline += "; a tenth of the cases is held out at first"
 
         def keep(epoch: Epoch) -> None:
             self._keep(epoch.run)
@@ -776,13 +797,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         try:
             with ProgressBar(plan.epochs - run.epoch, self.verbose, headline) as bar:
                 callbacks: Sequence[Callback] = (keep, bar, *self.callbacks)
+                if search is not None:
+                    callbacks = (*callbacks, search)
                 run = advance(run, source, plan, validation=held_out, callbacks=callbacks)
-            best = run.watch.best_epoch or run.epoch
-            self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)
+            if search is None:
+                best = run.watch.best_epoch or run.epoch
+                self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)
         finally:
             if getattr(self, "history_", None) is not before:
                 some = cases[:: math.ceil(len(cases) / 4096)]
                 self.explained_nats_ = predict.latent_kl(self.model_, some).mean(axis=0)
+        return run
 
     def _keep(self, run: Run, best_epoch: int | None = None) -> None:
         self._run, self.model_ = run, run.state.model

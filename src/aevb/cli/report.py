@@ -74,7 +74,7 @@ def show_fit(vae: Any, X: Any) -> None:
     for name, rows in {"": "training", "validation_": "held out"}.items():
         over = "" if name else ", mean over the epoch"
         for bound in BOUNDS:
-            if name + bound in history:
+            if np.isfinite(history.get(name + bound, [np.nan] * (kept + 1))[kept]):
                 value = f"{history[name + bound][kept]:.2f} {unit}{over}"
                 table.add_row(f"{_BOUND_NAMES[bound]}, {rows}", value)
     table.add_row("KL by latent dimension", ", ".join(f"{n:.2f}" for n in nats) + f" {unit}")
