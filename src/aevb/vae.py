@@ -29,6 +29,7 @@ from aevb.epochs import Search, is_searched, most_epochs
 from aevb.errors import DivergenceError, choose, integer, number
 from aevb.factors import linear_start
 from aevb.inference.estimators import Estimator
+from aevb.inference.objective import Objective
 from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer
 from aevb.inference.run import Callback, Epoch, Plan, Run, advance, begin, result_of
 from aevb.inference.sgvb import SGVB, Schedule, make_objective
@@ -704,7 +705,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         schema: Schema,
         cases: np.ndarray,
         source: InMemory,
-        objective: SGVB,
+        objective: Objective,
         random: np.random.RandomState,
     ) -> Run:
         """Build the model for some cases, and return the run before its first step."""
