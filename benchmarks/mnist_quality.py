@@ -63,7 +63,7 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "one layer": {"hidden": 500},
     "tanh": {"activation": "tanh"},
     "8 epochs": {"epochs": 8},
-    "batches of 50, 8 epochs": {"batch_size": 50},
+    "batches of 50, 10 epochs": {"batch_size": 50},
     "batches of 200, 33 epochs": {"batch_size": 200},
     "begins at 2e-2": {"learning_rate": falling(2e-2)},
     "constant 2e-3": {"learning_rate": 2e-3},

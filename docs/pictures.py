@@ -18,7 +18,7 @@ IMAGES = Path(__file__).parent / "images"
 def mnist() -> None:
     """MNIST in two dimensions: the manifold, and the test digits in the latent space."""
     train, test = datasets.load_mnist()
-    vae = VAE(latent_dim=2, epochs=40, random_state=0).fit(train.images)
+    vae = VAE(latent_dim=2, random_state=0).fit(train.images)
     print(f"test ELBO on gray levels: {vae.score(test.images):.2f} nats per image")
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6.2), layout="constrained")
     plotting.manifold(vae.inverse_transform, (28, 28), ax=left)

@@ -56,6 +56,13 @@ def test_a_callback_that_stops_the_search_stops_the_training():
     assert vae.n_epochs_ == vae.best_epoch_ == len(vae.history_["elbo"]) == 4
 
 
+def test_a_generator_moves_on():
+    generator = np.random.RandomState(0)
+    vae = VAE(1, hidden=7, callbacks=[lambda epoch: True], random_state=generator)
+    first, second = (vae.fit(curve(60)).transform(curve(60)) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
 def test_an_interrupted_search_keeps_what_there_is():
     def interrupt(epoch):
         if epoch.number == 3:

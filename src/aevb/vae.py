@@ -770,10 +770,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         run = self._begin(schema, cases[search.rest], training, plan.objective, apart)
         check_fit(run.state.model, training, search.plan, run.state.key, held_out)
         try:
-            run = self._advance(run, training, search.plan, cases, held_out, search)
+            last = self._advance(run, training, search.plan, cases, held_out, search)
+            onward, plan = search.then(last)
         except DivergenceError as error:
-            return search.then(error.result.run, diverged=True)
-        return search.then(run)
+            onward, plan = search.then(error.result.run, diverged=True)
+        if onward is not None:
+            random.set_state(apart.get_state())
+        return onward, plan
 
     def _advance(
         self,
