@@ -69,13 +69,15 @@ class Search:
         self.plan = plan._replace(stopping=EarlyStopping(plan.epochs, None))
         self._stopping = plan.stopping
         self._held_out = cases[self.out]
+        self._clear = False  # that training has gone on for too long
         self._every = math.ceil(_STEPS_ON / math.ceil(len(self.rest) / plan.batch_size))
 
     def __call__(self, epoch: Epoch) -> bool:
         """After an epoch: whether it is clear that training has gone on for too long."""
         watch = epoch.run.watch
         due = watch.waited >= max(self._every, watch.best_epoch)
-        return due and watch.waited % self._every == 0 and self._has_fallen(epoch.run)
+        self._clear = due and watch.waited % self._every == 0 and self._has_fallen(epoch.run)
+        return self._clear
 
     def then(self, run: Run, *, diverged: bool = False) -> tuple[Run | None, Plan]:
         """Return the run to go on from with all cases, None for a new one, and how to train.
@@ -88,13 +90,14 @@ class Search:
             Whether that was the last epoch whose numbers were finite.
         """
         plan = self.plan._replace(stopping=self._stopping)
-        if self._has_fallen(run):
+        stopped = run.epoch < plan.epochs and not (self._clear or diverged)
+        if stopped:  # by the user's callback
+            return run._replace(watch=Watch()), plan._replace(epochs=run.epoch)
+        if self._clear or self._has_fallen(run):
             return None, plan._replace(epochs=run.watch.best_epoch)
         if diverged:  # if not of the held-out cases alone, the new run will say so
             return None, plan
-        run, stopped = run._replace(watch=Watch()), run.epoch < plan.epochs
-        if stopped:  # by a callback
-            return run, plan._replace(epochs=run.epoch)
+        run = run._replace(watch=Watch())
         last = plan.epochs + math.ceil(plan.epochs / 5)
         return run, plan._replace(epochs=last, first_round=plan.epochs)
 

@@ -137,6 +137,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         that of the held-out cases, if there are any.
     callbacks : sequence of callables, default=()
         Each is called with an `Epoch` after every epoch, and returns True to stop the training.
+        Where ``epochs="auto"`` fits all cases anew, the epochs begin at 1 again.
     random_state : int, RandomState or None, default=None
         Seed. The same seed, data, machine and number of cores give the same model, bit by bit.
     verbose : bool or "auto", default="auto"
