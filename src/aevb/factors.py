@@ -102,11 +102,35 @@ def fit_factors(rows: np.ndarray, latent_dim: int, noise: np.ndarray | None) -> 
 def _factor_analysis(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     few = min(rows.shape) <= 2 * FEW_COLUMNS
     options = {"svd_method": "lapack" if few else "randomized", "max_iter": 1000 if few else 50}
+    if few:
+        options["noise_variance_init"] = first_noise(rows, k)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = FactorAnalysis(k, tol=TOLERANCE * len(rows), random_state=0, **options)
         model.fit(rows)
     return model.components_.T, np.sqrt(model.noise_variance_)
+
+
+def first_noise(rows: np.ndarray, k: int) -> np.ndarray:
+    """Return variances of the noise from which the search for the maximum may begin.
+
+    A share of what regression on all other columns leaves unexplained (Jöreskog, 1967,
+    https://doi.org/10.1007/BF02289658). From the columns' variances, the search stops at once
+    where there are about as many factors as columns, far below the maximum.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        Data whose columns vary.
+    k : int
+        Number of factors.
+    """
+    deviations = rows - rows.mean(axis=0)
+    _, values, vectors = np.linalg.svd(deviations / np.sqrt(len(rows)), full_matrices=False)
+    kept = values > values[0] * 1e-6
+    unexplained = 1 / np.sum((vectors[kept] / values[kept, None]) ** 2, axis=0)
+    share = 1 - k / (2 * rows.shape[1])
+    return np.minimum(share * unexplained, np.mean(deviations**2, axis=0))
 
 
 def _leading(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
