@@ -26,7 +26,6 @@ import report
 
 import aevb
 from aevb import VAE, datasets, predict
-from aevb.models.base import trainable
 
 LATENT_DIM, GOAL = 20, -100.0
 OURS, N_STEPS = f"`VAE({LATENT_DIM})`", 600 * 16
@@ -71,7 +70,7 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "AdEMAMix": {"optimizer": optax.contrib.ademamix(falling(2e-3))},
     "Muon": {"optimizer": optax.contrib.muon(falling(1e-2))},
     "Prodigy": {"optimizer": optax.contrib.prodigy(falling(1.0))},
-    "schedule-free AdamW": {"optimizer": optax.contrib.schedule_free_adamw(2.5e-3)},
+    "schedule-free AdamW": {"optimizer": "schedule_free_adamw"},
     "weights averaged, decay 0.999": {
         "optimizer": optax.chain(optax.adamax(falling(1e-2)), averaging(0.999))
     },
@@ -120,13 +119,9 @@ class Contender:
 
     def model(self) -> aevb.AutoEncoder:
         """Return the model, with the weights that the optimizer means to be used."""
-        state, own = self.run.state, self.run.state.optimizer_state
-        if isinstance(own, optax.contrib.ScheduleFreeState):
-            weights = eqx.filter(state.model, trainable(state.model))
-            weights = optax.contrib.schedule_free_eval_params(own, weights)
-            return eqx.combine(weights, state.model)
-        averages = [each for each in own if isinstance(each, Average)]
-        return eqx.combine(averages[0].weights, state.model) if averages else state.model
+        state = self.run.state
+        averages = [each for each in state.optimizer_state if isinstance(each, Average)]
+        return eqx.combine(averages[0].weights, state.model) if averages else state.estimate
 
     def row(self) -> report.Row:
         """Return what came of it."""

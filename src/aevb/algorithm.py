@@ -95,7 +95,8 @@ def train(
         latent dimension. With any values but 1 and 0, what is maximised is not a bound. The history
         shows the plain ELBO in any case. See `SGVB`.
     optimizer : str or optax.GradientTransformation
-        An Optax optimizer, or the name of one.
+        An Optax optimizer, or the name of one, of `optax.contrib` as well. The model of a
+        schedule-free one is the average that it keeps; the state has the weights to train on.
     learning_rate : "auto", float or callable
         A number, or an Optax schedule over steps. ``"auto"`` starts at the optimizer's default here
         (1e-2 for Adamax) and falls to 0 along half a cosine over the epochs, or over each

@@ -104,7 +104,7 @@ class Search:
     def _has_fallen(self, run: Run) -> bool:
         best = run.watch.best_state
         return best is not None and _is_better(
-            best.model, run.state.model, self._held_out, run.state.key
+            best.estimate, run.state.estimate, self._held_out, run.state.key
         )
 
 

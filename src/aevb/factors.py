@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -100,13 +100,13 @@ def fit_factors(rows: np.ndarray, latent_dim: int, noise: np.ndarray | None) -> 
 
 
 def _factor_analysis(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    few = min(rows.shape) <= 2 * FEW_COLUMNS
-    options = {"svd_method": "lapack" if few else "randomized", "max_iter": 1000 if few else 50}
-    if few:
+    options: dict[str, Any] = {"svd_method": "randomized", "max_iter": 50, "random_state": 0}
+    if min(rows.shape) <= 2 * FEW_COLUMNS:
+        options = {"svd_method": "lapack", "max_iter": 1000}
         options["noise_variance_init"] = first_noise(rows, k)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = FactorAnalysis(k, tol=TOLERANCE * len(rows), random_state=0, **options)
+        model = FactorAnalysis(k, tol=TOLERANCE * len(rows), **options)
         model.fit(rows)
     return model.components_.T, np.sqrt(model.noise_variance_)
 

@@ -106,7 +106,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     n_draws : int, default=1
         Draws of z per case and step: the paper's L, or k of an importance-weighted bound.
     optimizer : str or optax.GradientTransformation, default="adamax"
-        An Optax optimizer, or the name of one.
+        An Optax optimizer, or the name of one. ``"schedule_free_adamw"`` is the fastest on MNIST
+        and overfits small tables sooner; its model is an average of the weights gone through.
     learning_rate : "auto", float or callable, default="auto"
         A number, or an Optax schedule over steps. ``"auto"`` starts at the optimizer's default here
         (1e-2 for Adamax) and falls to 0 along half a cosine over the epochs.
@@ -815,7 +816,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return run
 
     def _keep(self, run: Run, best_epoch: int | None = None) -> None:
-        self._run, self.model_ = run, run.state.model
+        self._run, self.model_ = run, run.state.estimate
         self.best_epoch_ = run.epoch if best_epoch is None else best_epoch
         self.n_epochs_, self.history_ = run.epoch, run.history
 

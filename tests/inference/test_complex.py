@@ -53,7 +53,9 @@ class Pair(LatentVariableModel):
 
 
 @pytest.mark.quick(1)
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamax", "adagrad", "rmsprop", "lion"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "adam", "adamax", "adagrad", "rmsprop", "lion", "schedule_free_adamw"]
+)
 def test_training_moves_both_parts_as_it_moves_two_real_numbers(optimizer):
     options = {"optimizer": optimizer, "epochs": 3, "batch_size": 10, "key": 1}
     options["learning_rate"] = 0.03

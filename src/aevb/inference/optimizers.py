@@ -9,8 +9,10 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 import optax
+import optax.contrib
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
@@ -27,8 +29,10 @@ LearningRate = str | float | Callable[[Array], ArrayLike]
 
 Rate = Callable[[float], float]  # of the share of the training that is done, from 0 to 1
 
+_SCHEDULE_FREE = "schedule_free_"  # how the names of those that need no falling rate begin
+
 #: Functions that do not make an optimizer alone, or one that needs more than gradients.
-_NOT_BY_NAME = {"lbfgs", "noisy_sgd", "scale_by_learning_rate", "scale_by_rprop"}
+_NOT_BY_NAME = {"lbfgs", "noisy_sgd", "galore", "momo", "momo_adam", "sophia"}
 
 
 def make_optimizer(
@@ -42,10 +46,11 @@ def make_optimizer(
     Parameters
     ----------
     optimizer : str or optax.GradientTransformation
-        A function of Optax that takes a learning rate, by name; or a ready optimizer.
+        A function of `optax` or `optax.contrib` that takes a learning rate, by name; or a ready
+        optimizer.
     learning_rate : "auto", float or callable
-        A number above 0; an Optax schedule (step -> rate); or ``"auto"``: the optimizer's default
-        here, falling to 0 along half a cosine over the epochs.
+        A number above 0; an Optax schedule (step -> rate); or ``"auto"``: the optimizer's default,
+        falling to 0 along half a cosine over the epochs. That of schedule-free ones stays.
 
     Raises
     ------
@@ -77,7 +82,9 @@ def make_optimizer(
                 "Expected a positive number, an Optax schedule or 'auto' for `learning_rate`; "
                 f"got {learning_rate!r}."
             )
-        peak = DEFAULT_LEARNING_RATES.get(optimizer, OTHERWISE)
+        peak = DEFAULT_LEARNING_RATES.get(optimizer, _own_rate(optimizer))
+        if optimizer.startswith(_SCHEDULE_FREE):
+            return _injected(optimizer), lambda done: peak
         return _injected(optimizer), lambda done: peak * 0.5 * (1 + math.cos(math.pi * done))
     expected = "a positive number, an Optax schedule or 'auto'"
     rate = number(learning_rate, "learning_rate", expected, lambda r: 0 < r < math.inf)
@@ -92,28 +99,50 @@ def set_learning_rate(state: PyTree, rate: Rate | None, done: float) -> PyTree:
     return state._replace(hyperparams={**state.hyperparams, "learning_rate": value})
 
 
+def averaging(state: PyTree) -> optax.contrib.ScheduleFreeState | None:
+    """Return the state of a schedule-free optimizer within an optimizer's state, if there is one.
+
+    These train at a point beside the average of the weights, which is what predicts (Defazio et
+    al., 2024, https://arxiv.org/abs/2405.15682).
+    """
+
+    def is_one(node: PyTree) -> bool:
+        return isinstance(node, optax.contrib.ScheduleFreeState)
+
+    return next(filter(is_one, jax.tree.leaves(state, is_leaf=is_one)), None)
+
+
+def _maker(name: str) -> Any:
+    return vars(optax).get(name) or vars(optax.contrib).get(name)
+
+
+def _own_rate(name: str) -> float:
+    rate = inspect.signature(_maker(name)).parameters["learning_rate"].default
+    return rate if isinstance(rate, float) else OTHERWISE
+
+
 # One object per name: compiled loops are keyed on it.
 @functools.cache
 def _injected(name: str) -> optax.GradientTransformation:
-    maker = getattr(optax, name)
+    maker = _maker(name)
     others = [p for p in inspect.signature(maker).parameters if p != "learning_rate"]
     return optax.inject_hyperparams(maker, static_args=others)(learning_rate=1.0)
 
 
 @functools.lru_cache(maxsize=32)
 def _scheduled(name: str, schedule: Callable[[Array], ArrayLike]) -> optax.GradientTransformation:
-    return getattr(optax, name)(schedule)
+    return _maker(name)(schedule)
 
 
 @functools.cache
 def _names() -> list[str]:
-    return [name for name in dir(optax) if _takes_learning_rate(name)]
+    return [name for name in {*dir(optax), *dir(optax.contrib)} if _takes_learning_rate(name)]
 
 
 def _takes_learning_rate(name: str) -> bool:
-    maker = getattr(optax, name, None)
+    maker = _maker(name)
     makers = (types.FunctionType, functools.partial)
-    if name in _NOT_BY_NAME or not isinstance(maker, makers):
+    if name in _NOT_BY_NAME or name.startswith("scale_by_") or not isinstance(maker, makers):
         return False
     parameters = list(inspect.signature(maker).parameters.values())
     required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]

@@ -139,8 +139,8 @@ class Epoch(NamedTuple):
 
     @property
     def model(self) -> LatentVariableModel:
-        """The model after this epoch."""
-        return self.run.state.model
+        """The model after this epoch, as it would predict."""
+        return self.run.state.estimate
 
 
 class TrainResult(NamedTuple):
@@ -271,7 +271,7 @@ def auto_rounds(n_rows: int, batch_size: int) -> tuple[int, int]:
 def result_of(run: Run) -> TrainResult:
     """Return what a run has come to: its best epoch, where early stopping looks for one."""
     state = run.state if run.watch.best_state is None else run.watch.best_state
-    return TrainResult(state.model, run.history, state, run)
+    return TrainResult(state.estimate, run.history, state, run)
 
 
 def _visitor(
@@ -316,6 +316,7 @@ def _visit(chunk: Chunk, batch_size: int, n_total: int) -> Visit:
 
 def _held_out_bounds(state: TrainState, source: Source, plan: Plan) -> dict[str, float]:
     batch_size = min(plan.batch_size, bucket(source.n_rows))
+    state = state._replace(model=state.estimate)
     totals = [
         evaluate_chunk(state, _visit(chunk, batch_size, source.n_rows), plan.objective, batch_size)
         for chunk in source.chunks(None)
@@ -340,7 +341,7 @@ def _plain(value: np.ndarray | np.generic) -> Any:
 def _diverged(message: str, epoch: int, last_good: Run) -> DivergenceError:
     state = last_good.state
     return DivergenceError(
-        message, epoch, TrainResult(state.model, last_good.history, state, last_good)
+        message, epoch, TrainResult(state.estimate, last_good.history, state, last_good)
     )
 
 

@@ -16,11 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int, PyTree, Shaped
 from jaxtyping import PRNGKeyArray as Key
 
 from aevb.inference.objective import Batch, Metrics, Objective
+from aevb.inference.optimizers import averaging
 
 Count = int | Int[Array, ""]  # of steps or batches, traced or not
 
@@ -33,6 +35,12 @@ class TrainState(NamedTuple):
     objective_state: PyTree
     key: Key
     step: Int[Array, ""]
+
+    @property
+    def estimate(self) -> PyTree:
+        """The model to predict with: `model`, or the average that its optimizer keeps of it."""
+        average = averaging(self.optimizer_state)
+        return self.model if average is None else _averaged(self.model, average)
 
 
 class Visit(NamedTuple):
@@ -133,6 +141,17 @@ def _like(parameters: PyTree, reals: PyTree) -> PyTree:
         return lax.complex(parts[0], parts[1]) if jnp.iscomplexobj(leaf) else parts
 
     return jax.tree.map(join, parameters, reals)
+
+
+@_jit
+def _averaged(model: PyTree, average: optax.contrib.ScheduleFreeState) -> PyTree:
+    def of(z: Array | None, leaf: PyTree) -> PyTree:
+        if z is None:  # not trained
+            return leaf
+        own = average._replace(z=z)
+        return _like(leaf, optax.contrib.schedule_free_eval_params(own, as_reals(leaf)))
+
+    return jax.tree.map(of, average.z, model, is_leaf=lambda node: node is None)
 
 
 def step(
