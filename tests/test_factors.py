@@ -127,7 +127,7 @@ def test_the_start_is_as_good_as_scikit_learns(X, k):
     X = np.float32(standardised(X))
     vae = VAE(k, likelihood="gaussian", **STILL).fit(X)
     best = FactorAnalysis(k, tol=1e-6, max_iter=20_000, svd_method="lapack").fit(X).score(X)
-    assert vae.log_likelihood(X, n_draws=1).mean() == pytest.approx(best, abs=0.02)
+    assert vae.log_likelihood(X, n_draws=1).mean() > best - 0.02  # there are several maxima
 
 
 @pytest.mark.parametrize(("X", "k"), [(IRIS, 3), (IRIS, 4), (IRIS, 9), (WINE, 13), (WINE, 20)])
