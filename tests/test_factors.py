@@ -235,7 +235,7 @@ def test_the_start_itself_stays_where_it_is():
 def test_blocks_of_a_case_start_where_one_block_would():
     key, X = jax.random.key(0), np.float32(IRIS)
     whole = Schema.fit(X, "gaussian")
-    start = linear_start(whole.measured, whole.likelihood.working(whole.measured), X, 2)
+    start = linear_start(whole.block, whole.likelihood.working(whole.measured), X, 2)
     parts = {"sepal": X[:, :2], "petal": X[:, 2:]}
     block = CaseBlock({name: Schema.fit(part, "gaussian").block for name, part in parts.items()})
     one = build_autoencoder(whole.block, 2, start=start, key=key).likelihood(np.ones(2))
@@ -252,7 +252,7 @@ def test_a_start_needs_a_posterior_that_can_begin_there():
             schema.block,
             2,
             posterior=posteriors.Reparameterised("laplace"),
-            start=no_start(4, 2),
+            start=no_start(schema.block, 2),
             key=jax.random.key(0),
         )
 

@@ -27,7 +27,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "models": [
             *("AutoEncoder", "Bernoulli", "Frozen", "Gaussian", "LatentVariableModel", "MLP"),
             *("Given", "Likelihood", "given"),
-            *("posteriors", "priors"),
+            *("likelihoods", "posteriors", "priors"),
         ],
         "probability": [
             *("Batched", "ExpRelaxedOneHotCategorical", "GrayBernoulli", "Joint", "kl_divergence"),

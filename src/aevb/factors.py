@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -14,7 +17,7 @@ from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import randomized_svd
 
-from aevb.models.kinds import Measured
+from aevb.models.kinds import Block
 from aevb.models.kinds.summary import chunks_of
 from aevb.models.linear import LinearStart, Start, Working
 
@@ -142,15 +145,13 @@ def _leading(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return values[:k], vectors[:k]
 
 
-def linear_start(
-    measured: Measured, working: Working, rows: np.ndarray, latent_dim: int
-) -> LinearStart:
+def linear_start(block: Block, working: Working, rows: np.ndarray, latent_dim: int) -> LinearStart:
     """Find where decoder and encoder begin.
 
     Parameters
     ----------
-    measured : Measured
-        The scaling of the data.
+    block : Block
+        Tells what the encoder reads of the data.
     working : Working
         How the likelihood looks to the linear model.
     rows : ndarray of shape (n, ...)
@@ -160,8 +161,8 @@ def linear_start(
     """
 
     def values(chunk: np.ndarray) -> np.ndarray:
-        read = (chunk.reshape(len(chunk), -1) - measured.shift) / measured.scale
-        return working.gain * np.where(measured.constant, 0, read) + working.offset
+        read = np.asarray(_read(block.constants.inputs, chunk), np.float64)
+        return working.gain * read.reshape(len(chunk), -1) + working.offset
 
     if len(working.gain) <= FEW_COLUMNS:
         some = functools.reduce(Moments.merge, map(Moments.of, map(values, chunks_of(rows)))).rows()
@@ -181,6 +182,11 @@ def linear_start(
         _single(scale),
     )
     return LinearStart(decoder, encoder)
+
+
+@eqx.filter_jit
+def _read(inputs: Callable, chunk: np.ndarray) -> Array:
+    return jax.vmap(inputs)(chunk)
 
 
 def _single(values: np.ndarray) -> Array:

@@ -186,7 +186,7 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     vae.n_epochs_, vae.best_epoch_ = len(vae.history_["epoch"]), header["best_epoch"]
     n_examples = vae.config_.prior.n_examples
     linear = vae.config_.init == "linear"
-    start = no_start(schema.block.size, vae.config_.latent_dim) if linear else None
+    start = no_start(schema.block, vae.config_.latent_dim) if linear else None
     return eqx.filter_eval_shape(
         build_autoencoder,
         schema.block,
@@ -303,7 +303,7 @@ def _decode(value: Any) -> Any:
     if "distribution" in value:
         return _decode_distribution(**value)
     kind = next(kind for kind in value if kind in _CONFIGS)
-    options = {name: option for name, option in value.items() if name != kind}
+    options = {name: _decode(option) for name, option in value.items() if name != kind}
     return _CONFIGS[kind][value[kind]](**options)
 
 

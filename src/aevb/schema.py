@@ -19,7 +19,8 @@ from aevb.models.kinds import (
     Measured,
     make_kind,
 )
-from aevb.models.kinds.summary import chunks_of, summarise_all
+from aevb.models.kinds.base import Names
+from aevb.models.kinds.summary import Summary, chunks_of, summarise_all
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,14 +86,14 @@ class Schema:
         kind.check(rows, names)
         for remark in kind.remarks(summary, names):
             warnings.warn(remark, stacklevel=2)
-        measured = kind.measure(summary, names)
+        measured = _measure(kind, rows, summary, names)
         dependent = kind.dependent(rows, measured.resolution)
         return cls(kind, rows.shape[1:], names, measured, why, dependent)
 
     def measured_on(self, rows: np.ndarray) -> Schema:
         """Return this schema with the scaling of some of the rows: those to train on."""
         summary = summarise_all(chunks_of(rows))
-        return replace(self, measured=self.kind.measure(summary, self.names))
+        return replace(self, measured=_measure(self.kind, rows, summary, self.names))
 
     @functools.cached_property
     def block(self) -> Block:
@@ -164,7 +165,8 @@ class Schema:
         cls, described: dict[str, Any], likelihood: Likelihood, measured: Measured
     ) -> Schema:
         """Undo `to_json`, with what is saved elsewhere."""
-        kind = KINDS[described["kind"]](likelihood, described["dtype"])
+        settings = {name: _hashable(value) for name, value in described["settings"].items()}
+        kind = KINDS[described["kind"]](likelihood, described["dtype"], **settings)
         names = described["names"]
         return cls(
             kind,
@@ -179,9 +181,21 @@ class Schema:
         """Return what a file's header says of the data; `measured` is saved as arrays."""
         return {
             "kind": self.kind.name,
+            "settings": self.kind.settings,
             "dtype": self.kind.dtype,
             "shape": self.shape,
             "names": self.names,
             "why": self.why,
             "dependent": self.dependent,
         }
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _measure(kind: Kind, rows: np.ndarray, summary: Summary, names: Names) -> Measured:
+    """Take from some rows what the model needs of them."""
+    has_view = type(kind).view is not Kind.view
+    seen = summarise_all(map(kind.view, chunks_of(rows))) if has_view else summary
+    return kind.measure(summary, seen, names)

@@ -65,10 +65,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ----------
     latent_dim : int, default=2
         Number of latent dimensions.
-    likelihood : {"auto", "bernoulli", "gaussian"} or Likelihood, default="auto"
+    likelihood : str or Likelihood, default="auto"
         Decoder p(x|z). ``"auto"`` is Bernoulli if the data are in [0, 1], or 8-bit (uint8), and at
-        least a quarter of the values are at the two ends of that range; otherwise it is Gaussian.
-        See `Bernoulli`, `Gaussian`.
+        least a quarter of the values are at the two ends of that range; otherwise it is the
+        discretised logistic for 8-bit data, and Gaussian for others. Real numbers: ``"gaussian"``,
+        ``"student-t"``, ``"laplace"``; amounts: ``"log-normal"``, ``"gamma"``; proportions:
+        ``"beta"``, ``"continuous-bernoulli"``; counts: ``"poisson"``, ``"negative-binomial"``,
+        ``"zero-inflated-negative-binomial"``, ``"beta-binomial"``; numbers of levels:
+        ``"categorical"``, ``"ordinal"``. `aevb.likelihoods` has them with options.
     prior : str, Prior or Distribution, default="normal"
         p(z). ``"normal"`` is the standard normal; ``"learned-normal"``, ``"mixture"``, ``"vamp"``
         and ``"flow"`` are learned. `aevb.priors` has them with options. A distribution of NumPyro,
@@ -731,7 +735,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         working = schema.likelihood.working(schema.measured)
         if working is None or not config.starts_linear:
             return None
-        return linear_start(schema.measured, working, cases, config.latent_dim)
+        return linear_start(schema.block, working, cases, config.latent_dim)
 
     def _continued(self, source: InMemory, objective: SGVB, random: np.random.RandomState) -> Run:
         """Return the run so far; from its model alone, after `load` or for another optimizer."""

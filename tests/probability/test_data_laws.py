@@ -58,6 +58,10 @@ def gamma(x, log_mean, log_concentration):
     return scipy.stats.gamma.logpdf(x, k, scale=np.exp(log_mean) / k)
 
 
+def log_normal(x, loc, scale):
+    return scipy.stats.lognorm.logpdf(x, scale, 0, np.exp(loc))
+
+
 def beta(x, logits, log_concentration):
     share, whole = scipy.special.expit(logits), np.exp(log_concentration)
     return scipy.stats.beta.logpdf(x, share * whole, (1 - share) * whole)
@@ -99,7 +103,7 @@ LAWS = {
     "ordinal": (Ordinal, (0.4, CUTS), ordinal),
     "discretised logistic": (DiscretisedLogistic, (3.3, -0.5, 20.0), logistic_levels),
     "discretised logistic, wide": (DiscretisedLogistic, (17.0, 0.8, 20.0), logistic_levels),
-    "log-normal": (LogNormal, (0.3, 0.6), lambda x, m, s: scipy.stats.lognorm.logpdf(x, s, 0, np.exp(m))),
+    "log-normal": (LogNormal, (0.3, 0.6), log_normal),
     "gamma": (MeanGamma, (0.4, 0.9), gamma),
     "beta": (MeanBeta, (0.4, 1.9), beta),
     "continuous bernoulli": (ContinuousBernoulli, (1.7,), continuous_bernoulli),

@@ -1,6 +1,6 @@
 """What is fitted: latent-variable models, and the parts an auto-encoder is made of."""
 
-from aevb.models import posteriors, priors
+from aevb.models import likelihoods, posteriors, priors
 from aevb.models.autoencoder import AutoEncoder
 from aevb.models.base import Frozen, Given, LatentVariableModel, given
 from aevb.models.conditional import Conditional, Network
@@ -20,6 +20,7 @@ __all__ = [
     "Likelihood",
     "Network",
     "given",
+    "likelihoods",
     "posteriors",
     "priors",
 ]

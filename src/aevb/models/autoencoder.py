@@ -117,13 +117,13 @@ def build_autoencoder(
     shape = block.shape
     keys = jax.random.split(key, 4)
     if encoder is None:
-        encoder = MLP(math.prod(shape), hidden, activation, key=keys[0])
+        encoder = MLP(math.prod(block.input_shape), hidden, activation, key=keys[0])
     if decoder is None:
         decoder = MLP(latent_dim, hidden[::-1], activation, key=keys[1])
     if start is not None:
         encoder, decoder = Beside(encoder), Beside(decoder)
         block = block.starting_at(start.decoder)
-    features = output_shape(encoder, shape, "encoder")
+    features = output_shape(encoder, block.input_shape, "encoder")
     if len(features) != 1:
         raise ValueError(
             "Expected one vector of features, of shape (k,), as output of `encoder`; "

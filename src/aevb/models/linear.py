@@ -11,7 +11,8 @@ begin there, and add to it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -114,8 +115,8 @@ class Working(NamedTuple):
     least_noise: np.ndarray
 
 
-def no_start(size: int, latent_dim: int) -> LinearStart:
-    """Return zeros of the shapes of a start."""
-    shapes = (size, latent_dim), (latent_dim, size)
+def no_start(block: Any, latent_dim: int) -> LinearStart:
+    """Return zeros of the shapes of a start for a block of data."""
+    shapes = (block.n_locations, latent_dim), (latent_dim, math.prod(block.input_shape))
     parts = (Start(jnp.zeros(s), jnp.zeros(s[0]), jnp.ones(s[0])) for s in shapes)
     return LinearStart(*parts)

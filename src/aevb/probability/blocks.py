@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution
 
 from aevb.probability.distributions import Reshaped
-from aevb.probability.rescaled import Rescaled
+from aevb.probability.rescaled import Rescaled, WithEvents, mode_of
 
 
 class Blocks(eqx.Module):
@@ -67,6 +67,11 @@ class Blocks(eqx.Module):
         """Variance of every block."""
         return self.value({name: part.variance for name, part in self.parts.items()})
 
+    @property
+    def mode(self) -> PyTree:
+        """Most probable value of every entry."""
+        return self.value({name: mode_of(part) for name, part in self.parts.items()})
+
 
 def log_prob_of_entries(d: Distribution, value: Array) -> Array:
     """Return the log-density of each entry of a value by itself, in one vector; nats.
@@ -78,7 +83,7 @@ def log_prob_of_entries(d: Distribution, value: Array) -> Array:
     """
     if isinstance(d, Reshaped):
         return log_prob_of_entries(d.base, jnp.ravel(value))
-    if isinstance(d, Rescaled):
+    if isinstance(d, Rescaled | WithEvents):
         return d.log_prob_of_entries(value)
     if isinstance(d, dist.Independent) and not d.base_dist.event_shape:
         return jnp.ravel(d.base_dist.log_prob(value))

@@ -15,6 +15,7 @@ from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
 from aevb.probability.measures import Measure, image_of, measure_of
+from aevb.probability.rescaled import mode_of
 
 
 @jax.custom_jvp
@@ -91,6 +92,11 @@ class GrayBernoulli(Distribution):
         """Variance, in the data's units squared."""
         y = jax.nn.sigmoid(self.logits)
         return self.white**2 * y * (1 - y)
+
+    @property
+    def mode(self) -> Array:
+        """The more probable one of 0 and `white`."""
+        return jnp.where(self.logits > 0, self.white, 0.0)
 
 
 class _Reshaped(constraints.Constraint):
@@ -207,6 +213,11 @@ class Reshaped(Distribution):
     def variance(self) -> Array:
         """Variance of each entry."""
         return self._show(self.base.variance)
+
+    @property
+    def mode(self) -> Array:
+        """Most probable value of each entry."""
+        return self._show(mode_of(self.base))
 
     def _show(self, vectors: Array) -> Array:
         return jnp.reshape(vectors, jnp.shape(vectors)[:-1] + self.event_shape)

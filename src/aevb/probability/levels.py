@@ -206,7 +206,7 @@ class DiscretisedLogistic(Distribution):
         # Narrow laws: below the window every level is exceeded, above it none.
         edges = [nearest + j + 0.5 for j in range(-_WINDOW, _WINDOW)]
         terms = [
-            jnp.where((0 < edge) & (edge < self.high), self._above(edge), 0.0) for edge in edges
+            jnp.where((edge > 0) & (edge < self.high), self._above(edge), 0.0) for edge in edges
         ]
         narrow = jnp.clip(nearest - _WINDOW, 0, self.high) + sum(terms)
         # Wide ones: the integral of the same, with the first correction of the midpoint rule.

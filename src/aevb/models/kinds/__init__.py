@@ -8,31 +8,79 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from aevb.errors import choose
+from aevb.models.kinds.amount import Amount, Beta, Gamma, LogNormal, Proportion
 from aevb.models.kinds.base import Block, Constants, Kind, Likelihood, Measured
-from aevb.models.kinds.binary import Bernoulli, Binary, white
-from aevb.models.kinds.real import Gaussian, Real
+from aevb.models.kinds.binary import Bernoulli, Binary, ContinuousBernoulli, white
+from aevb.models.kinds.count import (
+    BetaBinomial,
+    Count,
+    NegativeBinomial,
+    Poisson,
+    Successes,
+    ZeroInflatedNegativeBinomial,
+)
+from aevb.models.kinds.intensity import DiscretisedLogistic, Intensity
+from aevb.models.kinds.levels import Categorical, Categories, Ordered, Ordinal
+from aevb.models.kinds.real import Gaussian, Laplace, Real, StudentT
 from aevb.models.kinds.summary import Summary
 
 __all__ = [
     "KINDS",
     "LIKELIHOODS",
+    "Amount",
     "Bernoulli",
+    "Beta",
+    "BetaBinomial",
     "Binary",
     "Block",
+    "Categorical",
+    "Categories",
     "Constants",
+    "ContinuousBernoulli",
+    "Count",
+    "DiscretisedLogistic",
+    "Gamma",
     "Gaussian",
+    "Intensity",
     "Kind",
+    "Laplace",
     "Likelihood",
+    "LogNormal",
     "Measured",
+    "NegativeBinomial",
+    "Ordered",
+    "Ordinal",
+    "Poisson",
+    "Proportion",
     "Real",
+    "StudentT",
+    "Successes",
     "Summary",
+    "ZeroInflatedNegativeBinomial",
     "choose_likelihood",
     "make_kind",
     "make_likelihood",
 ]
 
-KINDS: dict[str, type[Kind]] = {cls.name: cls for cls in (Real, Binary)}
-LIKELIHOODS: dict[str, type[Likelihood]] = {cls.name: cls for cls in (Bernoulli, Gaussian)}
+KINDS: dict[str, type[Kind]] = {
+    cls.name: cls
+    for cls in (
+        *(Real, Binary, Intensity),
+        *(Amount, Proportion),
+        *(Count, Successes),
+        *(Categories, Ordered),
+    )
+}
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    cls.name: cls
+    for cls in (
+        *(Bernoulli, ContinuousBernoulli, DiscretisedLogistic),
+        *(Gaussian, StudentT, Laplace),
+        *(LogNormal, Gamma, Beta),
+        *(Poisson, NegativeBinomial, ZeroInflatedNegativeBinomial, BetaBinomial),
+        *(Categorical, Ordinal),
+    )
+}
 
 
 def make_likelihood(likelihood: Any) -> Likelihood | None:
@@ -50,14 +98,15 @@ def make_kind(likelihood: Any, summary: Summary, dtype: DTypeLike) -> tuple[Kind
     if chosen is None:
         chosen, why = choose_likelihood(summary, dtype)
     kind = choose(chosen.kind, KINDS, f"{type(chosen).__name__}.kind")
-    return kind(chosen, np.dtype(dtype).name), why
+    return kind(chosen, np.dtype(dtype).name).settled(summary), why
 
 
 def choose_likelihood(summary: Summary, dtype: DTypeLike) -> tuple[Likelihood, str]:
     """Choose a likelihood for some columns, and say why.
 
     Bernoulli when all values lie in [0, 1] (or the type is uint8) and at least a quarter of them
-    are at the two ends of that range; else Gaussian.
+    are at the two ends of that range; else the discretised logistic for uint8, and Gaussian for
+    other types.
     """
     one = white(dtype)
     if summary.low.min() < 0 or summary.high.max() > one:
@@ -65,4 +114,6 @@ def choose_likelihood(summary: Summary, dtype: DTypeLike) -> tuple[Likelihood, s
     n_ends = summary.n_zero + (summary.n_white if one > 1 else summary.n_one)
     share = n_ends / (summary.n * len(summary.mean))
     why = f"{share:.0%} of the values are 0 or {one:g}"
-    return (Bernoulli() if share >= 0.25 else Gaussian()), why
+    if share >= 0.25:
+        return Bernoulli(), why
+    return (DiscretisedLogistic() if one > 1 else Gaussian()), why

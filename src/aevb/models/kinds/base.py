@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -52,6 +52,9 @@ class Measured(NamedTuple):
         One unit of the last digit that is written, in the data's own units.
     n_rows : int
         Number of training rows.
+    levels : ndarray
+        Of data with levels, the share of each, shape (size, K); 0 where an entry has fewer. Of
+        other data, of shape (0, 0).
     """
 
     shift: Float[np.ndarray, " size"]
@@ -60,6 +63,7 @@ class Measured(NamedTuple):
     constant: Bool[np.ndarray, " size"]
     resolution: Float[np.ndarray, " size"]
     n_rows: int
+    levels: Float[np.ndarray, "size_or_none n_levels"] = np.zeros((0, 0))
 
 
 class Constants(eqx.Module):
@@ -80,14 +84,20 @@ class Constants(eqx.Module):
         The entries that did not vary, if there are any.
     white : float
         The value that stands for "one" in binary data.
+    levels : Frozen or None
+        Logarithms of the shares of levels, shape (size, K).
+    total : Frozen or None
+        Numbers of trials, shape (size,).
     """
 
     inputs: Callable[..., Array]
     standardise: Standardise | None = None
     floor: Frozen | None = None
-    start: Float[Array, " size"] | Start | None = None
+    start: Float[Array, " size"] | Start | float = 0.0
     event: Event | None = None
     white: float = eqx.field(static=True, default=1.0)
+    levels: Frozen | None = None
+    total: Frozen | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,12 @@ class Kind(ABC):
     dtype: str
     name: ClassVar[str]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a kind has been told beside likelihood and type, by name."""
+        names = {each.name for each in fields(self)} - {"likelihood", "dtype"}
+        return {name: getattr(self, name) for name in sorted(names)}
+
     @abstractmethod
     def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
         """Raise ValueError, naming column, row and value, if a value is outside the support."""
@@ -161,9 +177,27 @@ class Kind(ABC):
         """Return the summary of the rows of both."""
         return merge(one, other)
 
+    def settled(self, summary: Summary) -> Kind:
+        """Return this kind with what its settings leave to the training data."""
+        return self
+
+    def view(self, block: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n ..."]:
+        """Return numbers of which `measure` needs the summary beside that of the values."""
+        return block
+
     @abstractmethod
-    def measure(self, summary: Summary, columns: Names = None) -> Measured:
-        """Take from the summary of the training rows what the model needs of them."""
+    def measure(self, summary: Summary, seen: Summary, columns: Names = None) -> Measured:
+        """Take from the training rows what the model needs of them.
+
+        Parameters
+        ----------
+        summary : Summary
+            Of the values.
+        seen : Summary
+            Of what `view` makes of them.
+        columns : sequence of str, optional
+            Names of the columns.
+        """
 
     def remarks(self, summary: Summary, columns: Names = None) -> list[str]:
         """Return what a user should be warned of, a sentence or two each."""
@@ -212,6 +246,17 @@ class Block(eqx.Module):
         """Number of values of one datum."""
         return size_of(self.shape)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of what the encoder reads of one datum."""
+        return eqx.filter_eval_shape(self.constants.inputs, self.example()).shape
+
+    @property
+    def n_locations(self) -> int:
+        """How many numbers the decoder gives of one datum."""
+        start = self.constants.start
+        return len(start.bias) if isinstance(start, Start) else jnp.size(start)
+
     def example(self) -> jax.ShapeDtypeStruct:
         """Return shape and type of one datum."""
         return jax.ShapeDtypeStruct(self.shape, np.dtype(self.kind.dtype))
@@ -226,14 +271,25 @@ class Block(eqx.Module):
 
 
 class Scaled(eqx.Module):
-    """What the encoder reads of numbers: standardised, and 0 where they are not observed."""
+    """What the encoder reads of numbers: standardised, and 0 where they are not observed.
+
+    Parameters
+    ----------
+    standardise : Standardise
+        The scaling.
+    view : callable, optional
+        What to make of the numbers before: their logarithms, for one.
+    """
 
     standardise: Standardise
+    view: Callable[[Array], Array] | None = eqx.field(static=True, default=None)
 
     def __call__(
         self, block: Array | np.ndarray, observed: Array | np.ndarray | None = None
     ) -> Array:
         """Scale one datum."""
+        if self.view is not None:
+            block = self.view(jnp.asarray(block, jnp.float32))
         scaled = self.standardise(block)
         return scaled if observed is None else jnp.where(observed, scaled, 0)
 
@@ -271,6 +327,41 @@ def in_shape(flat: dist.Distribution, shape: tuple[int, ...]) -> dist.Distributi
 def size_of(shape: tuple[int, ...]) -> int:
     """Return the number of entries of a datum."""
     return math.prod(shape)
+
+
+def refuse(
+    bad: Bool[np.ndarray, "n ..."],
+    block: Shaped[np.ndarray, "n ..."],
+    expected: str,
+    likelihood: Likelihood,
+    columns: Names,
+) -> None:
+    """Raise ValueError for the first bad value, by column and row, if there is one.
+
+    Parameters
+    ----------
+    bad : ndarray of bool
+        Which values are outside the support.
+    block : ndarray of shape (n, ...)
+        The values.
+    expected : str
+        What values there may be.
+    likelihood : Likelihood
+        Whose support that is.
+    columns : sequence of str, optional
+        Names of the columns.
+    """
+    if not bad.any():
+        return
+    flat = bad.reshape(len(bad), -1)
+    row, column = map(int, np.argwhere(flat)[0])
+    several = f", and in {flat.sum() - 1} more cells" if flat.sum() > 1 else ""
+    raise ValueError(
+        f"Expected {expected} for likelihood {likelihood.name!r}; got "
+        f"{block.reshape(len(block), -1)[row, column]} in row {row}, "
+        f"{column_name(column, columns)}{several}. Correct these values, or choose another "
+        "likelihood."
+    )
 
 
 def column_name(position: int, columns: Names) -> str:

@@ -26,10 +26,13 @@ from aevb.models.kinds.base import (
     in_shape,
     size_of,
 )
+from aevb.models.kinds.entrywise import Entrywise
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary
 from aevb.models.linear import Working
+from aevb.probability import amounts
 from aevb.probability.distributions import GrayBernoulli
+from aevb.probability.rescaled import Rescaled
 
 
 def white(dtype: DTypeLike) -> float:
@@ -63,7 +66,7 @@ class Binary(Kind):
             "scaling), or use likelihood='gaussian'."
         )
 
-    def measure(self, summary: Summary, columns: Names = None) -> Measured:
+    def measure(self, summary: Summary, seen: Summary, columns: Names = None) -> Measured:
         """Scale white to one; start at the logits of the mean (between 1 % and 99 %)."""
         one = white(self.dtype)
         mean = np.clip(summary.mean / one, 0.01, 0.99)
@@ -108,6 +111,38 @@ class Bernoulli(Likelihood):
         root = np.sqrt(p * (1 - p))
         one = np.ones(len(p))
         return Working(1 / root, -p / root, root, measured.start, one, one)
+
+
+@final
+@dataclass(frozen=True)
+class ContinuousBernoulli(Entrywise):
+    """Continuous Bernoulli decoder: a density of gray levels, where Bernoulli's has none.
+
+    Loaiza-Ganem and Cunningham (2019), https://arxiv.org/abs/1907.06845.
+
+    Examples
+    --------
+    >>> from aevb import VAE
+    >>> VAE(likelihood="continuous-bernoulli")
+    VAE(likelihood='continuous-bernoulli')
+    """
+
+    name: ClassVar[str] = "continuous-bernoulli"
+    kind: ClassVar[str] = "binary"
+
+    def own(self, constants):  # noqa: D102
+        return {}
+
+    def law(self, location, own, held):  # noqa: D102
+        law = amounts.ContinuousBernoulli(location, validate_args=False)
+        return Rescaled(law, held.standardise)
+
+    def working(self, measured):  # noqa: D102
+        # The logits that would give the mean to a Bernoulli law give it about half of that here.
+        law = amounts.ContinuousBernoulli(jnp.asarray(measured.start, jnp.float32))
+        mean, root = np.asarray(law.mean, float), np.sqrt(np.asarray(law.variance, float))
+        one = np.ones(len(mean))
+        return Working(1 / root, -mean / root, root, measured.start, one, one)
 
 
 @final

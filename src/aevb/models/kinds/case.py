@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
@@ -60,8 +61,18 @@ class CaseBlock(eqx.Module):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of what the encoder reads: all values in one vector."""
+        """Shape of all values in one vector."""
         return (sum(part.size for part in self.parts.values()),)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of what the encoder reads: of each block, one after the other."""
+        return (sum(math.prod(part.input_shape) for part in self.parts.values()),)
+
+    @property
+    def n_locations(self) -> int:
+        """How many numbers the decoder gives of one datum."""
+        return sum(part.n_locations for part in self.parts.values())
 
     def example(self) -> Case:
         """Return the shapes and types of one datum."""
@@ -76,7 +87,7 @@ class CaseBlock(eqx.Module):
 
     def starting_at(self, start: Start) -> CaseBlock:
         """Return the block with another start of the decoder, which is cut at the parts' ends."""
-        sizes = [part.size for part in self.parts.values()]
+        sizes = [part.n_locations for part in self.parts.values()]
         ends = [*itertools.accumulate(sizes, initial=0)]
         slices = itertools.starmap(slice, itertools.pairwise(ends))
         named = zip(self.parts.items(), slices, strict=True)

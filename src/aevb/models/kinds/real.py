@@ -30,9 +30,11 @@ from aevb.models.kinds.base import (
     size_of,
 )
 from aevb.models.kinds.dependence import dependent_columns
+from aevb.models.kinds.entrywise import Entrywise, above, before_floor, log_noise
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary
 from aevb.models.linear import Start, Working
+from aevb.probability import amounts
 from aevb.probability.rescaled import Event, Rescaled
 
 # A density over continuous x has no upper bound, so its scale has a floor: that of the error of
@@ -51,7 +53,7 @@ class Real(Kind):
     def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
         """Take any numbers: the border has refused those that are not finite."""
 
-    def measure(self, summary: Summary, columns: Names = None) -> Measured:
+    def measure(self, summary: Summary, seen: Summary, columns: Names = None) -> Measured:
         """Centre each entry and scale it to unit variance; constant ones stay apart."""
         constant = summary.constant
         small = (summary.spread < _SMALLEST) & ~constant
@@ -160,7 +162,7 @@ class Gaussian(Likelihood):
         location = Location(features, size_of(shape), constants.start, key=key_location)
         first = jnp.zeros(size_of(shape))
         if isinstance(constants.start, Start):
-            first = _before_floor(jnp.log(constants.start.unit), constants.floor.value)
+            first = before_floor(jnp.log(constants.start.unit), constants.floor.value)
         log_scale: LogScale
         if not isinstance(self.scale, str):
             log_scale = Frozen(math.log(self.scale) - constants.standardise.log_scale())
@@ -188,13 +190,81 @@ class Gaussian(Likelihood):
         return Working(one, zero, one, zero, noise, noise)
 
 
-def _above_floor(raw: Array, floor: Array) -> Array:
-    return floor + jax.nn.softplus(raw - floor)
+class _HeavyTailed(Entrywise):
+    """A law around a location on standardised data, with a learned scale for each column."""
+
+    def own(self, constants):
+        """Start at the noise that the linear start leaves."""
+        return {"log_scale": before_floor(log_noise(constants), constants.floor.value)}
+
+    def working(self, measured):
+        return Gaussian().working(measured)
 
 
-def _before_floor(log_scale: Array, floor: Array) -> Array:
-    """Return what `_above_floor` makes `log_scale` of."""
-    return floor + jnp.log(jnp.expm1(jnp.maximum(log_scale - floor, 1e-3)))
+@final
+@dataclass(frozen=True)
+class Laplace(_HeavyTailed):
+    """Laplace decoder for real-valued data: absolute errors, not squared ones.
+
+    Examples
+    --------
+    >>> from aevb import VAE
+    >>> VAE(likelihood="laplace")
+    VAE(likelihood='laplace')
+    """
+
+    name: ClassVar[str] = "laplace"
+    kind: ClassVar[str] = "real"
+
+    def law(self, location, own, held):  # noqa: D102
+        scale = jnp.exp(above(own["log_scale"], held.floor.value)) / math.sqrt(2)
+        law = dist.Laplace(location, scale, validate_args=False)
+        return Rescaled(law, held.standardise, held.event)
+
+
+@final
+@dataclass(frozen=True)
+class StudentT(_HeavyTailed):
+    """Student's t decoder for real-valued data with outliers.
+
+    Parameters
+    ----------
+    df : "learned" or float
+        Degrees of freedom: the fewer, the heavier the tails. ``"learned"``: more than one, for each
+        column.
+
+    Examples
+    --------
+    >>> from aevb import VAE
+    >>> from aevb import likelihoods
+    >>> VAE(likelihood=likelihoods.StudentT(df=4.0))
+    VAE(likelihood=StudentT(df=4.0))
+    """
+
+    df: str | float = "learned"
+    name: ClassVar[str] = "student-t"
+    kind: ClassVar[str] = "real"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.df, str):
+            choose(self.df, {"learned": None}, "df", " or a positive number")
+        elif not (np.isfinite(self.df) and self.df > 0):
+            raise ValueError(f"Expected 'learned' or a positive number for `df`; got {self.df!r}.")
+
+    def own(self, constants):  # noqa: D102
+        own = super().own(constants)
+        if self.df == "learned":
+            own["log_df_above_one"] = jnp.full_like(own["log_scale"], math.log(9.0))
+        return own
+
+    def law(self, location, own, held):  # noqa: D102
+        log_scale = above(own["log_scale"], held.floor.value)
+        if isinstance(self.df, str):
+            log_df = jax.nn.softplus(own["log_df_above_one"])  # log(1 + e^...)
+        else:
+            log_df = jnp.full_like(log_scale, math.log(self.df))
+        law = amounts.StudentT(location, log_scale, log_df, validate_args=False)
+        return Rescaled(law, held.standardise, held.event)
 
 
 @final
@@ -219,6 +289,6 @@ class GaussianHead(Conditional):
             log_scale = jnp.broadcast_to(self.log_scale.value, location.shape)
         else:
             raw = self.log_scale(h) if isinstance(self.log_scale, Location) else self.log_scale
-            log_scale = _above_floor(raw, self.floor.value)
+            log_scale = above(raw, self.floor.value)
         entries = dist.Normal(location, jnp.exp(log_scale), validate_args=False)
         return in_shape(Rescaled(entries, self.standardise, self.event), self.shape)
