@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import randomized_svd
 
 from aevb.models.kinds import Block
-from aevb.models.kinds.summary import chunks_of
+from aevb.models.kinds.summary import CHUNK, chunks_of
 from aevb.models.linear import LinearStart, Start, Working
 
 FEW_COLUMNS = 256  # up to here the products of all pairs are summed over all rows
@@ -161,13 +161,15 @@ def linear_start(block: Block, working: Working, rows: np.ndarray, latent_dim: i
     """
 
     def values(chunk: np.ndarray) -> np.ndarray:
-        read = np.asarray(_read(block.constants.inputs, chunk), np.float64)
-        return working.gain * read.reshape(len(chunk), -1) + working.offset
+        padding = [(0, CHUNK - len(chunk)), *[(0, 0)] * (chunk.ndim - 1)]  # of one shape, always
+        read = np.asarray(_read(block.constants.inputs, np.pad(chunk, padding)), np.float64)
+        return working.gain * read[: len(chunk)].reshape(len(chunk), -1) + working.offset
 
     if len(working.gain) <= FEW_COLUMNS:
         some = functools.reduce(Moments.merge, map(Moments.of, map(values, chunks_of(rows)))).rows()
     else:
-        some = values(rows[:: -(-len(rows) // N_ROWS)])
+        few = rows[:: -(-len(rows) // N_ROWS)]
+        some = np.concatenate([*map(values, chunks_of(few))])
     model = fit_factors(some, latent_dim, working.noise)
     model = model._replace(noise=np.maximum(model.noise, working.least_noise))
     model, weights, scale = model.recognise()

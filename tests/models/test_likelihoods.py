@@ -184,7 +184,10 @@ CHOICES = {
     "booleans": (lambda rng: rng.random((50, 6)) < 0.3, "bernoulli"),
     "gray digits, 8 bit": (lambda rng: gray_digits().astype(np.uint8), "bernoulli"),
     "gray digits, 0 to 1": (lambda rng: gray_digits().astype(np.float32) / 255, "bernoulli"),
-    "faces, 8 bit": (lambda rng: rng.integers(20, 240, (50, 6)).astype(np.uint8), "gaussian"),
+    "faces, 8 bit": (
+        lambda rng: rng.integers(20, 240, (50, 6)).astype(np.uint8),
+        "discretised-logistic",
+    ),
     "shares between 0 and 1": (lambda rng: rng.random((50, 6)).astype(np.float32), "gaussian"),
     "real numbers": (lambda rng: rng.normal(size=(50, 6)).astype(np.float32), "gaussian"),
     "zeros and minus ones": (
@@ -218,7 +221,7 @@ def test_a_quarter_of_extreme_values_is_where_bernoulli_begins():
     [
         (datasets.load_mnist, "bernoulli"),
         (datasets.load_fashion_mnist, "bernoulli"),
-        (datasets.load_frey_faces, "gaussian"),
+        (datasets.load_frey_faces, "discretised-logistic"),
     ],
 )
 def test_likelihood_chosen_for_the_public_data_sets(load, expected):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_ROWS = 1024  # of one chunk: it fits into a processor's cache
+CHUNK = 1024  # of one chunk: it fits into a processor's cache
 _FEW = 16  # rows, of which a single one may hold less than nine tenths of the squares
 # A value this many times further from all others than these are from each other stands alone.
 LONE = 1e4
@@ -174,8 +174,8 @@ def merge(one: Summary, other: Summary) -> Summary:
 
 def chunks_of(X: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the rows of an array, some at a time."""
-    for start in range(0, len(X), _ROWS):
-        yield X[start : start + _ROWS]
+    for start in range(0, len(X), CHUNK):
+        yield X[start : start + CHUNK]
 
 
 def summarise_all(chunks: Iterable[np.ndarray]) -> Summary:
