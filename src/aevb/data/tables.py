@@ -1,0 +1,387 @@
+"""Tables of pandas, Polars and PyArrow: read as columns of numbers, and given back as they came."""
+
+from __future__ import annotations
+
+import numbers
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import narwhals as nw
+import numpy as np
+
+from aevb.errors import some
+
+_DAY = 86_400_000_000.0  # microseconds
+
+# What a column is, whatever library it comes from.
+BOOLEAN, INTEGER, NUMBER = "boolean", "integer", "number"
+CATEGORY, ORDERED, DATE, DURATION = "category", "ordered", "date", "duration"
+
+
+class ColumnType(NamedTuple):
+    """What a column is, beside its values: enough to give new values in its form.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    kind : str
+        "boolean", "integer", "number", "category", "ordered", "date" or "duration".
+    dtype : str
+        Its type, by narwhals's name.
+    categories : tuple, optional
+        Of "category" (sorted) and "ordered" (in their order): what each code stands for.
+    native : Any
+        Its type as pandas has it; None elsewhere, and after `aevb.VAE.load`.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    categories: tuple[Any, ...] | None = None
+    native: Any = None
+
+
+class Column(NamedTuple):
+    """A column as numbers.
+
+    Attributes
+    ----------
+    type : ColumnType
+        What it is.
+    values : ndarray of shape (n,)
+        float64: 0 and 1, numbers, codes of categories, days since 1970 or days. NaN where there is
+        no value.
+    """
+
+    type: ColumnType
+    values: np.ndarray
+
+
+def is_table(X: Any) -> bool:
+    """Whether something is a table with named columns, of a library that is understood.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> is_table(pd.DataFrame({"a": [1]})), is_table(np.ones((2, 2)))
+    (True, False)
+    """
+    return nw.dependencies.is_into_dataframe(X) or type(X).__name__ == "LazyFrame"
+
+
+def library_of(X: Any) -> str:
+    """Return the name of a table's library: "pandas", "polars" or "pyarrow"."""
+    return nw.from_native(X, eager_only=True).implementation.value
+
+
+def read_columns(X: Any, known: Sequence[ColumnType] | None = None) -> list[Column]:
+    """Read a table's columns as numbers.
+
+    Parameters
+    ----------
+    X : table
+        Of pandas, Polars or PyArrow.
+    known : sequence of ColumnType, optional
+        The columns of the training data; categories then have their codes, and columns are looked
+        up by name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For columns of the same name, without values of one type, or (if they are known) missing;
+        for categories that are not known, by column, row and name.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"n": [3, None], "city": ["Ulm", "Bonn"]})
+    >>> [(c.type.kind, c.values.tolist()) for c in read_columns(table)]
+    [('number', [3.0, nan]), ('category', [1.0, 0.0])]
+    """
+    if type(X).__name__ == "LazyFrame":
+        raise TypeError("Expected a table for `X`; got a LazyFrame. Call X.collect().")
+    names = [str(name) for name in getattr(X, "column_names", X.columns)]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"Expected a different name for each column of `X`; got {some(twice)} more than once. "
+            "Rename the columns, or leave some out."
+        )
+    frame = nw.from_native(X, eager_only=True)
+    if known is None:
+        return [_read(name, frame[name], None) for name in frame.columns]
+    lacking = [each.name for each in known if each.name not in names]
+    if lacking:
+        more = [name for name in names if name not in {each.name for each in known}]
+        unknown = f"; unknown are {some(more)}" if more else ""
+        raise ValueError(
+            f"Expected the columns of the fit for `X`; missing are {some(lacking)}{unknown}. "
+            "Rename the columns, or add those that are missing: empty ones count as not observed."
+        )
+    originals = dict(zip(names, frame.columns, strict=True))
+    return [_read(each.name, frame[originals[each.name]], each) for each in known]
+
+
+def _read(name: Any, series: nw.Series, known: ColumnType | None) -> Column:
+    dtype = series.dtype
+    missing = series.is_null().to_numpy().astype(bool)
+    native = getattr(nw.to_native(series), "dtype", None)
+    native = native if series.implementation.is_pandas() else None
+    label, where = dtype.base_type().__name__, f"column {str(name)!r}"
+
+    def check(kind: str) -> None:
+        alike = ({INTEGER, NUMBER}, {CATEGORY, ORDERED})
+        pair = {kind, kind if known is None else known.kind}
+        if len(pair) > 1 and pair not in alike:
+            raise TypeError(
+                f"Expected {known and known.kind} values, as in the fit, for {where} of `X`; got "
+                f"{dtype}."
+            )
+
+    def column(kind: str, values: Any, categories: tuple | None = None) -> Column:
+        check(kind)
+        numbers_ = np.asarray(values, np.float64)
+        own = ColumnType(str(name), kind, _spell(dtype), categories, native)
+        return Column(known or own, np.where(missing, np.nan, numbers_))
+
+    if dtype == nw.Boolean or dtype.is_integer():
+        kind = BOOLEAN if dtype == nw.Boolean else INTEGER
+        return column(kind, _filled(series))
+    if dtype.is_numeric():
+        return _finite(column(NUMBER, _filled(series)), where)
+    if dtype in (nw.Date, nw.Datetime):
+        moments = series.cast(nw.Datetime("us")) if dtype == nw.Date else series
+        return column(DATE, _filled(moments.dt.timestamp("us")) / _DAY)
+    if dtype == nw.Duration:
+        return column(DURATION, _filled(series.dt.total_microseconds()) / _DAY)
+    if dtype == nw.Object:
+        values, missing, kind = _of_objects(series.to_list(), where)
+        if kind != CATEGORY:
+            return _finite(column(kind, values), where)
+    elif label not in ("String", "Categorical", "Enum"):
+        raise TypeError(
+            f"Expected numbers, texts, categories, truth values or dates for {where} of `X`; got "
+            f"{dtype}. Convert it, or leave the column out."
+        )
+    ordered = dtype == nw.Enum
+    check(ORDERED if ordered else CATEGORY)
+    codes, categories = _coded(series, missing)
+    present = np.unique(codes[~missing]).tolist()
+    if known is None:
+        kept = list(range(len(categories))) if ordered else present
+        codes_of = {code: position for position, code in enumerate(kept)}
+        own = tuple(categories[code] for code in kept)
+    else:
+        own = known.categories or ()
+        codes_of = {
+            code: own.index(categories[code]) for code in present if categories[code] in own
+        }
+        new = [code for code in present if code not in codes_of]
+        if new:
+            row = int(np.flatnonzero(np.isin(codes, new) & ~missing)[0])
+            raise ValueError(
+                f"Expected one of the categories of the fit, {some(own)}, for {where} of `X`; got "
+                f"{categories[codes[row]]!r} in row {row}. Replace it, or leave the cell empty: it "
+                "then counts as not observed."
+            )
+    lookup = np.zeros(max([*codes_of, 0]) + 1)
+    for code, position in codes_of.items():
+        lookup[code] = position
+    kind = ORDERED if ordered else CATEGORY
+    if known is not None and known.kind in (CATEGORY, ORDERED):
+        kind = known.kind
+    return column(kind, lookup[np.where(missing, 0, codes)], own)
+
+
+def _coded(series: nw.Series, missing: np.ndarray) -> tuple[np.ndarray, list]:
+    """Return a code for each cell, and what the codes stand for, sorted or in their own order."""
+    if series.implementation.is_pandas() and hasattr(nw.to_native(series), "cat"):
+        native = nw.to_native(series).cat
+        names = native.categories.tolist()
+        if native.ordered:
+            return native.codes.to_numpy(), names
+        order = sorted(range(len(names)), key=names.__getitem__)
+        places = np.empty(len(names) + 1, int)  # the last one for -1, no value
+        places[order] = np.arange(len(names))
+        return places[native.codes.to_numpy()], [names[code] for code in order]
+    texts = series.cast(nw.String)
+    present = texts.filter(~series.is_null()).unique().to_list()
+    declared = series.dtype.categories if isinstance(series.dtype, nw.Enum) else sorted(present)
+    names = list(declared)
+    if not present:
+        return np.zeros(len(missing), int), names
+    filled = texts.fill_null(present[0])
+    codes = filled.replace_strict(names, list(range(len(names))), return_dtype=nw.Int64)
+    return codes.to_numpy(), names
+
+
+def _filled(series: nw.Series) -> np.ndarray:
+    """Return a column as numbers, with something in the place of what is missing."""
+    return series.cast(nw.Float64).to_numpy()
+
+
+def _spell(dtype: Any) -> str:
+    """Name a type of narwhals such that `_typed` finds it again; categories are kept elsewhere."""
+    if isinstance(dtype, nw.Datetime):
+        return f"Datetime {dtype.time_unit} {dtype.time_zone or ''}".strip()
+    if isinstance(dtype, nw.Duration):
+        return f"Duration {dtype.time_unit}"
+    return dtype.base_type().__name__
+
+
+def _typed(column: ColumnType) -> Any:
+    name, *rest = column.dtype.split(" ", 2)
+    if name == "Enum":
+        return nw.Enum(list(column.categories or ()))
+    if name == "Object":
+        return {BOOLEAN: nw.Boolean, NUMBER: nw.Float64}.get(column.kind, nw.String)
+    return getattr(nw, name)(*rest)
+
+
+def _finite(column: Column, where: str) -> Column:
+    infinite = np.flatnonzero(np.isinf(column.values))
+    if len(infinite):
+        raise ValueError(
+            f"Expected finite numbers for {where} of `X`; got {column.values[infinite[0]]} in row "
+            f"{infinite[0]}. Replace it, or leave the cell empty: it then counts as not observed."
+        )
+    return column
+
+
+def _of_objects(cells: list, where: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return the numbers of a column of Python's objects, which are missing, and what they are."""
+    missing = np.array([cell is None or _is_nan(cell) for cell in cells], bool)
+    found: dict[str, int] = {}
+    for row in np.flatnonzero(~missing):
+        found.setdefault(_kind_of(cells[row], where, int(row)), int(row))
+    if len(found) > 1:
+        (one, first), (other, second), *_ = found.items()
+        raise TypeError(
+            f"Expected values of one type for {where} of `X`; got {_plural(one)} (row {first}: "
+            f"{cells[first]!r}) and {_plural(other)} (row {second}: {cells[second]!r}). Convert "
+            "them, for instance by .astype(str)."
+        )
+    kind = next(iter(found), CATEGORY)
+    here = zip(cells, missing, strict=True)
+    values = [0.0 if gone or kind == CATEGORY else float(cell) for cell, gone in here]
+    return np.array(values), missing, kind
+
+
+def _is_nan(value: Any) -> bool:
+    return type(value).__name__ in ("NAType", "NaTType") or (
+        isinstance(value, numbers.Real) and value != value
+    )
+
+
+def _kind_of(value: Any, where: str, row: int) -> str:
+    if isinstance(value, bool | np.bool_):
+        return BOOLEAN
+    if isinstance(value, str):
+        return CATEGORY
+    if isinstance(value, numbers.Number) and not isinstance(value, complex):
+        return NUMBER
+    if type(value).__name__ == "Decimal":
+        return NUMBER
+    raise TypeError(
+        f"Expected numbers, texts or truth values for {where} of `X`; got {value!r} in row {row}. "
+        "Convert it, or leave the column out."
+    )
+
+
+def _plural(kind: str) -> str:
+    return {BOOLEAN: "truth values", CATEGORY: "texts"}.get(kind, "numbers")
+
+
+def write_columns(
+    types: Iterable[ColumnType], values: Iterable[np.ndarray], library: str, index: Any = None
+) -> Any:
+    """Give numbers back in the form of the columns that they stand for.
+
+    Parameters
+    ----------
+    types : iterable of ColumnType
+        What the columns are.
+    values : iterable of ndarray of shape (n,)
+        Numbers as `read_columns` gives them; NaN becomes an empty cell. Whole numbers, codes and
+        truth values are rounded.
+    library : str
+        "pandas", "polars" or "pyarrow".
+    index : pandas.Index, optional
+        Index of the rows, for pandas.
+
+    Returns
+    -------
+    table
+        Of that library.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> table = pd.DataFrame({"n": [3, 4], "city": ["Ulm", "Bonn"]})
+    >>> types = [column.type for column in read_columns(table)]
+    >>> write_columns(types, [np.array([2.6]), np.array([0.0])], "pandas").to_dict("list")
+    {'n': [3], 'city': ['Bonn']}
+    """
+    series = [_write(t, v, library) for t, v in zip(types, values, strict=True)]
+    frame = nw.concat([each.to_frame() for each in series], how="horizontal")
+    table = nw.to_native(frame)
+    if library == "pandas" and index is not None:
+        table.index = index
+    return table
+
+
+def _write(column: ColumnType, values: np.ndarray, library: str) -> nw.Series:
+    values = np.asarray(values, np.float64)
+    here = np.isfinite(values)
+    whole = np.rint(np.where(here, values, 0)).astype(np.int64)
+    if column.kind in (CATEGORY, ORDERED):
+        categories = column.categories or ()
+        cells = [
+            categories[code] if there else None for code, there in zip(whole, here, strict=True)
+        ]
+    elif column.kind == BOOLEAN:
+        cells = [bool(value) if there else None for value, there in zip(whole, here, strict=True)]
+    elif column.kind == INTEGER:
+        cells = [int(value) if there else None for value, there in zip(whole, here, strict=True)]
+    elif column.kind in (DATE, DURATION):
+        return _written_days(column, values, here, library)
+    else:
+        cells = [float(value) if there else None for value, there in zip(values, here, strict=True)]
+    if column.native is not None and library == "pandas":
+        import pandas as pd
+
+        native = column.native
+        if not here.all() and native.kind in "biu" and isinstance(native, np.dtype):
+            native = {"b": "boolean"}.get(native.kind, "Int64")  # NumPy's have no empty cells
+        return nw.from_native(
+            pd.Series(cells, name=column.name, dtype=native), series_only=True, eager_only=True
+        )
+    return nw.new_series(column.name, cells, _typed(column), backend=_backend(library))
+
+
+def _written_days(
+    column: ColumnType, days: np.ndarray, here: np.ndarray, library: str
+) -> nw.Series:
+    micro = np.rint(np.where(here, days, 0) * _DAY).astype(np.int64)
+    unit = "m8[us]" if column.kind == DURATION else "M8[us]"
+    if column.dtype == "Date":
+        micro = (np.rint(micro / _DAY) * _DAY).astype(np.int64)
+    stamps = micro.view(unit)
+    cells = [stamp.item() if there else None for stamp, there in zip(stamps, here, strict=True)]
+    if column.dtype == "Date":
+        cells = [cell if cell is None else cell.date() for cell in cells]
+    if column.native is not None and library == "pandas":
+        import pandas as pd
+
+        zone = getattr(column.native, "tz", None)
+        made = pd.Series(np.where(here, stamps, np.array("NaT", unit)), name=column.name)
+        if zone is not None:
+            made = made.dt.tz_localize("UTC").dt.tz_convert(zone)
+        return nw.from_native(made.astype(column.native), series_only=True, eager_only=True)
+    return nw.new_series(column.name, cells, _typed(column), backend=_backend(library))
+
+
+def _backend(library: str) -> Any:
+    return getattr(nw.Implementation, library.upper())
