@@ -6,11 +6,13 @@ import math
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from aevb import predict
 from aevb.inference.run import Epoch, Plan, Run
 from aevb.inference.stopping import EarlyStopping, Watch
 from aevb.models.autoencoder import AutoEncoder
+from aevb.models.kinds.case import n_cases, take
 
 _DRAWS = 256  # of importance sampling
 _STEPS_ON = 500  # steps from one look to the next at whether enough has been seen
@@ -50,7 +52,7 @@ class Search:
     ----------
     plan : Plan
         Its `epochs` are the most to make.
-    cases : array of shape (n, ...)
+    cases : array of shape (n, ...), or Case of such
         Encoded cases.
     random : RandomState
         Draws who is held out.
@@ -63,12 +65,13 @@ class Search:
         How to train on the rest.
     """
 
-    def __init__(self, plan: Plan, cases: np.ndarray, random: np.random.RandomState):
-        order = random.permutation(len(cases)).astype(np.int32)
-        self.out, self.rest = np.split(order, [math.ceil(len(cases) / 10)])
+    def __init__(self, plan: Plan, cases: PyTree, random: np.random.RandomState):
+        n = n_cases(cases)
+        order = random.permutation(n).astype(np.int32)
+        self.out, self.rest = np.split(order, [math.ceil(n / 10)])
         self.plan = plan._replace(stopping=EarlyStopping(plan.epochs, None))
         self._stopping = plan.stopping
-        self._held_out = cases[self.out]
+        self._held_out = take(cases, self.out)
         self._clear = False  # that training has gone on for too long
         self._every = math.ceil(_STEPS_ON / math.ceil(len(self.rest) / plan.batch_size))
 
@@ -108,7 +111,7 @@ class Search:
         )
 
 
-def _is_better(one: AutoEncoder, other: AutoEncoder, cases: np.ndarray, key: jax.Array) -> bool:
+def _is_better(one: AutoEncoder, other: AutoEncoder, cases: PyTree, key: jax.Array) -> bool:
     """Whether a model's log-likelihood of some cases is higher by a standard error."""
     both = [predict.log_likelihood(model, cases, key, n_draws=_DRAWS) for model in (one, other)]
     gain = both[0] - both[1]

@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, PyTree
 from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import randomized_svd
 
 from aevb.models.kinds import Block
-from aevb.models.kinds.summary import CHUNK, chunks_of
+from aevb.models.kinds.case import CaseBlock, n_cases, take
+from aevb.models.kinds.summary import CHUNK
 from aevb.models.linear import LinearStart, Start, Working
 
 FEW_COLUMNS = 256  # up to here the products of all pairs are summed over all rows
@@ -48,9 +49,21 @@ class Moments(NamedTuple):
         mean = self.mean + step * (other.n / n)
         return Moments(n, mean, self.products + other.products + between)
 
-    def rows(self) -> np.ndarray:
-        """Return a few rows of the same mean and covariance."""
-        values, vectors = np.linalg.eigh(self.products / self.n)
+    def rows(self, share: np.ndarray | None = None) -> np.ndarray:
+        """Return a few rows of the same mean and covariance.
+
+        Parameters
+        ----------
+        share : ndarray of shape (d,), optional
+            Of the values, those that are observed; the others count as the mean, which makes the
+            covariances look smaller than they are.
+        """
+        covariance = self.products / self.n
+        if share is not None:
+            diagonal = np.diag(covariance) / share
+            covariance = covariance / np.outer(share, share)
+            np.fill_diagonal(covariance, diagonal)
+        values, vectors = np.linalg.eigh(covariance)
         root = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T * np.sqrt(len(values))
         return self.mean + np.concatenate([root, -root])
 
@@ -145,7 +158,9 @@ def _leading(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return values[:k], vectors[:k]
 
 
-def linear_start(block: Block, working: Working, rows: np.ndarray, latent_dim: int) -> LinearStart:
+def linear_start(
+    block: Block | CaseBlock, working: Working, cases: PyTree, latent_dim: int
+) -> LinearStart:
     """Find where decoder and encoder begin.
 
     Parameters
@@ -154,22 +169,34 @@ def linear_start(block: Block, working: Working, rows: np.ndarray, latent_dim: i
         Tells what the encoder reads of the data.
     working : Working
         How the likelihood looks to the linear model.
-    rows : ndarray of shape (n, ...)
+    cases : ndarray of shape (n, ...), or Case of such
         Training cases.
     latent_dim : int
         Number of latent dimensions.
     """
+    size = len(working.gain)
+    few = cases
+    if size > FEW_COLUMNS:
+        few = take(cases, slice(None, None, -(-n_cases(cases) // N_ROWS)))
+    chunks = (take(few, slice(at, at + CHUNK)) for at in range(0, n_cases(few), CHUNK))
+    observed = np.zeros(0)  # of each value, in how many cases it is there
 
-    def values(chunk: np.ndarray) -> np.ndarray:
-        padding = [(0, CHUNK - len(chunk)), *[(0, 0)] * (chunk.ndim - 1)]  # of one shape, always
-        read = np.asarray(_read(block.constants.inputs, np.pad(chunk, padding)), np.float64)
-        return working.gain * read[: len(chunk)].reshape(len(chunk), -1) + working.offset
+    def values(chunk: PyTree) -> np.ndarray:
+        nonlocal observed
+        n = n_cases(chunk)
+        padded = jax.tree.map(lambda array: _padded(array, CHUNK), chunk)  # of one shape, always
+        read = np.asarray(_read(block.constants.inputs, padded), np.float64)[:n].reshape(n, -1)
+        there = read[:, size:].sum(axis=0)  # what is read beside the values
+        observed = observed + there if len(observed) else there
+        return working.gain * read[:, :size] + working.offset
 
-    if len(working.gain) <= FEW_COLUMNS:
-        some = functools.reduce(Moments.merge, map(Moments.of, map(values, chunks_of(rows)))).rows()
+    if size <= FEW_COLUMNS:
+        moments = functools.reduce(Moments.merge, map(Moments.of, map(values, chunks)))
+        some = moments.rows(_share(observed, size, moments.n))
     else:
-        few = rows[:: -(-len(rows) // N_ROWS)]
-        some = np.concatenate([*map(values, chunks_of(few))])
+        some = np.concatenate([*map(values, chunks)])
+        share = _share(observed, size, len(some))
+        some = some if share is None else some / share
     model = fit_factors(some, latent_dim, working.noise)
     model = model._replace(noise=np.maximum(model.noise, working.least_noise))
     model, weights, scale = model.recognise()
@@ -178,16 +205,28 @@ def linear_start(block: Block, working: Working, rows: np.ndarray, latent_dim: i
         _single(model.mean / working.slope + working.centre),
         _single(model.noise / working.slope),
     )
+    blind = np.zeros((latent_dim, len(observed)))
     encoder = Start(
-        _single(weights * working.gain),
+        _single(np.concatenate([weights * working.gain, blind], axis=1)),
         _single(weights @ (working.offset - model.mean)),
         _single(scale),
     )
     return LinearStart(decoder, encoder)
 
 
+def _padded(array: np.ndarray, n: int) -> np.ndarray:
+    return np.pad(array, [(0, n - len(array)), *[(0, 0)] * (array.ndim - 1)])
+
+
+def _share(observed: np.ndarray, size: int, n: int) -> np.ndarray | None:
+    """Return the share of cases in which each of `size` inputs is observed; None: all are."""
+    if not len(observed):
+        return None
+    return np.repeat(np.maximum(observed / n, 0.05), size // len(observed))
+
+
 @eqx.filter_jit
-def _read(inputs: Callable, chunk: np.ndarray) -> Array:
+def _read(inputs: Callable, chunk: PyTree) -> Array:
     return jax.vmap(inputs)(chunk)
 
 

@@ -175,7 +175,10 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     own = {name: given[name] for name in header["left_out"]["config"] if name in given}
     config = {"random_state": None, "init": "random", **config, **own}
     arrays = {name: tensors.pop(f"{_MEASURED}{name}") for name in Measured._fields}
-    measured = Measured._make(arrays.values())._replace(n_rows=int(arrays["n_rows"]))
+    n_rows = arrays["n_rows"]
+    measured = Measured._make(arrays.values())._replace(
+        n_rows=n_rows if n_rows.ndim else int(n_rows)
+    )
     schema = Schema.from_json(header["schema"], config.pop("likelihood"), measured)
     config["prior"] = make_prior(config["prior"])
     vae.schema_, vae.config_ = schema, Config(**config)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, PyTree
@@ -19,6 +20,7 @@ from aevb.evaluation import latent, marginal
 from aevb.evaluation.rows import map_rows, row_key
 from aevb.models.base import LatentVariableModel, given
 from aevb.models.flows import FlowDistribution
+from aevb.probability.averages import decision, evidence
 from aevb.probability.distributions import Batched
 from aevb.probability.joint import AnyDistribution
 
@@ -26,6 +28,7 @@ __all__ = [
     "decode",
     "elbo",
     "encode",
+    "impute",
     "latent_kl",
     "latent_mean",
     "latent_moments",
@@ -205,6 +208,49 @@ def log_likelihood(
     return map_rows(_log_likelihood, model, (X, context), SCORE_BLOCK, key, n_draws)
 
 
+def impute(
+    model: LatentVariableModel,
+    X: PyTree,
+    key: Key,
+    *,
+    context: PyTree = None,
+    n_draws: int = 1000,
+    n_imputations: int | None = None,
+) -> PyTree:
+    r"""Return the values to expect where some are missing, by importance sampling.
+
+    .. math:: E[x_m | x_o] \approx \sum_k w_k E[x_m | z_k], \quad
+              w_k \propto p(x_o | z_k) p(z_k) / q(z_k | x_o), \quad z_k \sim q(z | x_o)
+
+    (Mattei and Frellsen, 2019, https://arxiv.org/abs/1812.02633, equation 12.)
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        The model.
+    X : PyTree of arrays, shape (n, ...)
+        Datapoints that say themselves what is missing, as `aevb.models.kinds.case.Case` does.
+    key : Array
+        JAX random key. The draws for a row depend on its values and the key alone.
+    context : PyTree of arrays, shape (n, ...), optional
+        Context of each datapoint.
+    n_draws : int
+        Draws of z.
+    n_imputations : int, optional
+        Draw so many values of x, from p(x|z) at draws of z by weight; None: the expectation of
+        each, the most probable category, the median of ordered levels, a whole number of counts.
+
+    Returns
+    -------
+    PyTree of ndarray, shape (n, ...) or (n, n_imputations, ...)
+        Datapoints. What is observed has been predicted as well.
+    """
+    n_draws = integer(n_draws, "n_draws", minimum=1)
+    if n_imputations is not None:
+        n_imputations = integer(n_imputations, "n_imputations", minimum=1)
+    return map_rows(_imputed, model, (X, context), SCORE_BLOCK, key, n_draws, n_imputations)
+
+
 # Functions of one row, (x, c), as `map_rows` compiles them.
 
 Row = tuple[PyTree, PyTree]
@@ -254,6 +300,30 @@ def _new_case(model: LatentVariableModel, row: Row, mean: bool) -> PyTree:
     key_z, key_x = jax.random.split(jax.random.wrap_key_data(key_data))
     likelihood = view.likelihood(view.prior().sample(key_z))
     return likelihood.mean if mean else likelihood.sample(key_x)
+
+
+def _imputed(
+    model: LatentVariableModel, row: Row, key: Key, n_draws: int, n_imputations: int | None
+) -> PyTree:
+    x, c = row
+    view, key = given(model, c), row_key(key, x)
+    key_z, key_k, key_x = jax.random.split(key, 3)
+    q, p = view.posterior(x), view.prior()
+    draws = jax.vmap(q.sample)(jax.random.split(key_z, n_draws))
+
+    def log_weight(z: PyTree) -> Array:
+        return view.likelihood(z).log_prob(x) + p.log_prob(z) - q.log_prob(z)
+
+    weights = jax.nn.softmax(jax.vmap(log_weight)(draws))
+    if n_imputations is not None:
+        shares = jax.random.uniform(key_k, (n_imputations,))
+        chosen = jnp.searchsorted(jnp.cumsum(weights), shares).clip(0, n_draws - 1)
+        keys = jax.random.split(key_x, n_imputations)
+        latents = jax.tree.map(lambda leaf: leaf[chosen], draws)
+        return jax.vmap(lambda z, key: view.likelihood(z).sample(key))(latents, keys)
+    each = jax.vmap(lambda z: evidence(view.likelihood(z)))(draws)
+    average = jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), each)
+    return decision(view.likelihood(jax.tree.map(lambda leaf: leaf[0], draws)), average)
 
 
 def _elbo(model: LatentVariableModel, row: Row, key: Key, n_draws: int) -> Float[Array, ""]:

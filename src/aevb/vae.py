@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import PyTree
 from numpy.typing import ArrayLike
 from numpyro.distributions import Distribution
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -37,6 +38,7 @@ from aevb.inference.stopping import EarlyStopping, Watch
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
 from aevb.models.kinds import Likelihood, make_likelihood
+from aevb.models.kinds.case import n_cases, take
 from aevb.models.linear import LinearStart
 from aevb.models.networks import Activation, Body, activation_function
 from aevb.models.posteriors import Posterior, make_posterior
@@ -256,7 +258,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n, d), or images of shape (n, h, w[, c])
-            Training cases: numbers without holes.
+            Training cases: numbers, and NaN where a value is missing.
         y : Ignored
             For scikit-learn's pipelines.
         validation_data : array-like, optional
@@ -281,18 +283,18 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             schema = Schema.fit(rows, self.likelihood, getattr(self, "feature_names_in_", None))
             held = None
             if validation_data is not None:
-                held = as_rows(self, validation_data, schema.shape)
+                held = as_rows(self, validation_data, schema.shape, holes=schema.holes)
             elif self.validation_fraction:
                 rows, held = self._hold_out(rows, random)
                 schema = schema.measured_on(rows)
             cases = schema.encode(rows)
             source = InMemory(cases)
             held_out = None if held is None else InMemory(schema.encode(held))
-            most = most_epochs(len(cases), self.batch_size)
+            most = most_epochs(n_cases(cases), self.batch_size)
             plan = self._plan(objective, most if self.epochs == "auto" else int(self.epochs))
             run = None
             searched = self.epochs == "auto" and held is None and not plan.stopping.on
-            if searched and is_searched(len(cases)):
+            if searched and is_searched(n_cases(cases)):
                 run, plan = self._search(schema, cases, source, plan, random)
             if run is None:
                 run = self._begin(schema, cases, source, objective, random)
@@ -322,7 +324,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         with self._nothing_lost():
             random = check_random_state(self.random_state)
             if hasattr(self, "model_"):
-                cases = self._cases(X)
+                cases: PyTree = self._cases(X)
                 source = InMemory(cases)
                 run = self._continued(source, objective, random)
             else:
@@ -410,6 +412,71 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         cases = self._cases(X)
         return self.schema_.decode(predict.reconstruct(self.model_, cases))
+
+    def impute(
+        self,
+        X: Rows,
+        n_draws: int = 1000,
+        *,
+        n_imputations: int | None = None,
+        random_state: RandomState = None,
+    ) -> np.ndarray:
+        r"""Fill holes by what the other values of a case let expect.
+
+        The posterior expectation E[x_m | x_o] of what is missing given what is observed, by
+        importance sampling with draws from q(z|x_o); see `aevb.predict.impute`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases, with NaN for what is missing.
+        n_draws : int, default=1000
+            Draws of z.
+        n_imputations : int, optional
+            Draw so many values for each hole, whose differences show how uncertain they are. None:
+            the expectation; of categories the most probable one, of ordered levels the median, of
+            counts a whole number.
+        random_state : int, RandomState or None
+            Seed of the draws; None: 0.
+
+        Returns
+        -------
+        ndarray of the shape of X, or (n_imputations, *X.shape)
+            Cases without holes. What was observed is as it was, bit by bit.
+
+        Raises
+        ------
+        ValueError
+            When nothing was missing in the training data: the encoder cannot do without a value.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from aevb import VAE
+        >>> X = np.random.default_rng(0).normal(size=(80, 1)) + np.zeros(3)
+        >>> X[::3, 1] = np.nan
+        >>> filled = VAE(1, hidden=(4,), epochs=5, random_state=0).fit(X).impute(X)
+        >>> bool(np.isfinite(filled).all()), bool((filled[1::3] == X[1::3]).all())
+        (True, True)
+        """
+        cases = self._cases(X)
+        if not self.schema_.holes:
+            raise ValueError(
+                "Expected a model that was fitted to data with missing values (NaN) for `impute`; "
+                "got one whose training data had none. Fit it to data of which some are missing."
+            )
+        key = random_key(check_random_state(0 if random_state is None else random_state))
+        filled = predict.impute(
+            self.model_, cases, key, n_draws=n_draws, n_imputations=n_imputations
+        )
+        values = self.schema_.decode(filled)
+        given = np.asarray(X) if np.asarray(X).dtype.kind == "f" else np.asarray(X, np.float64)
+        observed = ~np.isnan(given)
+        if n_imputations is not None:
+            values = np.moveaxis(values.reshape(len(given), n_imputations, *given.shape[1:]), 1, 0)
+        known = self.schema_.known
+        values = np.where(known.reshape(given.shape[1:]), values, np.nan)
+        return np.where(observed, given, values.reshape(*values.shape[: -given.ndim], *given.shape))
 
     def sample(
         self, n_samples: int = 1, random_state: RandomState = None, *, mean: bool = False
@@ -600,6 +667,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ['full Gaussian', 'probabilistic PCA', 'factor analysis', 'Gaussian mixture', 'VAE']
         """
         held_out = self._cases(X)
+        if self.schema_.holes:
+            raise ValueError(
+                "Expected a model of data without missing values for `compare`, as the classical "
+                "models need all of them; got one of data with some."
+            )
         try:
             cases = self._cases(train)
         except (TypeError, ValueError) as error:
@@ -709,13 +781,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _begin(
         self,
         schema: Schema,
-        cases: np.ndarray,
+        cases: PyTree,
         source: InMemory,
         objective: Objective,
         random: np.random.RandomState,
     ) -> Run:
         """Build the model for some cases, and return the run before its first step."""
-        config = Config.of(self, schema.measured.n_rows)
+        config = Config.of(self, schema.n_rows)
         key_model, key = random_key(random, FAST), random_key(random, FAST)
         examples = examples_for(config.prior, cases)
         start = self._linear_start(schema, cases, config)
@@ -723,16 +795,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         parts = config.architecture()
         model = _build(schema.block, examples=examples, start=start, key=key_model, **parts)
         if isinstance(config.prior, Fixed):  # the ends of its support are known by value alone
-            check_model(model, jax.ShapeDtypeStruct(cases.shape[1:], cases.dtype))
+            check_model(model, schema.block.example())
         self.schema_, self.config_ = schema, config
         self._optimizer = self._new_optimizer()
         return begin(model, source, objective, self.optimizer, self.learning_rate, key)
 
-    def _linear_start(
-        self, schema: Schema, cases: np.ndarray, config: Config
-    ) -> LinearStart | None:
+    def _linear_start(self, schema: Schema, cases: PyTree, config: Config) -> LinearStart | None:
         """Return where training starts; None: at random."""
-        working = schema.likelihood.working(schema.measured)
+        working = schema.working()
         if working is None or not config.starts_linear:
             return None
         return linear_start(schema.block, working, cases, config.latent_dim)
@@ -764,7 +834,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _search(
         self,
         schema: Schema,
-        cases: np.ndarray,
+        cases: PyTree,
         source: InMemory,
         plan: Plan,
         random: np.random.RandomState,
@@ -773,7 +843,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         apart = copy.deepcopy(random)  # a new run is that of a fit with this number of epochs
         search = Search(plan, cases, apart)
         training, held_out = source.part(search.rest), source.part(search.out)
-        run = self._begin(schema, cases[search.rest], training, plan.objective, apart)
+        run = self._begin(schema, take(cases, search.rest), training, plan.objective, apart)
         check_fit(run.state.model, training, search.plan, run.state.key, held_out)
         try:
             last = self._advance(run, training, search.plan, cases, held_out, search)
@@ -789,7 +859,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         run: Run,
         source: InMemory,
         plan: Plan,
-        cases: np.ndarray,
+        cases: PyTree,
         held_out: InMemory | None = None,
         search: Search | None = None,
     ) -> Run:
@@ -815,7 +885,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)
         finally:
             if getattr(self, "history_", None) is not before:
-                some = cases[:: math.ceil(len(cases) / 4096)]
+                some = take(cases, slice(None, None, math.ceil(n_cases(cases) / 4096)))
                 self.explained_nats_ = predict.latent_kl(self.model_, some).mean(axis=0)
         return run
 
@@ -846,10 +916,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Shape of one case."""
         return self.schema_.shape
 
-    def _cases(self, X: Rows) -> np.ndarray:
+    def _cases(self, X: Rows) -> PyTree:
         """Check cases against what was learned: type, shape, finite, within the support."""
         check_is_fitted(self)
-        return self.schema_.encode(as_rows(self, X, self.schema_.shape))
+        rows = as_rows(self, X, self.schema_.shape, holes=self.schema_.holes)
+        return self.schema_.encode(rows)
 
     def _scores(
         self, function: Callable, X: Rows, n_draws: int, random_state: RandomState
@@ -869,6 +940,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = True
         return tags
 
 

@@ -82,7 +82,7 @@ def test_parameters_that_do_not_fit(refused, options, message, folder, tmp_path)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.csv", "a,b\n1,2\n3,\n", "NaN in 1 cell: rows [1], columns ['b']"),
+        ("x.csv", "a,b\n1,2\n3,inf\n", "infinity (inf) in 1 cell: rows [1], columns ['b']"),
         ("x.csv", "a,b\n1,cat\n2,dog\n", "got others in b (such as 'cat')"),
         ("x.csv", "a,b\n1,2\n", "minimum of 2 is required"),
         ("x.csv", "", "empty"),

@@ -16,7 +16,9 @@ from aevb.errors import some
 _KEPT = (np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.float32)  # exact in float32
 
 
-def as_rows(estimator: Any, X: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+def as_rows(
+    estimator: Any, X: Any, shape: tuple[int, ...] | None = None, *, holes: bool = True
+) -> np.ndarray:
     """Check cases at the border and return them as an array (n, *shape) of a type for training.
 
     Parameters
@@ -28,11 +30,13 @@ def as_rows(estimator: Any, X: Any, shape: tuple[int, ...] | None = None) -> np.
         Cases. Images may also come flattened once the shape is known.
     shape : tuple of int, optional
         Shape of one case; None: X defines it.
+    holes : bool
+        Whether values may be missing (NaN).
 
     Raises
     ------
     ValueError, TypeError
-        For anything but finite real numbers, too few rows, or another shape.
+        For anything but finite real numbers (and NaN), too few rows, or another shape.
     """
     reset = shape is None
     check_cells(X)
@@ -56,7 +60,7 @@ def as_rows(estimator: Any, X: Any, shape: tuple[int, ...] | None = None) -> np.
     if X.dtype.kind == "O":
         X = X.astype(np.float64)  # decimal numbers, of tables that are not of pandas
     columns = getattr(estimator, "feature_names_in_", None)
-    check_finite(X, columns)
+    check_finite(X, columns, missing=holes)
     if reset:
         _warn_of_rounding(X, columns)
     X = narrow(X)
@@ -66,12 +70,19 @@ def as_rows(estimator: Any, X: Any, shape: tuple[int, ...] | None = None) -> np.
 
 
 def check_finite(
-    X: np.ndarray, columns: Sequence[str] | np.ndarray | None = None, name: str = "X"
+    X: np.ndarray,
+    columns: Sequence[str] | np.ndarray | None = None,
+    name: str = "X",
+    *,
+    missing: bool = False,
 ) -> None:
-    """Raise ValueError, naming rows and columns, when X (n, d) holds NaN or infinity."""
+    """Raise ValueError, naming rows and columns, when X (n, d) holds NaN or infinity.
+
+    NaN is allowed if values may be missing.
+    """
     if X.dtype.kind != "f" or _all_finite(X):
         return
-    bad = ~np.isfinite(X)
+    bad = np.isinf(X) if missing else ~np.isfinite(X)
     if not bad.any():
         return
     rows, cols = np.nonzero(bad)
@@ -92,8 +103,8 @@ def narrow(X: np.ndarray) -> np.ndarray:
         return X
     with np.errstate(over="ignore"):
         out = X.astype(np.float32)
-    if X.dtype.kind == "f" and not _all_finite(out):
-        row, column = np.argwhere(~np.isfinite(out.reshape(len(out), -1)))[0]
+    overflown = X.dtype.kind == "f" and not _all_finite(out)
+    for row, column in np.argwhere(np.isinf(out.reshape(len(out), -1)))[:1] if overflown else ():
         raise ValueError(
             "Expected numbers within the range of float32 (3.4e38) for `X`; got "
             f"{X.reshape(len(X), -1)[row, column]} in row {row}, column {column}, "
@@ -107,12 +118,13 @@ def narrow(X: np.ndarray) -> np.ndarray:
 def _check_not_vanished(X: np.ndarray, narrowed: np.ndarray) -> None:
     """Raise ValueError for a column whose values are all too small for float32."""
     smallest = np.finfo(np.float32).tiny
-    largest = np.maximum(narrowed.max(axis=0), -narrowed.min(axis=0))
+    largest = np.fmax.reduce(np.abs(narrowed), axis=0)
     for column in np.flatnonzero(largest < smallest):
-        if X[:, column].any():
+        size = np.fmax.reduce(np.abs(X[:, column]))
+        if size > 0:
             raise ValueError(
                 f"Expected numbers of {smallest:.2g} or more in size, the smallest normal float32, "
-                f"for `X`; got {np.abs(X[:, column]).max():.2g} at most in column {column}. "
+                f"for `X`; got {size:.2g} at most in column {column}. "
                 "Rescale the data."
             )
 
@@ -121,7 +133,7 @@ def _warn_of_rounding(X: np.ndarray, columns: Sequence[str] | np.ndarray | None)
     """Warn of columns whose spread float32 cannot hold beside their size (timestamps)."""
     if X.dtype in _KEPT:
         return
-    low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+    low, high = (f.reduce(X, axis=0).astype(np.float64) for f in (np.fmin, np.fmax))
     step = np.finfo(np.float32).eps * np.maximum(np.abs(low), np.abs(high))
     coarse = (step > 1e-3 * (high - low)) & (high > low)
     if coarse.any():

@@ -30,6 +30,7 @@ from aevb.models.base import Frozen
 from aevb.models.checks import family_of
 from aevb.models.conditional import Conditional
 from aevb.models.flows import Bijection, FlowDistribution, check_options
+from aevb.models.kinds.case import n_cases, take
 from aevb.probability.measures import Measure, measure_of
 
 __all__ = ["Fixed", "Flow", "LearnedNormal", "Mixture", "Normal", "Prior", "Vamp"]
@@ -413,13 +414,13 @@ def make_prior(prior: Any) -> Prior:
 
 
 def examples_for(
-    prior: Prior, X: Shaped[np.ndarray, "n ..."]
-) -> Shaped[np.ndarray, "n_examples ..."] | None:
+    prior: Prior, X: PyTree[Shaped[np.ndarray, "n ..."]]
+) -> PyTree[Shaped[np.ndarray, "n_examples ..."]]:
     """Choose the training cases that a prior starts from, evenly spaced; None if it needs none."""
-    n = prior.n_examples
-    if n > len(X):
+    n, n_rows = prior.n_examples, n_cases(X)
+    if n > n_rows:
         raise ValueError(
             f"Expected at least {n} training cases for prior 'vamp' with n_components={n}; got "
-            f"{len(X)}. Choose fewer: prior=priors.Vamp(n_components=...)."
+            f"{n_rows}. Choose fewer: prior=priors.Vamp(n_components=...)."
         )
-    return X[np.linspace(0, len(X) - 1, n).astype(int)] if n else None
+    return take(X, np.linspace(0, n_rows - 1, n).astype(int)) if n else None

@@ -112,7 +112,7 @@ def choose_likelihood(summary: Summary, dtype: DTypeLike) -> tuple[Likelihood, s
     if summary.low.min() < 0 or summary.high.max() > one:
         return Gaussian(), "values outside [0, 1]"
     n_ends = summary.n_zero + (summary.n_white if one > 1 else summary.n_one)
-    share = n_ends / (summary.n * len(summary.mean))
+    share = n_ends / np.sum(np.broadcast_to(summary.n, summary.mean.shape))
     why = f"{share:.0%} of the values are 0 or {one:g}"
     if share >= 0.25:
         return Bernoulli(), why

@@ -71,6 +71,7 @@ class Amount(_OnAScale):
     """Positive numbers; the encoder reads their logarithms."""
 
     name: ClassVar[str] = "amount"
+    filler: ClassVar[float] = 1.0
 
     def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
         """Raise ValueError for a value that is 0 or less."""
@@ -152,6 +153,7 @@ class Proportion(_OnAScale):
     """Numbers between 0 and 1, without the ends; the encoder reads their log-odds."""
 
     name: ClassVar[str] = "proportion"
+    filler: ClassVar[float] = 0.5
 
     def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
         """Raise ValueError for a value that is not between 0 and 1."""

@@ -20,7 +20,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from jaxtyping import PRNGKeyArray as Key
 
 from aevb.models.base import Frozen
@@ -50,8 +50,8 @@ class Measured(NamedTuple):
         Which entries have one value, `shift`, in all training rows.
     resolution : ndarray
         One unit of the last digit that is written, in the data's own units.
-    n_rows : int
-        Number of training rows.
+    n_rows : int or ndarray
+        Number of training rows; that of each entry, where values are missing.
     levels : ndarray
         Of data with levels, the share of each, shape (size, K); 0 where an entry has fewer. Of
         other data, of shape (0, 0).
@@ -62,7 +62,7 @@ class Measured(NamedTuple):
     start: Float[np.ndarray, " size"]
     constant: Bool[np.ndarray, " size"]
     resolution: Float[np.ndarray, " size"]
-    n_rows: int
+    n_rows: int | Int[np.ndarray, " size"]
     levels: Float[np.ndarray, "size_or_none n_levels"] = np.zeros((0, 0))
 
 
@@ -158,6 +158,7 @@ class Kind(ABC):
     likelihood: Likelihood
     dtype: str
     name: ClassVar[str]
+    filler: ClassVar[float] = 0.0  # a value of the support, where there is none
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -31,8 +31,25 @@ class Case(NamedTuple):
         Which of them are there, bool, of the same shapes; None: all.
     """
 
-    blocks: dict[str, Array]
-    observed: dict[str, Array] | None = None
+    blocks: dict[str, Any]
+    observed: dict[str, Any] | None = None
+
+
+def n_cases(cases: PyTree) -> int:
+    """Return the number of rows of cases: an array, or a `Case` of arrays."""
+    return len(jax.tree.leaves(cases)[0])
+
+
+def take(cases: PyTree, rows: Any) -> PyTree:
+    """Return some rows of cases.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> take(Case({"a": np.arange(3)}), [2, 0]).blocks["a"].tolist()
+    [2, 0]
+    """
+    return jax.tree.map(lambda array: array[rows], cases)
 
 
 @final
@@ -43,6 +60,8 @@ class CaseBlock(eqx.Module):
     ----------
     parts : dict of Block
         The blocks by name.
+    holes : bool
+        Whether values may be missing: the encoder then reads which are there as well.
 
     Examples
     --------
@@ -58,6 +77,7 @@ class CaseBlock(eqx.Module):
     """
 
     parts: dict[str, Block]
+    holes: bool = eqx.field(static=True, default=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -66,8 +86,9 @@ class CaseBlock(eqx.Module):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of what the encoder reads: of each block, one after the other."""
-        return (sum(math.prod(part.input_shape) for part in self.parts.values()),)
+        """Shape of what the encoder reads: each block, then what is there."""
+        n_inputs = sum(math.prod(part.input_shape) for part in self.parts.values())
+        return (n_inputs + self.holes * math.prod(self.shape),)
 
     @property
     def n_locations(self) -> int:
@@ -77,13 +98,16 @@ class CaseBlock(eqx.Module):
     def example(self) -> Case:
         """Return the shapes and types of one datum."""
         blocks: dict[str, Any] = {name: part.example() for name, part in self.parts.items()}
-        return Case(blocks)
+        if not self.holes:
+            return Case(blocks)
+        bits = {name: jax.ShapeDtypeStruct(x.shape, bool) for name, x in blocks.items()}
+        return Case(blocks, bits)
 
     @property
     def constants(self) -> Constants:
         """What the model holds of the data: of what the decoder does not hold, the inputs."""
         parts = {name: part.constants.inputs for name, part in self.parts.items()}
-        return Constants(CaseInputs(parts))
+        return Constants(CaseInputs(parts, self.holes))
 
     def starting_at(self, start: Start) -> CaseBlock:
         """Return the block with another start of the decoder, which is cut at the parts' ends."""
@@ -91,9 +115,8 @@ class CaseBlock(eqx.Module):
         ends = [*itertools.accumulate(sizes, initial=0)]
         slices = itertools.starmap(slice, itertools.pairwise(ends))
         named = zip(self.parts.items(), slices, strict=True)
-        return CaseBlock(
-            {name: part.starting_at(_some(start, rows)) for (name, part), rows in named}
-        )
+        parts = {name: part.starting_at(_some(start, rows)) for (name, part), rows in named}
+        return CaseBlock(parts, self.holes)
 
     def head(self, features: tuple[int, ...], *, key: Key) -> Conditional:
         """Build the decoder's last part: a head for each block."""
@@ -111,11 +134,14 @@ class CaseInputs(eqx.Module):
     """What the encoder reads of a case: what it reads of each block, one after the other."""
 
     parts: dict[str, Callable]
+    holes: bool = eqx.field(static=True, default=False)
 
     def __call__(self, case: Case) -> Num[Array, " size"]:
         """Return one vector."""
-        observed = dict.fromkeys(self.parts) if case.observed is None else case.observed
+        observed: dict = dict.fromkeys(self.parts) if case.observed is None else case.observed
         read = [part(case.blocks[name], observed[name]) for name, part in self.parts.items()]
+        if self.holes:
+            read += [observed[name].astype(jnp.float32) for name in self.parts]
         return jnp.concatenate([jnp.ravel(each) for each in read])
 
 

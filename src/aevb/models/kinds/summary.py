@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,8 @@ class Summary(NamedTuple):
 
     Attributes
     ----------
-    n : int
-        Number of rows.
+    n : int or ndarray of int
+        Number of rows; that of each column, where values are missing.
     mean, squares : ndarray
         Mean, and sum of the squared distances from it; float64.
     low, high : ndarray
@@ -41,7 +41,7 @@ class Summary(NamedTuple):
         where they have all digits of their type.
     """
 
-    n: int
+    n: int | np.ndarray
     mean: np.ndarray
     squares: np.ndarray
     low: np.ndarray
@@ -64,7 +64,7 @@ class Summary(NamedTuple):
     @property
     def spread(self) -> np.ndarray:
         """Standard deviation of each column."""
-        return np.sqrt(self.squares / self.n)
+        return np.sqrt(self.squares / np.maximum(self.n, 1))
 
     @property
     def constant(self) -> np.ndarray:
@@ -188,3 +188,29 @@ def summarise_all(chunks: Iterable[np.ndarray]) -> Summary:
             first_row += len(chunk)
 
     return functools.reduce(merge, summaries())
+
+
+def summarise_observed(X: np.ndarray, view: Callable[[np.ndarray], np.ndarray]) -> Summary:
+    """Summarise what `view` makes of the values of each column that are not NaN.
+
+    A column without a value has the mean 0, and does not vary.
+    """
+    columns = []
+    for column in X.reshape(len(X), -1).T:
+        some = column[~np.isnan(column)][:, None]
+        if len(some):
+            columns.append(summarise_all(map(view, chunks_of(some))))
+        else:
+            columns.append(summarise(view(np.zeros((1, 1), X.dtype)))._replace(n=0))
+    width = len(columns[0].mean)
+    stacked: dict[str, Any] = {
+        name: np.concatenate([getattr(each, name) for each in columns])
+        for name in Summary._fields
+        if np.ndim(getattr(columns[0], name))
+    }
+    first = columns[0]._replace(n=np.repeat([each.n for each in columns], width), **stacked)
+    return first._replace(
+        n_zero=sum(each.n_zero for each in columns),
+        n_one=sum(each.n_one for each in columns),
+        n_white=sum(each.n_white for each in columns),
+    )
