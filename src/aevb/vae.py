@@ -470,7 +470,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self.model_, cases, key, n_draws=n_draws, n_imputations=n_imputations
         )
         values = self.schema_.decode(filled)
-        given = np.asarray(X) if np.asarray(X).dtype.kind == "f" else np.asarray(X, np.float64)
+        floats = [np.float64, np.float32]
+        given = check_array(X, dtype=floats, ensure_all_finite=False, allow_nd=True)
         observed = ~np.isnan(given)
         if n_imputations is not None:
             values = np.moveaxis(values.reshape(len(given), n_imputations, *given.shape[1:]), 1, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import jax
@@ -21,9 +22,9 @@ class _Levels(Distribution):
     arg_constraints: ClassVar[dict] = {}
 
     @property
+    @abstractmethod
     def log_probs(self) -> Array:
         """Log-probabilities, in one more axis than the batch."""
-        raise NotImplementedError
 
     @property
     def support(self) -> constraints.Constraint:

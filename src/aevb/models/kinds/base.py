@@ -330,6 +330,31 @@ def size_of(shape: tuple[int, ...]) -> int:
     return math.prod(shape)
 
 
+def standardised(
+    summary: Summary, start: Float[np.ndarray, " size"], levels: np.ndarray | None = None
+) -> Measured:
+    """Measure whole numbers that the encoder reads centred and scaled to unit variance.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of the values.
+    start : ndarray
+        Where the decoder's location starts.
+    levels : ndarray, optional
+        The share of each level.
+    """
+    measured = Measured(
+        shift=summary.mean,
+        scale=np.where(summary.constant, 1.0, summary.spread),
+        start=start,
+        constant=summary.constant,
+        resolution=np.ones(len(summary.mean)),
+        n_rows=summary.n,
+    )
+    return measured if levels is None else measured._replace(levels=levels)
+
+
 def refuse(
     bad: Bool[np.ndarray, "n ..."],
     block: Shaped[np.ndarray, "n ..."],

@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 
 from aevb.errors import some
 from aevb.models.base import Frozen
-from aevb.models.kinds.base import Constants, Kind, Measured, Names, Scaled, refuse
+from aevb.models.kinds.base import Constants, Kind, Measured, Names, Scaled, refuse, standardised
 from aevb.models.kinds.entrywise import Entrywise, centre, log_noise
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary
@@ -199,14 +199,7 @@ class Successes(Kind):
         """Standardise; start at the log-odds of the mean share."""
         total = self._total
         share = np.clip(summary.mean / total, 0.01, 0.99)
-        return Measured(
-            shift=summary.mean,
-            scale=np.where(summary.constant, 1.0, summary.spread),
-            start=np.log(share / (1 - share)),
-            constant=summary.constant,
-            resolution=np.ones(len(share)),
-            n_rows=summary.n,
-        )
+        return standardised(summary, np.log(share / (1 - share)))
 
     def constants(self, measured: Measured) -> Constants:
         """Return what the encoder reads, and where the decoder starts."""

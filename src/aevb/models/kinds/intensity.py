@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from aevb.models.base import Frozen
-from aevb.models.kinds.base import Constants, Kind, Measured, Names, Scaled, refuse
+from aevb.models.kinds.base import Constants, Kind, Measured, Names, Scaled, refuse, standardised
 from aevb.models.kinds.entrywise import Entrywise, above, before_floor, log_noise
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary
@@ -36,14 +36,7 @@ class Intensity(Kind):
 
     def measure(self, summary: Summary, seen: Summary, columns: Names = None) -> Measured:
         """Standardise each entry; constant ones have a scale of one intensity."""
-        return Measured(
-            shift=summary.mean,
-            scale=np.where(summary.constant, 1.0, summary.spread),
-            start=np.zeros(len(summary.mean)),
-            constant=summary.constant,
-            resolution=np.ones(len(summary.mean)),
-            n_rows=summary.n,
-        )
+        return standardised(summary, np.zeros(len(summary.mean)))
 
     def constants(self, measured: Measured) -> Constants:
         """Return the scaling, and the floor of scales."""

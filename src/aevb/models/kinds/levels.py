@@ -14,7 +14,7 @@ from jaxtyping import Float, Shaped
 
 from aevb.errors import some
 from aevb.models.base import Frozen
-from aevb.models.kinds.base import Constants, Kind, Measured, Names, Scaled, refuse
+from aevb.models.kinds.base import Constants, Kind, Measured, Names, Scaled, refuse, standardised
 from aevb.models.kinds.entrywise import Entrywise
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary
@@ -164,15 +164,7 @@ class Ordered(_Levels):
 
     def measure(self, summary: Summary, seen: Summary, columns: Names = None) -> Measured:
         """Standardise the numbers of the levels."""
-        return Measured(
-            shift=summary.mean,
-            scale=np.where(summary.constant, 1.0, summary.spread),
-            start=np.zeros(len(summary.mean)),
-            constant=summary.constant,
-            resolution=np.ones(len(summary.mean)),
-            n_rows=summary.n,
-            levels=self._shares(seen),
-        )
+        return standardised(summary, np.zeros(len(summary.mean)), self._shares(seen))
 
     def constants(self, measured: Measured) -> Constants:
         """Return what the encoder reads, and the shares from which the cuts start."""
