@@ -405,22 +405,29 @@ ANY_TABLE = hnp.arrays(np.float64, (6, 2), elements=EXTREME | st.floats(-100, 10
 @example(X=np.full((6, 2), 1e38))
 @example(X=np.array([[3e38, -3e38]] * 3 + [[-3e38, 3e38]] * 3))
 @example(X=np.array([[1e-45, 0.0]] * 5 + [[0.0, 1e-30]]))
+@example(X=np.array([[np.nan, 0.0]] + [[0.0, 0.0]] * 5))
+@example(X=np.array([[0.0, np.nan]] + [[np.nan, np.nan]] * 5))
 def test_any_numbers_are_fitted_well_or_refused_with_words(X):
     vae = VAE(1, **SMALL)
+    is_infinite = np.isinf(X).any() or np.nanmax(abs(X), initial=0) > 3.5e38
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "(?s).* dwarfs the differences")
+            warnings.filterwarnings("ignore", "No value in (columns|rows)")
             vae.fit(X)
     except (ValueError, DivergenceError) as error:
         assert re.search(r"Expected .* got |Training diverged", str(error))
-        if not np.isfinite(X).all() or abs(X).max() > 3.5e38:
+        if is_infinite or np.isnan(X).all():
             assert "Expected" in str(error)
         assert not hasattr(vae, "model_")
     else:
-        assert np.isfinite(X).all()
+        assert not is_infinite
         assert np.isfinite(vae.transform(X)).all()
         assert np.isfinite(vae.elbo(X)).all()
         assert np.isfinite(vae.explained_nats_).all()
+        has_values = ~np.isnan(X).all(axis=0)  # nothing is known of the others
+        filled = vae.impute(X, n_draws=10) if np.isnan(X).any() else X
+        assert (np.isfinite(filled) == has_values).all()
 
 
 NOT_A_TABLE = st.one_of(
