@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "data": {"errors"},
     "evaluation": {"errors", "inference", "models", "probability"},
     "predict": {"errors", "evaluation", "models", "probability"},
-    "schema": {"errors", "models"},
+    "columns": {"data", "errors", "models"},
+    "schema": {"columns", "errors", "models"},
     "config": {"errors", "models"},
     "factors": {"models"},
     "comparison": {"factors", "models", "schema"},
@@ -37,6 +38,7 @@ MAY_IMPORT = {
     "plotting": {"errors", "latents"},
     "vae": {
         "algorithm",
+        "columns",
         "comparison",
         "config",
         "data",

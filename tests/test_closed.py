@@ -18,6 +18,7 @@ QUICK = {"hidden": (5,), "epochs": 2, "random_state": 0, "verbose": False}
 CHANGES = {
     "latent_dim": 4,
     "likelihood": Gaussian(3.0),
+    "unseen": "missing",
     "prior": dist.Laplace(0.0, 2.0),
     "posterior": posteriors.FullNormal(),
     "hidden": (9, 9),

@@ -161,7 +161,7 @@ class TestContract:
         table = pd.DataFrame({"a": [1, None, 3, 4], "b": [2.0, 1.0, None, 3.0]})
         for cells in (table, table.astype({"a": "Int64"})):
             vae = VAE(1, **SMALL | {"epochs": 2}).fit(cells)
-            assert np.isfinite(vae.impute(cells, 20)).all()
+            assert vae.impute(cells, 20).notna().all(axis=None)
 
     def test_without_holes_cases_stay_the_arrays_that_they_are(self):
         vae = VAE(2, **SMALL | {"epochs": 1}).fit(COMPLETE[:100])

@@ -151,7 +151,7 @@ def test_the_file_is_arrays_and_readable_text(file):
     with safe_open(file, framework="numpy") as tensors:
         header = json.loads(tensors.metadata()["aevb"])
         assert tensors.get_tensor("encoder.body.body.layers.0.weight").shape == (5, 3)
-    assert header["format_version"] == 2
+    assert header["format_version"] == 3
     assert header["schema"]["names"] == ["a", "b", "c"]
     assert {"aevb", "jax", "numpy", "python"} <= header["versions"].keys()
 
@@ -313,7 +313,7 @@ def test_a_file_of_a_newer_format(file):
         lambda header: without(header, "schema"),
         lambda header: without(header, "parameters"),
         lambda header: header["parameters"].update(unknown=1),
-        lambda header: header["config"]["likelihood"].update(likelihood="cauchy"),
+        lambda header: header["config"]["likelihood"][0].update(likelihood="cauchy"),
         lambda header: header["config"].update(posterior={"posterior": "cube"}),
         lambda header: header["config"].update(prior={"distribution": "Cube"}),
     ],

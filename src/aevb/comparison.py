@@ -131,10 +131,10 @@ def compare(
     ValueError, TypeError
         For rows or a likelihood with which the numbers would not be comparable.
     """
-    if not isinstance(schema.likelihood, Bernoulli | Gaussian):
+    if not isinstance(schema.kind.likelihood, Bernoulli | Gaussian):
         raise TypeError(
             "Expected a model with the likelihood Gaussian or Bernoulli; got "
-            f"{schema.likelihood!r}, which classical models may not be comparable with. Use "
+            f"{schema.kind.likelihood!r}, which classical models may not be comparable with. Use "
             "`log_likelihood` to compare it with models of the same likelihood."
         )
     train, held_out = (rows.reshape(len(rows), -1).astype(np.float64) for rows in (train, held_out))
@@ -147,7 +147,7 @@ def compare(
             "fitting, with sklearn.model_selection.train_test_split for instance."
         )
     remarks = _remarks(schema, train, held_out)
-    if isinstance(schema.likelihood, Gaussian):
+    if isinstance(schema.kind.likelihood, Gaussian):
         scored = _of_numbers(schema.measured, train, held_out, latent_dim, seed)
     else:
         scored = _of_bits(train / schema.white, held_out / schema.white, seed)
@@ -173,7 +173,7 @@ def compare(
 def _remarks(schema: Schema, train: np.ndarray, held_out: np.ndarray) -> list[str]:
     """Return what is odd about the rows."""
     remarks = ["By draws: on average a little below log p(x), and closer with more draws."]
-    measured, real = schema.measured, isinstance(schema.likelihood, Gaussian)
+    measured, real = schema.measured, isinstance(schema.kind.likelihood, Gaussian)
     off = abs(train.mean(axis=0) - measured.shift) > 1e-5 * (measured.scale + abs(measured.shift))
     if measured.n_rows != len(train) or (real and off.any()):
         remarks.append(

@@ -175,6 +175,7 @@ def linear_start(
         Number of latent dimensions.
     """
     size = len(working.gain)
+    widths = block.widths if isinstance(block, CaseBlock) else None
     few = cases
     if size > FEW_COLUMNS:
         few = take(cases, slice(None, None, -(-n_cases(cases) // N_ROWS)))
@@ -192,10 +193,10 @@ def linear_start(
 
     if size <= FEW_COLUMNS:
         moments = functools.reduce(Moments.merge, map(Moments.of, map(values, chunks)))
-        some = moments.rows(_share(observed, size, moments.n))
+        some = moments.rows(_share(observed, widths, moments.n))
     else:
         some = np.concatenate([*map(values, chunks)])
-        share = _share(observed, size, len(some))
+        share = _share(observed, widths, len(some))
         some = some if share is None else some / share
     model = fit_factors(some, latent_dim, working.noise)
     model = model._replace(noise=np.maximum(model.noise, working.least_noise))
@@ -218,11 +219,21 @@ def _padded(array: np.ndarray, n: int) -> np.ndarray:
     return np.pad(array, [(0, n - len(array)), *[(0, 0)] * (array.ndim - 1)])
 
 
-def _share(observed: np.ndarray, size: int, n: int) -> np.ndarray | None:
-    """Return the share of cases in which each of `size` inputs is observed; None: all are."""
-    if not len(observed):
+def _share(observed: np.ndarray, widths: np.ndarray | None, n: int) -> np.ndarray | None:
+    """Return the share of cases in which each input is observed; None: all are.
+
+    Parameters
+    ----------
+    observed : ndarray
+        Of each value, in how many cases it is there; empty: all are.
+    widths : ndarray
+        How many inputs each value has.
+    n : int
+        Number of cases.
+    """
+    if widths is None or not len(observed):
         return None
-    return np.repeat(np.maximum(observed / n, 0.05), size // len(observed))
+    return np.repeat(np.maximum(observed / n, 0.05), widths)
 
 
 @eqx.filter_jit

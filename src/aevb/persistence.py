@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -32,16 +33,17 @@ from aevb.config import Config
 from aevb.data.files import replacing
 from aevb.errors import ModelFileError
 from aevb.models.autoencoder import AutoEncoder, build_autoencoder
-from aevb.models.kinds import LIKELIHOODS, Measured
+from aevb.models.kinds import LIKELIHOODS, Likelihood, Measured
 from aevb.models.linear import no_start
 from aevb.models.posteriors import POSTERIOR_CLASSES
 from aevb.models.priors import PRIORS, Fixed, make_prior
 from aevb.schema import Schema
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _HEADER = "aevb"
 _EXPLAINED = "explained_nats_"
 _MEASURED = "schema."  # before the names of what was measured on the data
+_BY_COLUMN = "by column"  # marks what is said of each column
 _OURS = "aevb."  # before the name of a distribution that is not NumPyro's
 # Families that are saved with their options: what marks them in JSON, and the classes by name.
 Json = dict[str, Any]  # of names; what JSON can hold, once it is encoded
@@ -64,7 +66,9 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
         Where to; an existing file is replaced.
     """
     parameters, no_parameters = _described(vae.get_params(deep=False))
-    built = {"likelihood": vae.schema_.likelihood, **vars(vae.config_)}
+    parts = vae.schema_.parts
+    likelihoods = [part.kind.likelihood for part in parts.values()]
+    built = {"likelihood": likelihoods, **vars(vae.config_)}
     config, no_config = _described(built)
     header = {
         "format_version": FORMAT_VERSION,
@@ -73,6 +77,7 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
         "config": config,
         "left_out": {"parameters": no_parameters, "config": no_config},
         "schema": vae.schema_.to_json(),
+        "feature_names": getattr(vae, "feature_names_in_", None),
         "history": vae.history_,
         "best_epoch": vae.best_epoch_,
         "versions": {
@@ -86,8 +91,9 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
         if eqx.is_array(leaf)
     }
     tensors[_EXPLAINED] = np.asarray(vae.explained_nats_)
-    measured = vae.schema_.measured._asdict()
-    tensors |= {_MEASURED + name: np.asarray(value) for name, value in measured.items()}
+    for part, own in parts.items():
+        measured = own.measured._asdict()
+        tensors |= {_measured(part, name): np.asarray(value) for name, value in measured.items()}
     metadata = {_HEADER: json.dumps(header, default=_encode)}
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(to_bytes(tensors, metadata=metadata))
@@ -162,6 +168,8 @@ def _described(values: Json) -> tuple[Json, dict[str, str]]:
     """Return what JSON can hold, and how the rest looked."""
     described, left_out = {}, {}
     for name, value in values.items():
+        if isinstance(value, Mapping):
+            value = {_BY_COLUMN: dict(value)}
         try:
             described[name] = json.loads(json.dumps(value, default=_encode, allow_nan=False))
         except (TypeError, ValueError):
@@ -174,17 +182,18 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     config = {name: _decode(value) for name, value in header["config"].items()}
     own = {name: given[name] for name in header["left_out"]["config"] if name in given}
     config = {"random_state": None, "init": "random", **config, **own}
-    arrays = {name: tensors.pop(f"{_MEASURED}{name}") for name in Measured._fields}
-    n_rows = arrays["n_rows"]
-    measured = Measured._make(arrays.values())._replace(
-        n_rows=n_rows if n_rows.ndim else int(n_rows)
-    )
-    schema = Schema.from_json(header["schema"], config.pop("likelihood"), measured)
+    measured = []
+    for part in header["schema"]["parts"]:
+        own = Measured(*(tensors.pop(_measured(part["name"], name)) for name in Measured._fields))
+        n_rows = np.asarray(own.n_rows)
+        measured.append(own._replace(n_rows=n_rows if n_rows.ndim else int(n_rows)))
+    likelihoods = _of_parts(config.pop("likelihood"), header["schema"])
+    schema = Schema.from_json(header["schema"], likelihoods, measured)
     config["prior"] = make_prior(config["prior"])
     vae.schema_, vae.config_ = schema, Config(**config)
     vae.n_features_in_ = math.prod(schema.shape)
-    if schema.names is not None:
-        vae.feature_names_in_ = np.array(schema.names, dtype=object)
+    if header["feature_names"] is not None:
+        vae.feature_names_in_ = np.array(header["feature_names"], dtype=object)
     vae.history_ = header["history"]
     vae.n_epochs_, vae.best_epoch_ = len(vae.history_["epoch"]), header["best_epoch"]
     n_examples = vae.config_.prior.n_examples
@@ -193,11 +202,32 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     return eqx.filter_eval_shape(
         build_autoencoder,
         schema.block,
-        examples=np.zeros((n_examples, *schema.shape), schema.dtype) if n_examples else None,
+        examples=jax.tree.map(
+            lambda one: np.zeros((n_examples, *one.shape), one.dtype), schema.block.example()
+        )
+        if n_examples
+        else None,
         start=start,
         key=jax.random.key(0),
         **vae.config_.architecture(),
     )
+
+
+def _measured(part: str, name: str) -> str:
+    """Name what was measured on a part of the data."""
+    return f"{_MEASURED}{part}.{name}"
+
+
+def _of_parts(likelihood: Any, schema: Json) -> list[Likelihood]:
+    """Return the likelihood of each part: as saved, or as a user gives it again."""
+    if isinstance(likelihood, tuple):
+        return list(likelihood)
+    parts = schema["parts"]
+    if isinstance(likelihood, Likelihood):
+        return [likelihood] * len(parts)
+    names = schema["names"]
+    first = [names[part["columns"][0] if part["columns"] else 0] for part in parts]
+    return [likelihood[name] for name in first]
 
 
 def _fill(template: AutoEncoder, tensors: dict[str, np.ndarray]) -> AutoEncoder:
@@ -275,7 +305,7 @@ def _read(path: Path) -> tuple[Json, dict[str, np.ndarray]]:
     way = (
         "Install a newer version of aevb to read it."
         if newest > FORMAT_VERSION
-        else "It was written before version 0.2: fit the model again."
+        else "It was written by an older version: fit the model again."
     )
     raise ModelFileError(
         f"Expected a model file of format {FORMAT_VERSION} for `path`; {path} has format {newest}. "
@@ -300,9 +330,11 @@ def _encode(value: Any) -> Any:
 
 def _decode(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(map(_decode, value))
     if not isinstance(value, dict):
         return value
+    if _BY_COLUMN in value:
+        return {name: _decode(each) for name, each in value[_BY_COLUMN].items()}
     if "distribution" in value:
         return _decode_distribution(**value)
     kind = next(kind for kind in value if kind in _CONFIGS)

@@ -20,7 +20,7 @@ from aevb.evaluation import latent, marginal
 from aevb.evaluation.rows import map_rows, row_key
 from aevb.models.base import LatentVariableModel, given
 from aevb.models.flows import FlowDistribution
-from aevb.probability.averages import decision, evidence
+from aevb.probability.averages import decision, evidence, expected
 from aevb.probability.distributions import Batched
 from aevb.probability.joint import AnyDistribution
 
@@ -102,6 +102,8 @@ def latent_kl(
 
 def decode(model: LatentVariableModel, Z: PyTree, *, context: PyTree = None) -> PyTree:
     """Return the expected datapoint E[x|z] of each latent point, in the data's own units.
+
+    Of categories that is the most probable one, of ordered levels the median.
 
     Parameters
     ----------
@@ -287,7 +289,7 @@ def _kl(model: LatentVariableModel, row: Row) -> Float[Array, " d"]:
 
 def _expectation(model: LatentVariableModel, row: Row) -> PyTree:
     z, c = row
-    return given(model, c).likelihood(z).mean
+    return expected(given(model, c).likelihood(z))
 
 
 def _reconstruction(model: LatentVariableModel, row: Row) -> PyTree:
@@ -299,7 +301,7 @@ def _new_case(model: LatentVariableModel, row: Row, mean: bool) -> PyTree:
     view = given(model, c)
     key_z, key_x = jax.random.split(jax.random.wrap_key_data(key_data))
     likelihood = view.likelihood(view.prior().sample(key_z))
-    return likelihood.mean if mean else likelihood.sample(key_x)
+    return expected(likelihood) if mean else likelihood.sample(key_x)
 
 
 def _imputed(

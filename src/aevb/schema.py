@@ -5,49 +5,75 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import PyTree
 from numpy.typing import ArrayLike
 
+from aevb.columns import Columns
 from aevb.errors import some
-from aevb.models.kinds import (
-    KINDS,
-    Block,
-    Kind,
-    Likelihood,
-    Measured,
-    make_kind,
-)
+from aevb.models.kinds import KINDS, Block, Kind, Likelihood, Measured, make_kind
 from aevb.models.kinds.base import Names
-from aevb.models.kinds.case import Case, CaseBlock
+from aevb.models.kinds.case import Case, CaseBlock, n_cases
 from aevb.models.kinds.summary import Summary, chunks_of, summarise_all, summarise_observed
 from aevb.models.linear import Working
 
-_ONE = "data"  # the name of the block, where cases have a single one
+_ONE = "data"  # the name of the block, where all values are of one kind
 
 
 @dataclass(frozen=True, eq=False)
-class Schema:
-    """Kind, shape, type, names and scaling of the data that a model is fitted to.
+class Part:
+    """Columns of one kind, side by side.
 
     Attributes
     ----------
     kind : Kind
-        The kind of the values, with the likelihood that they have.
+        Their kind, with the likelihood that they have.
+    shape : tuple of int
+        Shape of their block of one case.
+    columns : tuple of int, or None
+        Where they are among all columns; None: they are all of them.
+    measured : Measured
+        What the model needs to know of the training data.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    columns: tuple[int, ...] | None
+    measured: Measured
+
+    def values(self, rows: np.ndarray) -> np.ndarray:
+        """Take these columns out of rows."""
+        return _take(rows, self.columns)
+
+    def names(self, names: Names) -> Names:
+        """Take the names of these columns out of those of all."""
+        return _names(names, self.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Schema:
+    """Kinds, shape, names and scaling of the data that a model is fitted to.
+
+    Attributes
+    ----------
+    parts : dict of Part
+        The blocks of a case by name: of an array one, of a table one for each likelihood.
     shape : tuple of int
         Shape of one case.
     names : tuple of str, or None
         Names of the columns.
-    measured : Measured
-        What the model needs to know of the training data.
     why : str
-        Why the likelihood was chosen; empty if the user named it.
-    holes : bool
-        Whether values may be missing, since some were in the training data.
+        Why the likelihood of an array was chosen; empty if the user named it.
+    columns : Columns or None
+        Of a table: what was chosen for each column, and the way back to the table's own form.
     dependent : tuple of int
         Columns that are linear functions of those before them, to their last digit.
+    holes : bool
+        Whether values may be missing.
 
     Examples
     --------
@@ -57,11 +83,11 @@ class Schema:
     (Gaussian(scale='learned'), ['column [1] does not vary'])
     """
 
-    kind: Kind
+    parts: dict[str, Part]
     shape: tuple[int, ...]
     names: tuple[str, ...] | None
-    measured: Measured
     why: str = ""
+    columns: Columns | None = None
     dependent: tuple[int, ...] = ()
     holes: bool = False
 
@@ -71,17 +97,21 @@ class Schema:
         rows: np.ndarray,
         likelihood: str | Likelihood = "auto",
         names: Any = None,
+        columns: Columns | None = None,
     ) -> Schema:
-        """Learn the schema of some rows, in one pass over them.
+        """Learn the schema of some rows.
 
         Parameters
         ----------
         rows : ndarray of shape (n, ...)
             Numbers in the type that training uses, finite or (not observed) NaN.
         likelihood : str or Likelihood
-            The family p(x|z); ``"auto"``: see `aevb.models.kinds.choose_likelihood`.
+            The family p(x|z); ``"auto"``: see `aevb.models.kinds.choose_likelihood`. The columns of
+            a table have their own.
         names : sequence of str, optional
             Names of the columns.
+        columns : Columns, optional
+            What was chosen for each column of a table.
 
         Raises
         ------
@@ -89,51 +119,99 @@ class Schema:
             For an unknown likelihood, or values outside its support.
         """
         names = None if names is None else tuple(map(str, names))
-        holes = _has_holes(rows)
-        if holes and np.isnan(rows).all():
+        has_holes = _has_holes(rows)
+        if has_holes and np.isnan(rows).all():
             raise ValueError("Expected values for `X`; got none: every cell is missing (NaN).")
-        summary = _summarise(rows, holes)
-        kind, why = make_kind(likelihood, summary, rows.dtype)
-        kind.check(_filled(kind, rows)[0] if holes else rows, names)
-        for remark in kind.remarks(summary, names):
-            warnings.warn(remark, stacklevel=2)
-        if holes:
+        if columns is None:
+            part, why = _fit_part(rows, likelihood, names, has_holes)
+            parts = {_ONE: part}
+        else:
+            parts, why, names = {}, "", columns.names
+            groups = columns.groups()
+            for name in sorted(groups):  # as JAX sorts dictionaries
+                group = groups[name]
+                where = None if len(group.columns) == len(names) else group.columns
+                parts[name], _ = _fit_part(
+                    rows, group.likelihood, names, has_holes, where, group.dtype, group.n_levels
+                )
+            has_holes = has_holes or columns.unseen == "missing"
+        if has_holes:
             _warn_of_nothing(rows, names)
-        measured = _measure(kind, rows, summary, holes, names)
-        dependent = () if holes else kind.dependent(rows, measured.resolution)
-        return cls(kind, rows.shape[1:], names, measured, why, dependent, holes)
+        schema = cls(parts, rows.shape[1:], names, why, columns, (), has_holes)
+        return schema if has_holes else replace(schema, dependent=schema._find_dependent(rows))
 
     def measured_on(self, rows: np.ndarray) -> Schema:
         """Return this schema with the scaling of some of the rows: those to train on."""
-        holes = _has_holes(rows)
-        summary = _summarise(rows, holes)
-        return replace(self, measured=_measure(self.kind, rows, summary, holes, self.names))
+        has_holes = _has_holes(rows)
+
+        def again(part: Part) -> Part:
+            values, names = part.values(rows), part.names(self.names)
+            summary = _summarise(values, has_holes)
+            measured = _measure(part.kind, values, summary, has_holes, names)
+            return replace(part, measured=measured)
+
+        return replace(self, parts={name: again(part) for name, part in self.parts.items()})
+
+    def _find_dependent(self, rows: np.ndarray) -> tuple[int, ...]:
+        found: list[int] = []
+        for part in self.parts.values():
+            within = part.kind.dependent(part.values(rows), part.measured.resolution)
+            found += within if part.columns is None else [part.columns[j] for j in within]
+        return tuple(sorted(found))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether cases are the plain array that the rows are."""
+        return self._is_one and not self.holes
+
+    @property
+    def _is_one(self) -> bool:
+        return len(self.parts) == 1 and self.part.columns is None
+
+    @property
+    def part(self) -> Part:
+        """The only part.
+
+        Raises
+        ------
+        TypeError
+            When there are several.
+        """
+        if len(self.parts) > 1:
+            raise TypeError(
+                "Expected data of one likelihood; got a table whose columns have several: "
+                f"{some(self.parts)}."
+            )
+        return next(iter(self.parts.values()))
 
     @functools.cached_property
     def block(self) -> Block | CaseBlock:
         """What the model is built from."""
-        block = Block(self.kind, self.shape, self.measured)
-        return CaseBlock({_ONE: block}, holes=True) if self.holes else block
+        blocks = {
+            name: Block(part.kind, part.shape, part.measured) for name, part in self.parts.items()
+        }
+        return blocks[next(iter(blocks))] if self.is_plain else CaseBlock(blocks, self.holes)
 
     def working(self) -> Working | None:
         """Return the linear approximation of the likelihood, from which training starts."""
-        return self.likelihood.working(self.measured)
+        each = [part.kind.likelihood.working(part.measured) for part in self.parts.values()]
+        known = [working for working in each if working is not None]
+        return Working.concatenate(known) if len(known) == len(each) else None
 
     @property
     def n_rows(self) -> int:
         """Number of training cases, or of the values of the column that has the most."""
-        return int(np.max(self.measured.n_rows))
+        return max(int(np.max(part.measured.n_rows)) for part in self.parts.values())
 
     @property
-    def known(self) -> np.ndarray:
-        """Whether each entry had a value in the training data, shape (size,)."""
-        size = math.prod(self.shape)
-        return np.broadcast_to(np.reshape(self.measured.n_rows, -1) > 0, size)
+    def kind(self) -> Kind:
+        """The kind of the values, where there is only one."""
+        return self.part.kind
 
     @property
-    def dtype(self) -> np.dtype:
-        """Type of the training data."""
-        return np.dtype(self.kind.dtype)
+    def measured(self) -> Measured:
+        """What was measured, where all values are of one kind."""
+        return self.part.measured
 
     @property
     def white(self) -> float:
@@ -141,31 +219,70 @@ class Schema:
         return self.kind.constants(self.measured).white
 
     @property
-    def likelihood(self) -> Likelihood:
-        """The family p(x|z)."""
-        return self.kind.likelihood
+    def likelihood(self) -> Likelihood | Columns:
+        """The family p(x|z); of a table, that of each column."""
+        return self.kind.likelihood if self.columns is None else self.columns
 
-    def encode(self, rows: np.ndarray) -> np.ndarray | Case:
+    def encode(self, rows: np.ndarray) -> PyTree[np.ndarray]:
         """Return cases as the model takes them, after a check of their values.
 
-        Of data without holes that is the plain array that they are.
+        Of an array without holes that is the array.
 
         Raises
         ------
         ValueError
             For a value outside the likelihood's support, by column and row.
         """
-        if not self.holes:
-            self.kind.check(rows, self.names)
-            return rows
-        filled, observed = _filled(self.kind, rows)
-        self.kind.check(filled, self.names)
-        return Case({_ONE: filled}, {_ONE: observed})
+        blocks, observed = {}, {}
+        for name, part in self.parts.items():
+            values = part.values(rows)
+            if self.holes:
+                values, observed[name] = _filled(part.kind, values)
+            part.kind.check(values, part.names(self.names))
+            blocks[name] = values.astype(part.kind.dtype, copy=False) if self.columns else values
+        if self.is_plain:
+            return next(iter(blocks.values()))
+        return Case(blocks, observed if self.holes else None)
 
-    def decode(self, cases: ArrayLike | Case) -> np.ndarray:
-        """Return what the model gives in the shape of the data."""
-        values = cases.blocks[_ONE] if isinstance(cases, Case) else cases
-        return np.reshape(values, (-1, *self.shape))
+    def decode(self, cases: ArrayLike | Case, index: Any = None) -> Any:
+        """Return what the model gives in the form of the data: an array, or the table's own.
+
+        Parameters
+        ----------
+        cases : array-like or Case
+            Values, rows leading.
+        index : pandas.Index, optional
+            Index of the rows, for pandas.
+        """
+        values = self.values(cases)
+        return values if self.columns is None else self.columns.write(values, index)
+
+    def fill(self, X: Any, cases: Case) -> Any:
+        """Return X with what the model gives in the place of what is missing.
+
+        Parameters
+        ----------
+        X : array-like or table
+            As the user has it.
+        cases : Case
+            Complete rows.
+        """
+        values = self.values(cases)
+        if self.columns is not None:
+            return self.columns.fill(X, values)
+        known = self.part.measured.n_rows > np.zeros(math.prod(self.shape), int)
+        values = np.where(known.reshape(self.shape), values, np.nan).reshape(X.shape)
+        return np.where(np.isnan(X), values, X)
+
+    def values(self, cases: ArrayLike | Case) -> np.ndarray:
+        """Return what the model gives as rows of numbers."""
+        blocks = cases.blocks if isinstance(cases, Case) else {next(iter(self.parts)): cases}
+        if self._is_one:
+            return np.reshape(next(iter(blocks.values())), (-1, *self.shape))
+        rows = np.zeros((n_cases(blocks), *self.shape), np.float32)
+        for name, part in self.parts.items():
+            rows[:, part.columns] = blocks[name]
+        return rows
 
     @property
     def remarks(self) -> list[str]:
@@ -176,8 +293,15 @@ class Schema:
             remarks.append(f"fewer cases ({n}) than values in each ({size})")
         if self.holes:
             remarks.append("some values are missing")
+        constant = [
+            int(j) if part.columns is None else part.columns[int(j)]
+            for part in self.parts.values()
+            for j in np.flatnonzero(part.measured.constant)
+        ]
+        if self.columns is not None:
+            constant = sorted([*constant, *self.columns.left_out])
         for columns, one, several in (
-            (np.flatnonzero(self.measured.constant), "does not vary", "do not vary"),
+            (constant, "does not vary", "do not vary"),
             (
                 self.dependent,
                 "is a linear function of columns before it",
@@ -192,25 +316,42 @@ class Schema:
 
     def describe(self) -> str:
         """Say in a line what the data are, what was chosen for them, and what is odd about them."""
-        said = f"{self.n_rows} cases of shape {self.shape}: {self.likelihood}"
+        said = f"{self.n_rows} cases of shape {self.shape}: "
+        said += str(self.likelihood) if self.columns is None else self.columns.in_short()
         if self.why:
             said += f" ({self.why})"
         return "; ".join([said, *self.remarks])
 
     @classmethod
     def from_json(
-        cls, described: dict[str, Any], likelihood: Likelihood, measured: Measured
+        cls,
+        described: dict[str, Any],
+        likelihoods: Sequence[Likelihood],
+        measured: Sequence[Measured],
     ) -> Schema:
-        """Undo `to_json`, with what is saved elsewhere."""
-        settings = {name: _hashable(value) for name, value in described["settings"].items()}
-        kind = KINDS[described["kind"]](likelihood, described["dtype"], **settings)
-        names = described["names"]
+        """Undo `to_json`, with what is saved elsewhere: one of each for each part."""
+        parts = {}
+        for each, likelihood, numbers in zip(
+            described["parts"], likelihoods, measured, strict=True
+        ):
+            settings = {name: _hashable(value) for name, value in each["settings"].items()}
+            kind = KINDS[each["kind"]](likelihood, each["dtype"], **settings)
+            where = _hashable(each["columns"])
+            parts[each["name"]] = Part(kind, tuple(each["shape"]), where, numbers)
+        names, columns = described["names"], described["columns"]
+        if columns is not None:
+            chosen = {
+                j: part.kind.likelihood
+                for part in parts.values()
+                for j in part.columns or range(len(names))
+            }
+            columns = Columns.from_json(columns, chosen)
         return cls(
-            kind,
+            parts,
             tuple(described["shape"]),
             None if names is None else tuple(names),
-            measured,
             described["why"],
+            columns,
             tuple(described["dependent"]),
             described["holes"],
         )
@@ -218,15 +359,52 @@ class Schema:
     def to_json(self) -> dict[str, Any]:
         """Return what a file's header says of the data; `measured` is saved as arrays."""
         return {
-            "kind": self.kind.name,
-            "settings": self.kind.settings,
-            "dtype": self.kind.dtype,
+            "parts": [
+                {
+                    "name": name,
+                    "kind": part.kind.name,
+                    "settings": part.kind.settings,
+                    "dtype": part.kind.dtype,
+                    "shape": part.shape,
+                    "columns": part.columns,
+                }
+                for name, part in self.parts.items()
+            ],
             "shape": self.shape,
             "names": self.names,
             "why": self.why,
+            "columns": None if self.columns is None else self.columns.to_json(),
             "dependent": self.dependent,
             "holes": self.holes,
         }
+
+
+def _fit_part(
+    rows: np.ndarray,
+    likelihood: str | Likelihood,
+    names: Names,
+    has_holes: bool,
+    columns: tuple[int, ...] | None = None,
+    dtype: str | None = None,
+    n_levels: tuple[int, ...] = (),
+) -> tuple[Part, str]:
+    """Choose and measure the kind of some columns; say why, if it was chosen."""
+    values, names = _take(rows, columns), _names(names, columns)
+    summary = _summarise(values, has_holes)
+    kind, why = make_kind(likelihood, summary, dtype or rows.dtype, n_levels)
+    kind.check(_filled(kind, values)[0] if has_holes else values, names)
+    for remark in kind.remarks(summary, names):
+        warnings.warn(remark, stacklevel=3)
+    measured = _measure(kind, values, summary, has_holes, names)
+    return Part(kind, values.shape[1:], columns, measured), why
+
+
+def _take(rows: np.ndarray, columns: tuple[int, ...] | None) -> np.ndarray:
+    return rows if columns is None else rows[:, columns]
+
+
+def _names(names: Names, columns: tuple[int, ...] | None) -> Names:
+    return names if names is None or columns is None else [names[j] for j in columns]
 
 
 def _hashable(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,12 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from aevb import predict
 from aevb.algorithm import FAST, check_callbacks, check_fit
+from aevb.columns import Columns, check_likelihood, check_unseen
 from aevb.comparison import Comparison, compare
 from aevb.config import Config, hidden_layers
-from aevb.data.arrays import as_rows
+from aevb.data.arrays import as_rows, check_finite, check_table
 from aevb.data.source import InMemory
+from aevb.data.tables import is_table
 from aevb.epochs import Search, is_searched, most_epochs
 from aevb.errors import DivergenceError, choose, integer, number
 from aevb.factors import linear_start
@@ -37,7 +39,7 @@ from aevb.inference.sgvb import SGVB, Schedule, make_objective
 from aevb.inference.stopping import EarlyStopping, Watch
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
-from aevb.models.kinds import Likelihood, make_likelihood
+from aevb.models.kinds import Likelihood
 from aevb.models.kinds.case import n_cases, take
 from aevb.models.linear import LinearStart
 from aevb.models.networks import Activation, Body, activation_function
@@ -74,7 +76,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ``"student-t"``, ``"laplace"``; amounts: ``"log-normal"``, ``"gamma"``; proportions:
         ``"beta"``, ``"continuous-bernoulli"``; counts: ``"poisson"``, ``"negative-binomial"``,
         ``"zero-inflated-negative-binomial"``, ``"beta-binomial"``; numbers of levels:
-        ``"categorical"``, ``"ordinal"``. `aevb.likelihoods` has them with options.
+        ``"categorical"``, ``"ordinal"``. `aevb.likelihoods` has them with options. Of a table each
+        column has its own, as `aevb.columns.Columns.learn` says: Bernoulli for truth values,
+        categorical for texts, ordinal for ordered categories, negative binomial for counts, and
+        Gaussian for the rest. ``{"age": "gamma"}`` names some of them.
+    unseen : {"error", "missing"}, default="error"
+        What a category is, in later tables, that did not occur in the training data: an error, or a
+        missing value.
     prior : str, Prior or Distribution, default="normal"
         p(z). ``"normal"`` is the standard normal; ``"learned-normal"``, ``"mixture"``, ``"vamp"``
         and ``"flow"`` are learned. `aevb.priors` has them with options. A distribution of NumPyro,
@@ -157,8 +165,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         data's own units. ``model_.estimator`` says which estimator ``"auto"`` is.
     schema_ : Schema
         What was learned about the data. ``schema_.describe()`` says it in a line.
-    likelihood_ : Likelihood
-        The likelihood in use.
+    likelihood_ : Likelihood or Columns
+        The likelihood in use; of a table, that of each column, and why.
     config_ : Config
         What the model was built with. Predictions depend on it, not on the parameters, which
         `set_params` may change.
@@ -201,7 +209,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self,
         latent_dim: int = 2,
         *,
-        likelihood: str | Likelihood = "auto",
+        likelihood: str | Likelihood | Mapping[str, str | Likelihood] = "auto",
+        unseen: str = "error",
         prior: str | Prior | Distribution = "normal",
         posterior: str | Posterior = "normal",
         hidden: str | int | Sequence[int] = "auto",
@@ -227,6 +236,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ):
         self.latent_dim = latent_dim
         self.likelihood = likelihood
+        self.unseen = unseen
         self.prior = prior
         self.posterior = posterior
         self.hidden = hidden
@@ -257,8 +267,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, d), or images of shape (n, h, w[, c])
-            Training cases: numbers, and NaN where a value is missing.
+        X : array-like of shape (n, d), images of shape (n, h, w[, c]), or table
+            Training cases: numbers, and NaN where a value is missing. A table of pandas, Polars or
+            PyArrow may hold texts, categories, truth values and dates as well, and empty cells.
         y : Ignored
             For scikit-learn's pipelines.
         validation_data : array-like, optional
@@ -279,11 +290,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         objective = self._check_parameters()
         with self._nothing_lost():
             random = check_random_state(self.random_state)
-            rows = as_rows(self, X)
-            schema = Schema.fit(rows, self.likelihood, getattr(self, "feature_names_in_", None))
+            schema, rows = self._learn(X)
             held = None
             if validation_data is not None:
-                held = as_rows(self, validation_data, schema.shape, holes=schema.holes)
+                held = self._rows(validation_data, schema)
             elif self.validation_fraction:
                 rows, held = self._hold_out(rows, random)
                 schema = schema.measured_on(rows)
@@ -328,8 +338,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 source = InMemory(cases)
                 run = self._continued(source, objective, random)
             else:
-                rows = as_rows(self, X)
-                schema = Schema.fit(rows, self.likelihood, getattr(self, "feature_names_in_", None))
+                schema, rows = self._learn(X)
                 cases = schema.encode(rows)
                 source = InMemory(cases)
                 run = self._begin(schema, cases, source, objective, random)
@@ -375,7 +384,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         cases = self._cases(X)
         return predict.encode(self.model_, cases)
 
-    def inverse_transform(self, Z: Rows) -> np.ndarray:
+    def inverse_transform(self, Z: Rows) -> Any:
         """Map latent points to the expected case, E[x|z].
 
         Parameters
@@ -385,8 +394,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n, d) or (n, h, w[, c])
-            Expectations in the data's own units and shape, unrounded float32.
+        ndarray of shape (n, d) or (n, h, w[, c]), or table
+            Expectations in the data's own units and shape, unrounded float32. Of categories the
+            most probable one, of ordered levels the median. Of a table in its own columns and
+            types.
         """
         check_is_fitted(self)
         Z = check_array(Z, dtype=np.float32, input_name="Z")
@@ -397,7 +408,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             )
         return self.schema_.decode(predict.decode(self.model_, Z))
 
-    def reconstruct(self, X: Rows) -> np.ndarray:
+    def reconstruct(self, X: Rows) -> Any:
         """Map cases to their nearest representation: ``inverse_transform(transform(X))``.
 
         Parameters
@@ -407,11 +418,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of the shape of X
-            Expectations E[x|z] at the mean of q(z|x), in the data's own units, float32.
+        ndarray of the shape of X, or table
+            Expectations E[x|z] at the mean of q(z|x), as of `inverse_transform`.
         """
         cases = self._cases(X)
-        return self.schema_.decode(predict.reconstruct(self.model_, cases))
+        return self.schema_.decode(predict.reconstruct(self.model_, cases), _index(X))
 
     def impute(
         self,
@@ -420,7 +431,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         *,
         n_imputations: int | None = None,
         random_state: RandomState = None,
-    ) -> np.ndarray:
+    ) -> Any:
         r"""Fill holes by what the other values of a case let expect.
 
         The posterior expectation E[x_m | x_o] of what is missing given what is observed, by
@@ -441,7 +452,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of the shape of X, or (n_imputations, *X.shape)
+        ndarray of the shape of X, or (n_imputations, *X.shape); or table, or list of tables
             Cases without holes. What was observed is as it was, bit by bit.
 
         Raises
@@ -469,19 +480,18 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         filled = predict.impute(
             self.model_, cases, key, n_draws=n_draws, n_imputations=n_imputations
         )
-        values = self.schema_.decode(filled)
-        floats = [np.float64, np.float32]
-        given = check_array(X, dtype=floats, ensure_all_finite=False, allow_nd=True)
-        observed = ~np.isnan(given)
-        if n_imputations is not None:
-            values = np.moveaxis(values.reshape(len(given), n_imputations, *given.shape[1:]), 1, 0)
-        known = self.schema_.known
-        values = np.where(known.reshape(given.shape[1:]), values, np.nan)
-        return np.where(observed, given, values.reshape(*values.shape[: -given.ndim], *given.shape))
+        if not is_table(X) or self.schema_.columns is None:
+            floats = [np.float64, np.float32]
+            X = check_array(X, dtype=floats, ensure_all_finite=False, allow_nd=True)
+        if n_imputations is None:
+            return self.schema_.fill(X, filled)
+        each = [jax.tree.map(lambda leaf: leaf[:, j], filled) for j in range(n_imputations)]  # noqa: B023
+        completed = [self.schema_.fill(X, one) for one in each]
+        return completed if is_table(X) else np.stack(completed)
 
     def sample(
         self, n_samples: int = 1, random_state: RandomState = None, *, mean: bool = False
-    ) -> np.ndarray:
+    ) -> Any:
         """Generate new cases: z ~ p(z), then x ~ p(x|z).
 
         Parameters
@@ -495,8 +505,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_samples, d) or (n_samples, h, w[, c])
-            New cases in the data's own units, float32.
+        ndarray of shape (n_samples, d) or (n_samples, h, w[, c]), or table
+            New cases in the data's own units, float32; in a table's own columns and types.
         """
         check_is_fitted(self)
         n_samples = integer(n_samples, "n_samples", minimum=1)
@@ -667,14 +677,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         >>> comparison.rows["model"]
         ['full Gaussian', 'probabilistic PCA', 'factor analysis', 'Gaussian mixture', 'VAE']
         """
-        held_out = self._cases(X)
+        check_is_fitted(self)
+        part = self.schema_.part
+        held_out = part.values(self._numbers(X))
         if self.schema_.holes:
             raise ValueError(
                 "Expected a model of data without missing values for `compare`, as the classical "
                 "models need all of them; got one of data with some."
             )
         try:
-            cases = self._cases(train)
+            cases = part.values(self._numbers(train))
         except (TypeError, ValueError) as error:
             raise type(error)(f"In `train`: {error}") from error
         n_draws = integer(n_draws, "n_draws", minimum=1)
@@ -756,7 +768,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         hidden_layers(self.hidden, 1)
         activation_function(self.activation)
         check_callbacks(self.callbacks)
-        make_likelihood(self.likelihood)
+        check_likelihood(self.likelihood)
+        check_unseen(self.unseen)
         make_prior(self.prior)
         make_posterior(self.posterior)
         make_optimizer(self.optimizer, self.learning_rate)
@@ -765,6 +778,32 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return make_objective(
             self.estimator, self.n_draws, self.weight_prior, self.kl_weight, self.free_bits
         )
+
+    def _learn(self, X: Rows) -> tuple[Schema, np.ndarray]:
+        """Learn the schema of training data, and return them as rows of numbers."""
+        if is_table(X):
+            check_table(self, X, reset=True)
+            columns, rows = Columns.learn(X, self.likelihood, self.unseen)
+            return Schema.fit(rows, columns=columns), rows
+        if isinstance(self.likelihood, Mapping):
+            raise TypeError(
+                "Expected a table for `X`, with names, as `likelihood` is by column; got "
+                f"{type(X).__name__}. pandas.DataFrame(X) has 0, 1, 2 ... for names."
+            )
+        rows = as_rows(self, X)
+        return Schema.fit(rows, self.likelihood), rows
+
+    def _rows(self, X: Rows, schema: Schema) -> np.ndarray:
+        """Return cases as rows of numbers, after a check of their type and shape."""
+        if schema.columns is None:
+            return as_rows(self, X, schema.shape, holes=schema.holes)
+        if is_table(X):
+            check_table(self, X)
+        else:
+            X = as_rows(self, X, schema.shape, narrowed=False)
+        rows = schema.columns.read(X)
+        check_finite(rows, schema.names, missing=schema.holes)
+        return rows
 
     def _hold_out(
         self, rows: np.ndarray, random: np.random.RandomState
@@ -908,8 +947,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise
 
     @property
-    def likelihood_(self) -> Likelihood:
-        """The likelihood in use."""
+    def likelihood_(self) -> Likelihood | Columns:
+        """The likelihood in use; of a table, that of each column."""
         return self.schema_.likelihood
 
     @property
@@ -920,8 +959,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _cases(self, X: Rows) -> PyTree:
         """Check cases against what was learned: type, shape, finite, within the support."""
         check_is_fitted(self)
-        rows = as_rows(self, X, self.schema_.shape, holes=self.schema_.holes)
-        return self.schema_.encode(rows)
+        return self.schema_.encode(self._rows(X, self.schema_))
+
+    def _numbers(self, X: Rows) -> np.ndarray:
+        """Return cases as an array; the values must be of one kind."""
+        check_is_fitted(self)
+        _ = self.schema_.part
+        rows = self._rows(X, self.schema_)
+        self.schema_.encode(rows)
+        return rows
 
     def _scores(
         self, function: Callable, X: Rows, n_draws: int, random_state: RandomState
@@ -943,6 +989,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _index(X: Any) -> Any:
+    """Return the index of a table of pandas; None of anything else."""
+    return X.index if is_table(X) and hasattr(X, "iloc") else None
 
 
 def random_key(random: np.random.RandomState, impl: str | None = None) -> jax.Array:

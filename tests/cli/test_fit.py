@@ -90,7 +90,13 @@ def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(VAE, "fit", fit)
     options = {
-        **{"latent-dim": 3, "likelihood": "gaussian", "prior": "vamp", "posterior": "iaf"},
+        **{
+            "latent-dim": 3,
+            "likelihood": "gaussian",
+            "unseen": "missing",
+            "prior": "vamp",
+            "posterior": "iaf",
+        },
         **{
             "hidden": "9,7",
             "activation": "relu",

@@ -82,9 +82,9 @@ def test_parameters_that_do_not_fit(refused, options, message, folder, tmp_path)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.csv", "a,b\n1,2\n3,inf\n", "infinity (inf) in 1 cell: rows [1], columns ['b']"),
+        ("x.csv", "a,b\n1,2\n3,inf\n", "column 'b' of `X`; got infinity (inf) in rows [1]"),
         ("x.csv", "a,b\n1,cat\n2,dog\n", "got others in b (such as 'cat')"),
-        ("x.csv", "a,b\n1,2\n", "minimum of 2 is required"),
+        ("x.csv", "a,b\n1,2\n", "at least 2 rows"),
         ("x.csv", "", "empty"),
         ("x.csv", "a,b\n1,2\n3\n", "got 1 in line 3"),
         ("x.npy", "no array", "Expected a NumPy file"),

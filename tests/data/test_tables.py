@@ -1,14 +1,15 @@
 """Tables are read as numbers and given back as they came, whatever library they are of."""
 
 import datetime as dt
-import importlib.util
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import polars.testing
 import pyarrow as pa
 import pytest
 
-from aevb.data.tables import is_table, library_of, read_columns, write_columns
+from aevb.data.tables import fill_columns, is_table, library_of, read_columns, write_columns
 
 PANDAS = pd.DataFrame(
     {
@@ -25,6 +26,7 @@ PANDAS = pd.DataFrame(
         "objects": [True, None, False],
         "moment": pd.to_datetime(["2020-01-01 06:00", None, "2020-01-05 00:00"]),
         "zoned": pd.to_datetime(["2020-01-01", None, "2020-07-05"]).tz_localize("Europe/Berlin"),
+        "dates": [dt.date(2020, 1, 1), None, dt.date(2021, 1, 1)],
         "span": pd.to_timedelta(["1 days", None, "36h"]),
     },
     index=[5, 6, 7],
@@ -41,8 +43,13 @@ ARROW = pa.table(
 )
 
 
+POLARS = pl.from_arrow(ARROW).with_columns(
+    pl.Series("o", ["lo", "hi", None], pl.Enum(["lo", "mid", "hi"]))
+)
+
+
 def again(table, index=None):
-    columns = read_columns(table)
+    columns = list(read_columns(table))
     types, values = ([getattr(c, part) for c in columns] for part in ("type", "values"))
     return write_columns(types, values, library_of(table), index)
 
@@ -59,15 +66,47 @@ def test_arrow_gets_back_what_it_gave():
     ]
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("polars"), reason="Polars is not installed")
 def test_polars_gets_back_what_it_gave():
-    import polars as pl
-    from polars.testing import assert_frame_equal
+    polars.testing.assert_frame_equal(again(POLARS), POLARS)
 
-    table = pl.from_arrow(ARROW).with_columns(
-        pl.Series("o", ["lo", "hi", None], pl.Enum(["lo", "mid", "hi"]))
+
+def filled(table):
+    columns = list(read_columns(table))
+    values = [np.nan_to_num(column.values) for column in columns]
+    return fill_columns(table, [column.type for column in columns], values)
+
+
+def test_only_empty_cells_are_filled():
+    back = filled(PANDAS)
+    assert not back.isna().any(axis=None)
+    pd.testing.assert_series_equal(back.dtypes, PANDAS.dtypes)
+    pd.testing.assert_frame_equal(
+        back.where(PANDAS.notna(), None), PANDAS.where(PANDAS.notna(), None)
     )
-    assert_frame_equal(again(table), table)
+    assert back["text"].tolist() == ["x", "x", "y"]
+    assert back["boolean"].tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("table", [ARROW, POLARS], ids=["arrow", "polars"])
+def test_only_empty_cells_of_other_libraries_are_filled(table):
+    def rows(table):
+        return table.to_pylist() if hasattr(table, "to_pylist") else table.to_dicts()
+
+    back = filled(table)
+    for before, after in zip(rows(table), rows(back), strict=True):
+        assert None not in after.values()
+        assert {k: v for k, v in after.items() if before[k] is not None} == {
+            k: v for k, v in before.items() if v is not None
+        }
+    if not hasattr(table, "to_pylist"):
+        assert back.schema == table.schema
+
+
+def test_an_unknown_category_may_count_as_missing():
+    known = [column.type for column in read_columns(PANDAS)]
+    later = PANDAS.assign(text=["y", "new", None])
+    text = [c.values for c in read_columns(later, known, unseen="missing") if c.type.name == "text"]
+    np.testing.assert_array_equal(text[0], [1, np.nan, np.nan])
 
 
 def kinds(table):
@@ -79,7 +118,7 @@ def test_every_column_is_of_one_kind():
         **{"float": "number", "int": "integer", "Int64": "integer", "int8": "integer"},
         **{"text": "category", "category": "category", "numbered": "category"},
         **{"ordered": "ordered", "bool": "boolean", "boolean": "boolean", "objects": "boolean"},
-        **{"moment": "date", "zoned": "date", "span": "duration"},
+        **{"moment": "date", "zoned": "date", "dates": "date", "span": "duration"},
     }
     assert kinds(ARROW) == {
         **{"a": "integer", "s": "category", "d": "category"},
@@ -108,7 +147,7 @@ def test_values_are_numbers_and_empty_cells_are_nan():
 def test_later_tables_have_the_codes_of_the_first():
     known = [column.type for column in read_columns(PANDAS)]
     later = PANDAS.assign(text=["y", "y", "x"])[list(PANDAS.columns[::-1])].assign(more=1)
-    columns = read_columns(later, known)
+    columns = list(read_columns(later, known))
     assert [column.type.name for column in columns] == list(PANDAS.columns)
     text = next(column for column in columns if column.type.name == "text")
     np.testing.assert_array_equal(text.values, [1, 1, 0])
@@ -133,7 +172,7 @@ REFUSED = {
         TypeError,
         r"'g'.*numbers \(row 0: 1\).*texts \(row 1: 'x'\)",
     ),
-    "infinity": ({"g": [1, np.inf]}, ValueError, r"column 'g'.*got inf in row 1"),
+    "infinity": ({"g": [1, np.inf]}, ValueError, r"column 'g'.*got infinity \(inf\) in rows \[1\]"),
     "complex numbers": ({"g": [1j, 2]}, TypeError, "column 'g'"),
     "objects": ({"g": [object(), None]}, TypeError, r"column 'g'.*object.*row 0"),
 }
@@ -142,12 +181,12 @@ REFUSED = {
 @pytest.mark.parametrize(("data", "error", "message"), REFUSED.values(), ids=list(REFUSED))
 def test_what_is_not_a_column_is_refused_by_name_and_row(data, error, message):
     with pytest.raises(error, match=message):
-        read_columns(pd.DataFrame(data))
+        list(read_columns(pd.DataFrame(data)))
 
 
 def test_columns_have_different_names():
     with pytest.raises(ValueError, match=r"got \['a'\] more than once"):
-        read_columns(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+        list(read_columns(pd.DataFrame([[1, 2]], columns=["a", "a"])))
 
 
 LATER = {
@@ -160,10 +199,10 @@ LATER = {
 def test_what_the_fit_did_not_see_is_refused(change, error, message):
     known = [column.type for column in read_columns(PANDAS)]
     with pytest.raises(error, match=message):
-        read_columns(PANDAS.assign(**change), known)
+        list(read_columns(PANDAS.assign(**change), known))
 
 
 def test_renamed_columns_are_told():
     known = [column.type for column in read_columns(PANDAS)]
     with pytest.raises(ValueError, match=r"missing are \['int'\]; unknown are \['Int'\]"):
-        read_columns(PANDAS.rename(columns={"int": "Int"}), known)
+        list(read_columns(PANDAS.rename(columns={"int": "Int"}), known))

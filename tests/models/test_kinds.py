@@ -109,7 +109,9 @@ class TestKind:
         """Given z, entries are independent: what is not observed does not count."""
         vae = fitted(name)
         part = vae.model_.likelihood(jnp.array([0.3, -0.2]))
-        x = jnp.asarray(vae.schema_.encode(np.asarray(KINDS[name].data[:1], vae.schema_.dtype))[0])
+        x = jnp.asarray(
+            vae.schema_.encode(np.asarray(KINDS[name].data[:1], vae.schema_.kind.dtype))[0]
+        )
         blocks = Blocks({"all": part}, Case)
         ones = [
             blocks.log_prob(Case({"all": x}, {"all": jnp.arange(4) == entry})) for entry in range(4)

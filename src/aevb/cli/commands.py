@@ -132,6 +132,9 @@ def fit(
     likelihood: Annotated[
         str, typer.Option(help="Decoder p(x|z): auto, bernoulli or gaussian.")
     ] = "auto",
+    unseen: Annotated[
+        str, typer.Option(help="What a new category is, in later data: error, or missing.")
+    ] = "error",
     prior: Annotated[str, typer.Option(help=f"p(z): {_PRIORS}.")] = "normal",
     posterior: Annotated[str, typer.Option(help=f"q(z|x): {_POSTERIORS}.")] = "normal",
     hidden: Annotated[
@@ -200,6 +203,7 @@ def fit(
     vae = VAE(
         latent_dim,
         likelihood=likelihood,
+        unseen=unseen,
         prior=prior,
         posterior=posterior,
         hidden=layers,

@@ -19,8 +19,11 @@ _BOUND_NAMES = {"elbo": "ELBO", "iw_bound": "importance-weighted bound"}
 
 def meaning(vae: Any, X: ArrayLike) -> tuple[str, str]:
     """Return what the model's bounds and log-likelihoods of `X` are, and what to heed."""
-    if vae.likelihood_.name != "bernoulli":
+    kinds = {part.kind.name for part in vae.schema_.parts.values()}
+    if kinds & {"real", "amount", "proportion"}:
         return "Log-density log p(x)", "A density depends on the units of the data."
+    if kinds != {"binary"}:
+        return "Log-probability log p(x)", "The data are whole numbers or categories."
     values, white = np.asarray(X), vae.schema_.white
     if ((values > 0) & (values < white)).any():
         return (
@@ -58,7 +61,13 @@ def show_fit(vae: Any, X: Any) -> None:
         epochs += f"; the model of epoch {kept + 1}, the best, is kept"
     shape = " × ".join(str(size) for size in vae.feature_shape_)
     quantity, note = meaning(vae, X)
-    chosen = " (chosen for these data)" if vae.schema_.why else ""
+    schema = vae.schema_
+    chosen = (
+        " (chosen for these data)"
+        if schema.why or (schema.columns and schema.columns.are_chosen)
+        else ""
+    )
+    likelihood = schema.columns.in_short() if schema.columns else schema.likelihood.name
     nats = np.sort(vae.explained_nats_)[::-1]
     inactive = "not known"  # under a flow
     if np.isfinite(nats).all():
@@ -67,9 +76,9 @@ def show_fit(vae: Any, X: Any) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_row("data", f"{len(X)} {_case(vae)}s of {shape} values")
-    for remark in vae.schema_.remarks:
+    for remark in schema.remarks:
         table.add_row("note", remark)
-    table.add_row("likelihood", f"{vae.likelihood_.name}{chosen}")
+    table.add_row("likelihood", f"{likelihood}{chosen}")
     table.add_row("epochs", epochs)
     for name, rows in {"": "training", "validation_": "held out"}.items():
         over = "" if name else ", mean over the epoch"

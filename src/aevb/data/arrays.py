@@ -11,13 +11,19 @@ import numpy as np
 from sklearn.utils.validation import check_array, validate_data
 
 from aevb.data.cells import check_cells, holes
+from aevb.data.tables import names_of
 from aevb.errors import some
 
 _KEPT = (np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.float32)  # exact in float32
 
 
 def as_rows(
-    estimator: Any, X: Any, shape: tuple[int, ...] | None = None, *, holes: bool = True
+    estimator: Any,
+    X: Any,
+    shape: tuple[int, ...] | None = None,
+    *,
+    holes: bool = True,
+    narrowed: bool = True,
 ) -> np.ndarray:
     """Check cases at the border and return them as an array (n, *shape) of a type for training.
 
@@ -32,6 +38,8 @@ def as_rows(
         Shape of one case; None: X defines it.
     holes : bool
         Whether values may be missing (NaN).
+    narrowed : bool
+        Whether numbers are put into the narrowest type that training can use.
 
     Raises
     ------
@@ -63,7 +71,8 @@ def as_rows(
     check_finite(X, columns, missing=holes)
     if reset:
         _warn_of_rounding(X, columns)
-    X = narrow(X)
+    if narrowed:
+        X = narrow(X)
     if reset and X.dtype == np.uint8 and X.max() <= 1:
         X = X.astype(np.bool_)  # zeros and ones, not nearly black images
     return X.reshape(-1, *(shape or X.shape[1:]))
@@ -91,7 +100,35 @@ def check_finite(
     raise ValueError(holes(" and ".join(sorted(kinds)), len(rows), *places, name=name))
 
 
-def narrow(X: np.ndarray) -> np.ndarray:
+def check_table(estimator: Any, X: Any, *, reset: bool = False) -> None:
+    """Check the shape of a table, and the names of its columns against those of the fit.
+
+    Parameters
+    ----------
+    estimator : VAE
+        Learns `n_features_in_` and `feature_names_in_` on `reset`.
+    X : table
+        Of pandas, Polars or PyArrow.
+    reset : bool
+        Whether X defines the columns.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For too few rows or columns, or other columns than those of the fit.
+    """
+    names_of(X)
+    n, size = X.shape
+    least = 2 if reset else 1
+    if n < least or not size:
+        raise ValueError(
+            f"Expected at least {least} {'rows' if reset else 'row'} and one column for `X`; got a "
+            f"table of shape {(n, size)}."
+        )
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+
+
+def narrow(X: np.ndarray, columns: Sequence[str] | np.ndarray | None = None) -> np.ndarray:
     """Return X in the narrowest type that training can use: short types stay, others float32.
 
     Raises
@@ -107,15 +144,18 @@ def narrow(X: np.ndarray) -> np.ndarray:
     for row, column in np.argwhere(np.isinf(out.reshape(len(out), -1)))[:1] if overflown else ():
         raise ValueError(
             "Expected numbers within the range of float32 (3.4e38) for `X`; got "
-            f"{X.reshape(len(X), -1)[row, column]} in row {row}, column {column}, "
+            f"{X.reshape(len(X), -1)[row, column]} in row {row}, column "
+            f"{named(np.array([column]), columns)[0]!r}, "
             "which would become infinity (inf). Rescale the data."
         )
     if X.dtype.kind == "f" and X.dtype.itemsize > 4:
-        _check_not_vanished(X.reshape(len(X), -1), out.reshape(len(out), -1))
+        _check_not_vanished(X.reshape(len(X), -1), out.reshape(len(out), -1), columns)
     return out
 
 
-def _check_not_vanished(X: np.ndarray, narrowed: np.ndarray) -> None:
+def _check_not_vanished(
+    X: np.ndarray, narrowed: np.ndarray, columns: Sequence[str] | np.ndarray | None
+) -> None:
     """Raise ValueError for a column whose values are all too small for float32."""
     smallest = np.finfo(np.float32).tiny
     largest = np.fmax.reduce(np.abs(narrowed), axis=0)
@@ -124,7 +164,8 @@ def _check_not_vanished(X: np.ndarray, narrowed: np.ndarray) -> None:
         if size > 0:
             raise ValueError(
                 f"Expected numbers of {smallest:.2g} or more in size, the smallest normal float32, "
-                f"for `X`; got {size:.2g} at most in column {column}. "
+                f"for `X`; got {size:.2g} at most in column "
+                f"{named(np.array([column]), columns)[0]!r}. "
                 "Rescale the data."
             )
 

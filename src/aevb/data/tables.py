@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import numbers
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -13,6 +14,7 @@ import numpy as np
 from aevb.errors import some
 
 _DAY = 86_400_000_000.0  # microseconds
+_MIDNIGHT = datetime.time()
 
 # What a column is, whatever library it comes from.
 BOOLEAN, INTEGER, NUMBER = "boolean", "integer", "number"
@@ -32,15 +34,18 @@ class ColumnType(NamedTuple):
         Its type, by narwhals's name.
     categories : tuple, optional
         Of "category" (sorted) and "ordered" (in their order): what each code stands for.
-    native : Any
-        Its type as pandas has it; None elsewhere, and after `aevb.VAE.load`.
+    native : str, optional
+        The name of its type in pandas.
+    declared : tuple, optional
+        The categories that its type declares in pandas, in their order.
     """
 
     name: str
     kind: str
     dtype: str
     categories: tuple[Any, ...] | None = None
-    native: Any = None
+    native: str | None = None
+    declared: tuple[Any, ...] | None = None
 
 
 class Column(NamedTuple):
@@ -76,8 +81,30 @@ def library_of(X: Any) -> str:
     return nw.from_native(X, eager_only=True).implementation.value
 
 
-def read_columns(X: Any, known: Sequence[ColumnType] | None = None) -> list[Column]:
-    """Read a table's columns as numbers.
+def names_of(X: Any) -> list[str]:
+    """Return the names of a table's columns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a table that is not there yet, or columns of the same name.
+    """
+    if type(X).__name__ == "LazyFrame":
+        raise TypeError("Expected a table for `X`; got a LazyFrame. Call X.collect().")
+    names = [str(name) for name in getattr(X, "column_names", X.columns)]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"Expected a different name for each column of `X`; got {some(twice)} more than once. "
+            "Rename the columns, or leave some out."
+        )
+    return names
+
+
+def read_columns(
+    X: Any, known: Sequence[ColumnType] | None = None, *, unseen: str = "error"
+) -> Iterator[Column]:
+    """Read a table's columns as numbers, one after the other.
 
     Parameters
     ----------
@@ -86,6 +113,13 @@ def read_columns(X: Any, known: Sequence[ColumnType] | None = None) -> list[Colu
     known : sequence of ColumnType, optional
         The columns of the training data; categories then have their codes, and columns are looked
         up by name.
+    unseen : {"error", "missing"}
+        What a category is that is not known.
+
+    Yields
+    ------
+    Column
+        The columns, in the table's order or that of `known`.
 
     Raises
     ------
@@ -100,18 +134,11 @@ def read_columns(X: Any, known: Sequence[ColumnType] | None = None) -> list[Colu
     >>> [(c.type.kind, c.values.tolist()) for c in read_columns(table)]
     [('number', [3.0, nan]), ('category', [1.0, 0.0])]
     """
-    if type(X).__name__ == "LazyFrame":
-        raise TypeError("Expected a table for `X`; got a LazyFrame. Call X.collect().")
-    names = [str(name) for name in getattr(X, "column_names", X.columns)]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"Expected a different name for each column of `X`; got {some(twice)} more than once. "
-            "Rename the columns, or leave some out."
-        )
+    names = names_of(X)
     frame = nw.from_native(X, eager_only=True)
     if known is None:
-        return [_read(name, frame[name], None) for name in frame.columns]
+        yield from (_read(name, frame.get_column(name), None) for name in frame.columns)
+        return
     lacking = [each.name for each in known if each.name not in names]
     if lacking:
         more = [name for name in names if name not in {each.name for each in known}]
@@ -121,14 +148,20 @@ def read_columns(X: Any, known: Sequence[ColumnType] | None = None) -> list[Colu
             "Rename the columns, or add those that are missing: empty ones count as not observed."
         )
     originals = dict(zip(names, frame.columns, strict=True))
-    return [_read(each.name, frame[originals[each.name]], each) for each in known]
+    for each in known:
+        yield _read(each.name, frame.get_column(originals[each.name]), each, unseen)
 
 
-def _read(name: Any, series: nw.Series, known: ColumnType | None) -> Column:
+def _read(name: Any, series: nw.Series, known: ColumnType | None, unseen: str = "error") -> Column:
     dtype = series.dtype
     missing = series.is_null().to_numpy().astype(bool)
-    native = getattr(nw.to_native(series), "dtype", None)
-    native = native if series.implementation.is_pandas() else None
+    if known is not None and missing.all():
+        return Column(known, np.full(len(missing), np.nan))
+    native, declared = None, None
+    if series.implementation.is_pandas():
+        own_type = nw.to_native(series).dtype
+        native = str(own_type)
+        declared = tuple(own_type.categories) if native == "category" else None
     label, where = dtype.base_type().__name__, f"column {str(name)!r}"
 
     def check(kind: str) -> None:
@@ -143,8 +176,10 @@ def _read(name: Any, series: nw.Series, known: ColumnType | None) -> Column:
     def column(kind: str, values: Any, categories: tuple | None = None) -> Column:
         check(kind)
         numbers_ = np.asarray(values, np.float64)
-        own = ColumnType(str(name), kind, _spell(dtype), categories, native)
-        return Column(known or own, np.where(missing, np.nan, numbers_))
+        own = ColumnType(str(name), kind, _spell(dtype), categories, native, declared)
+        if missing.any():
+            numbers_ = np.where(missing, np.nan, numbers_)
+        return Column(known or own, numbers_)
 
     if dtype == nw.Boolean or dtype.is_integer():
         kind = BOOLEAN if dtype == nw.Boolean else INTEGER
@@ -161,9 +196,11 @@ def _read(name: Any, series: nw.Series, known: ColumnType | None) -> Column:
         if kind != CATEGORY:
             return _finite(column(kind, values), where)
     elif label not in ("String", "Categorical", "Enum"):
+        got = native or dtype
+        remedy = "Use X.sparse.to_dense()" if "Sparse" in str(got) else "Convert it"
         raise TypeError(
             f"Expected numbers, texts, categories, truth values or dates for {where} of `X`; got "
-            f"{dtype}. Convert it, or leave the column out."
+            f"{got}. {remedy}, or leave the column out."
         )
     ordered = dtype == nw.Enum
     check(ORDERED if ordered else CATEGORY)
@@ -179,7 +216,9 @@ def _read(name: Any, series: nw.Series, known: ColumnType | None) -> Column:
             code: own.index(categories[code]) for code in present if categories[code] in own
         }
         new = [code for code in present if code not in codes_of]
-        if new:
+        if new and unseen == "missing":
+            missing = missing | np.isin(codes, new)
+        elif new:
             row = int(np.flatnonzero(np.isin(codes, new) & ~missing)[0])
             raise ValueError(
                 f"Expected one of the categories of the fit, {some(own)}, for {where} of `X`; got "
@@ -236,7 +275,8 @@ def _typed(column: ColumnType) -> Any:
     if name == "Enum":
         return nw.Enum(list(column.categories or ()))
     if name == "Object":
-        return {BOOLEAN: nw.Boolean, NUMBER: nw.Float64}.get(column.kind, nw.String)
+        kinds = {BOOLEAN: nw.Boolean, NUMBER: nw.Float64, DATE: nw.Datetime("us")}
+        return kinds.get(column.kind, nw.String)
     return getattr(nw, name)(*rest)
 
 
@@ -244,8 +284,8 @@ def _finite(column: Column, where: str) -> Column:
     infinite = np.flatnonzero(np.isinf(column.values))
     if len(infinite):
         raise ValueError(
-            f"Expected finite numbers for {where} of `X`; got {column.values[infinite[0]]} in row "
-            f"{infinite[0]}. Replace it, or leave the cell empty: it then counts as not observed."
+            f"Expected finite numbers for {where} of `X`; got infinity (inf) in rows "
+            f"{some(infinite)}. Replace it, or leave the cell empty: then it is not observed."
         )
     return column
 
@@ -264,9 +304,16 @@ def _of_objects(cells: list, where: str) -> tuple[np.ndarray, np.ndarray, str]:
             "them, for instance by .astype(str)."
         )
     kind = next(iter(found), CATEGORY)
+    if kind == CATEGORY:
+        return np.zeros(len(cells)), missing, kind
+    number = _days if kind == DATE else float
     here = zip(cells, missing, strict=True)
-    values = [0.0 if gone or kind == CATEGORY else float(cell) for cell, gone in here]
-    return np.array(values), missing, kind
+    return np.array([0.0 if gone else number(cell) for cell, gone in here]), missing, kind
+
+
+def _days(date: datetime.date) -> float:
+    """Return the days from 1970 to a date, or to a moment without a time zone."""
+    return np.datetime64(date, "us").astype(np.int64) / _DAY
 
 
 def _is_nan(value: Any) -> bool:
@@ -284,14 +331,16 @@ def _kind_of(value: Any, where: str, row: int) -> str:
         return NUMBER
     if type(value).__name__ == "Decimal":
         return NUMBER
+    if isinstance(value, datetime.date) and getattr(value, "tzinfo", None) is None:
+        return DATE
     raise TypeError(
-        f"Expected numbers, texts or truth values for {where} of `X`; got {value!r} in row {row}. "
-        "Convert it, or leave the column out."
+        f"Expected numbers, texts, truth values or dates for {where} of `X`; got {value!r} in row "
+        f"{row}. Convert it, or leave the column out."
     )
 
 
 def _plural(kind: str) -> str:
-    return {BOOLEAN: "truth values", CATEGORY: "texts"}.get(kind, "numbers")
+    return {BOOLEAN: "truth values", CATEGORY: "texts", DATE: "dates"}.get(kind, "numbers")
 
 
 def write_columns(
@@ -332,32 +381,88 @@ def write_columns(
     return table
 
 
+def fill_columns(X: Any, types: Iterable[ColumnType], values: Iterable[np.ndarray]) -> Any:
+    """Give a table back with numbers in the place of its empty cells, and nothing else changed.
+
+    Parameters
+    ----------
+    X : table
+        Of pandas, Polars or PyArrow.
+    types : iterable of ColumnType
+        What its columns are.
+    values : iterable of ndarray of shape (n,)
+        Numbers for every cell, as `read_columns` gives them.
+
+    Returns
+    -------
+    table
+        Of the same library. Whole columns are as they were, but in the order of the types.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> table = pd.DataFrame({"city": ["Ulm", None, "Bonn"]})
+    >>> types = [column.type for column in read_columns(table)]
+    >>> fill_columns(table, types, [np.array([0.0, 1.0, 0.0])])["city"].tolist()
+    ['Ulm', 'Ulm', 'Bonn']
+    """
+    library = library_of(X)
+    frame = nw.from_native(X, eager_only=True)
+    originals = {str(name): name for name in frame.columns}
+    filled = []
+    for each, numbers_ in zip(types, values, strict=True):
+        series = frame.get_column(originals[each.name])
+        empty = series.is_null().to_numpy().astype(bool)
+        if empty.any():
+            filled.append(_filled_up(series, empty, _write(each, numbers_, library)))
+    return nw.to_native(frame.with_columns(*filled) if filled else frame)
+
+
+def _filled_up(series: nw.Series, empty: np.ndarray, other: nw.Series) -> nw.Series:
+    """Return a column with the cells of another in the place of empty ones."""
+    name = series.name
+    if series.implementation.is_pandas():
+        native, cells = nw.to_native(series), nw.to_native(other)
+        if isinstance(getattr(native.dtype, "categories", None), Iterable):
+            native = native.cat.set_categories(cells.cat.categories)
+        cells = cells.astype(native.dtype).set_axis(native.index)
+        return nw.from_native(native.mask(empty, cells), series_only=True).alias(name)
+    dtype = series.dtype
+    if dtype in (nw.Categorical, nw.Enum):
+        series, other = series.cast(nw.String), other.cast(nw.String)
+    there = nw.new_series("there", ~empty, backend=series.implementation)
+    return series.zip_with(there, other.cast(series.dtype)).cast(dtype).alias(name)
+
+
 def _write(column: ColumnType, values: np.ndarray, library: str) -> nw.Series:
     values = np.asarray(values, np.float64)
     here = np.isfinite(values)
-    whole = np.rint(np.where(here, values, 0)).astype(np.int64)
-    if column.kind in (CATEGORY, ORDERED):
-        categories = column.categories or ()
-        cells = [
-            categories[code] if there else None for code, there in zip(whole, here, strict=True)
-        ]
-    elif column.kind == BOOLEAN:
-        cells = [bool(value) if there else None for value, there in zip(whole, here, strict=True)]
-    elif column.kind == INTEGER:
-        cells = [int(value) if there else None for value, there in zip(whole, here, strict=True)]
-    elif column.kind in (DATE, DURATION):
+    if column.kind in (DATE, DURATION):
         return _written_days(column, values, here, library)
-    else:
-        cells = [float(value) if there else None for value, there in zip(values, here, strict=True)]
+    cells: Any = values
+    if column.kind in (CATEGORY, ORDERED):
+        names = np.array([*(column.categories or ()), None], object)
+        cells = names[np.where(here, np.rint(values), -1).astype(int)]
+    elif column.kind in (BOOLEAN, INTEGER):
+        cells = np.rint(np.where(here, values, 0)).astype(
+            bool if column.kind == BOOLEAN else np.int64
+        )
+    if not here.all():
+        cells = cells.astype(object)
+        cells[~here] = None
     if column.native is not None and library == "pandas":
         import pandas as pd
 
-        native = column.native
-        if not here.all() and native.kind in "biu" and isinstance(native, np.dtype):
+        native: Any = column.native
+        if native == "category":
+            native = pd.CategoricalDtype(list(column.declared or ()), column.kind == ORDERED)
+        native = pd.api.types.pandas_dtype(native)
+        if not here.all() and isinstance(native, np.dtype) and native.kind in "biu":
             native = {"b": "boolean"}.get(native.kind, "Int64")  # NumPy's have no empty cells
         return nw.from_native(
             pd.Series(cells, name=column.name, dtype=native), series_only=True, eager_only=True
         )
+    cells = cells.tolist() if cells.dtype == object else cells
     return nw.new_series(column.name, cells, _typed(column), backend=_backend(library))
 
 
@@ -375,11 +480,16 @@ def _written_days(
     if column.native is not None and library == "pandas":
         import pandas as pd
 
-        zone = getattr(column.native, "tz", None)
+        native = pd.api.types.pandas_dtype(column.native)
+        if column.native == "object":  # dates of Python's own
+            cells = [cell and (cell.date() if cell.time() == _MIDNIGHT else cell) for cell in cells]
+            made = pd.Series(cells, name=column.name, dtype=object)
+            return nw.from_native(made, series_only=True, eager_only=True)
+        zone = getattr(native, "tz", None)
         made = pd.Series(np.where(here, stamps, np.array("NaT", unit)), name=column.name)
         if zone is not None:
             made = made.dt.tz_localize("UTC").dt.tz_convert(zone)
-        return nw.from_native(made.astype(column.native), series_only=True, eager_only=True)
+        return nw.from_native(made.astype(native), series_only=True, eager_only=True)
     return nw.new_series(column.name, cells, _typed(column), backend=_backend(library))
 
 

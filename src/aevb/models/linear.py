@@ -12,6 +12,7 @@ begin there, and add to it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -113,6 +114,20 @@ class Working(NamedTuple):
     centre: np.ndarray
     noise: np.ndarray | None
     least_noise: np.ndarray
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Working]) -> Working:
+        """Return that of several blocks; the noise is learned unless that of all is known."""
+        noises = [part.noise for part in parts]
+        known = [noise for noise in noises if noise is not None]
+        return cls(
+            np.concatenate([part.gain for part in parts]),
+            np.concatenate([part.offset for part in parts]),
+            np.concatenate([part.slope for part in parts]),
+            np.concatenate([part.centre for part in parts]),
+            np.concatenate(known) if len(known) == len(noises) else None,
+            np.concatenate([part.least_noise for part in parts]),
+        )
 
 
 def no_start(block: Any, latent_dim: int) -> LinearStart:

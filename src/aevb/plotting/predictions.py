@@ -18,7 +18,8 @@ MOST_DIMENSIONS = 10  # that are drawn unless more are asked for
 
 def data_range(vae: Any) -> tuple[float, float] | None:
     """Return the least and greatest value that a datum can have; None: not known."""
-    if vae.likelihood_.name != "bernoulli":
+    parts = list(vae.schema_.parts.values())
+    if len(parts) > 1 or parts[0].kind.likelihood.name != "bernoulli":
         return None
     return 0.0, vae.schema_.white
 
@@ -73,7 +74,7 @@ def dimensions_to_draw(vae: Any, given: Sequence[int] | None) -> list[int]:
 
 def spread(vae: Any, X: ArrayLike) -> np.ndarray:
     """Return the standard deviation of each column; NaN where it does not vary."""
-    rows = np.asarray(vae._cases(X), np.float64)
+    rows = vae._numbers(X).astype(np.float64)
     if len(rows) < 2:
         raise ValueError(
             "Expected two cases at least for `X`, whose columns' standard deviations are the unit "

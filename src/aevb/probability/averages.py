@@ -31,11 +31,36 @@ def evidence(d: Distribution | Blocks) -> PyTree[Array]:
     return jnp.exp(d.log_probs) if isinstance(d, Categorical | Ordinal) else d.mean
 
 
-def decision(d: Distribution | Blocks, average: PyTree[Array]) -> PyTree[Array]:
+def expected(d: Distribution | Blocks) -> PyTree[Array]:
+    """Return the value to expect: the mean; the most probable category, the median of levels.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, numpyro.distributions as dist
+    >>> float(expected(dist.Poisson(2.5)))
+    2.5
+    >>> int(expected(Categorical(jnp.log(jnp.array([0.2, 0.8])))))
+    1
+    """
+    return decision(d, evidence(d), whole=False)
+
+
+def decision(
+    d: Distribution | Blocks, average: PyTree[Array], *, whole: bool = True
+) -> PyTree[Array]:
     """Return the value that an average of `evidence` speaks for.
 
     The most probable category, the median of ordered levels, a whole number of what is counted; of
     other data the mean.
+
+    Parameters
+    ----------
+    d : Distribution or Blocks
+        One of the laws.
+    average : PyTree of Array
+        The average of `evidence`.
+    whole : bool
+        Whether the mean of what is counted is rounded to a whole number.
 
     Examples
     --------
@@ -45,13 +70,15 @@ def decision(d: Distribution | Blocks, average: PyTree[Array]) -> PyTree[Array]:
     1
     """
     if isinstance(d, Blocks):
-        return d.value({name: decision(part, average[name]) for name, part in d.parts.items()})
+        named = d.parts.items()
+        return d.value({name: decision(p, average[name], whole=whole) for name, p in named})
     if isinstance(d, Reshaped):
-        return jnp.reshape(decision(d.base, average), d.event_shape)
+        return jnp.reshape(decision(d.base, average, whole=whole), d.event_shape)
     if isinstance(d, dist.Independent):
-        return decision(d.base_dist, average)
+        return decision(d.base_dist, average, whole=whole)
     if isinstance(d, Categorical):
         return jnp.argmax(average, axis=-1)
     if isinstance(d, Ordinal):
         return jnp.sum(jnp.cumsum(average, axis=-1)[..., :-1] < 0.5, axis=-1)
-    return jnp.round(average) if getattr(d.support, "is_discrete", False) else average
+    is_counted = whole and getattr(d.support, "is_discrete", False)
+    return jnp.round(average) if is_counted else average

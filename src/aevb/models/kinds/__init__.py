@@ -92,13 +92,15 @@ def make_likelihood(likelihood: Any) -> Likelihood | None:
     return choose(likelihood, {"auto": None, **LIKELIHOODS}, "likelihood", " or a Likelihood")()
 
 
-def make_kind(likelihood: Any, summary: Summary, dtype: DTypeLike) -> tuple[Kind, str]:
+def make_kind(
+    likelihood: Any, summary: Summary, dtype: DTypeLike, n_levels: tuple[int, ...] = ()
+) -> tuple[Kind, str]:
     """Return the kind of some columns under a user's `likelihood`, and why if it was chosen."""
     chosen, why = make_likelihood(likelihood), ""
     if chosen is None:
         chosen, why = choose_likelihood(summary, dtype)
     kind = choose(chosen.kind, KINDS, f"{type(chosen).__name__}.kind")
-    return kind(chosen, np.dtype(dtype).name).settled(summary), why
+    return kind(chosen, np.dtype(dtype).name).settled(summary, n_levels), why
 
 
 def choose_likelihood(summary: Summary, dtype: DTypeLike) -> tuple[Likelihood, str]:

@@ -178,8 +178,16 @@ class Kind(ABC):
         """Return the summary of the rows of both."""
         return merge(one, other)
 
-    def settled(self, summary: Summary) -> Kind:
-        """Return this kind with what its settings leave to the training data."""
+    def settled(self, summary: Summary, n_levels: tuple[int, ...] = ()) -> Kind:
+        """Return this kind with what its settings leave to the training data.
+
+        Parameters
+        ----------
+        summary : Summary
+            Of the values.
+        n_levels : tuple of int
+            Of data with levels whose number is known, this number for each entry.
+        """
         return self
 
     def view(self, block: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n ..."]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Num, PyTree
 from jaxtyping import PRNGKeyArray as Key
@@ -94,6 +95,13 @@ class CaseBlock(eqx.Module):
     def n_locations(self) -> int:
         """How many numbers the decoder gives of one datum."""
         return sum(part.n_locations for part in self.parts.values())
+
+    @property
+    def widths(self) -> np.ndarray:
+        """How many numbers the decoder gives of each value, shape (size,)."""
+        return np.concatenate(
+            [np.repeat(part.n_locations // part.size, part.size) for part in self.parts.values()]
+        )
 
     def example(self) -> Case:
         """Return the shapes and types of one datum."""

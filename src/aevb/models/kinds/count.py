@@ -188,7 +188,7 @@ class Successes(Kind):
         total = getattr(self.likelihood, "total", "auto")
         return np.ravel(np.asarray(np.inf if isinstance(total, str) else total, float))
 
-    def settled(self, summary: Summary) -> Successes:
+    def settled(self, summary: Summary, n_levels: tuple[int, ...] = ()) -> Successes:
         """Take the greatest value of each column for its number of trials, if none was given."""
         if np.isfinite(self._total).all():
             return self

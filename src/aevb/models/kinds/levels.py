@@ -50,11 +50,12 @@ class _Levels(Kind):
             )
         refuse(bad, flat, expected, self.likelihood, columns)
 
-    def settled(self, summary: Summary) -> _Levels:
-        """Take as many levels as the training data show, but at least two."""
+    def settled(self, summary: Summary, n_levels: tuple[int, ...] = ()) -> _Levels:
+        """Take as many levels as are known or the training data show, but at least two."""
         if self.n_levels:
             return self
-        return replace(self, n_levels=tuple(map(int, np.maximum(summary.high + 1, 2))))
+        most = n_levels or summary.high + 1
+        return replace(self, n_levels=tuple(map(int, np.maximum(most, 2))))
 
     def view(self, block: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n ..."]:
         """Return an indicator of each level of each entry."""
