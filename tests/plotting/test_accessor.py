@@ -201,7 +201,7 @@ def test_one_case_alone_is_a_case_as_image_and_as_row(table):
 @pytest.mark.parametrize("shape", [(3, 4), (2, 2, 3)])
 def test_flat_rows_are_images_of_the_shape_that_is_given(table, ax, tiles, shape):
     table.plot.samples(4, ax, image_shape=shape)
-    expected = scaled(table.sample(4, mean=True)).reshape(4, *shape)
+    expected = scaled(table.sample(4, mean=True).to_numpy()).reshape(4, *shape)
     drawn = tiles(ax, *shape[:2])
     np.testing.assert_allclose(drawn[..., :3] if len(shape) == 3 else drawn, expected, atol=1e-6)
 
@@ -247,7 +247,7 @@ def test_traversal_moves_one_dimension_of_the_prior_at_a_time(table, ax, tiles):
     z = norm.ppf([0.1, 0.3, 0.5, 0.7, 0.9])
     Z = np.zeros((2, 5, 12))
     Z[0, :, 2] = Z[1, :, 0] = z  # the most KL first, and the inactive one is left out
-    expected = scaled(vae.inverse_transform(Z.reshape(10, 12))).reshape(10, 3, 4)
+    expected = scaled(vae.inverse_transform(Z.reshape(10, 12)).to_numpy()).reshape(10, 3, 4)
     np.testing.assert_allclose(tiles(ax, 3, 4, apart=2), expected, atol=1e-4)
     assert texts(ax.get_yticklabels()) == ["2\n2.00 nats", "0\n0.50 nats"]
     assert texts(ax.get_xticklabels()) == ["10 %", "30 %", "50 %", "70 %", "90 %"]
@@ -257,7 +257,7 @@ def test_traversal_around_a_case(table, ax, tiles):
     table.plot.traversal(TABLE.iloc[3], 4, [1], ax, image_shape=(3, 4))
     Z = np.repeat(table.transform(TABLE[3:4]), 4, axis=0)
     Z[:, 1] = norm.ppf([0.125, 0.375, 0.625, 0.875])
-    expected = scaled(table.inverse_transform(Z)).reshape(4, 3, 4)
+    expected = scaled(table.inverse_transform(Z).to_numpy()).reshape(4, 3, 4)
     np.testing.assert_allclose(tiles(ax, 3, 4), expected, atol=1e-4)
 
 
@@ -294,7 +294,7 @@ def test_column_effects_are_changes_in_standard_deviations_of_the_column(table, 
     for place, j in enumerate([2, 0]):
         ends = np.tile(stay, (2, 1))
         ends[:, j] = -1, 1
-        low, high = table.inverse_transform(ends)
+        low, high = table.inverse_transform(ends).to_numpy()
         spread = X.to_numpy(np.float64).std(axis=0)
         expected = (high - low) / np.where(spread > 0, spread, np.nan)
         drawn = np.ma.filled(ax.images[0].get_array(), np.nan)[:, place]
