@@ -117,7 +117,7 @@ def fit_factors(rows: np.ndarray, latent_dim: int, noise: np.ndarray | None) -> 
 
 def _factor_analysis(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     options: dict[str, Any] = {"svd_method": "randomized", "max_iter": 50, "random_state": 0}
-    if min(rows.shape) <= 2 * FEW_COLUMNS:
+    if min(rows.shape) <= FEW_COLUMNS:
         options = {"svd_method": "lapack", "max_iter": 1000}
         options["noise_variance_init"] = first_noise(rows, k)
     with warnings.catch_warnings():
