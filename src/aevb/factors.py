@@ -28,18 +28,20 @@ TOLERANCE = 1e-4  # nats per row; the fit ends with a step below it
 
 
 class Moments(NamedTuple):
-    """Number, mean and sums of products of the deviations of some rows; `merge` adds others'."""
+    """Weight, mean, and sums of products of the deviations of some rows; `merge` adds others."""
 
-    n: int
+    n: float
     mean: np.ndarray
     products: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray) -> Moments:
-        """Take the moments of some rows."""
-        mean = rows.mean(axis=0)
+    def of(cls, rows: np.ndarray, weight: np.ndarray | None = None) -> Moments:
+        """Take the moments of some rows, which count by their weights."""
+        weight = np.ones(len(rows)) if weight is None else weight
+        n = weight.sum()
+        mean = weight @ rows / n
         deviations = rows - mean
-        return cls(len(rows), mean, deviations.T @ deviations)
+        return cls(n, mean, (weight[:, None] * deviations).T @ deviations)
 
     def merge(self, other: Moments) -> Moments:
         """Return the moments of the rows of both."""
@@ -159,7 +161,11 @@ def _leading(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def linear_start(
-    block: Block | CaseBlock, working: Working, cases: PyTree, latent_dim: int
+    block: Block | CaseBlock,
+    working: Working,
+    cases: PyTree,
+    latent_dim: int,
+    weight: np.ndarray | None = None,
 ) -> LinearStart:
     """Find where decoder and encoder begin.
 
@@ -173,29 +179,35 @@ def linear_start(
         Training cases.
     latent_dim : int
         Number of latent dimensions.
+    weight : ndarray of shape (n,), optional
+        Weights of the cases.
     """
+    weight = np.ones(n_cases(cases)) if weight is None else np.asarray(weight, np.float64)
     size = len(working.gain)
     widths = block.widths if isinstance(block, CaseBlock) else None
     few = cases
     if size > FEW_COLUMNS:
-        few = take(cases, slice(None, None, -(-n_cases(cases) // N_ROWS)))
-    chunks = (take(few, slice(at, at + CHUNK)) for at in range(0, n_cases(few), CHUNK))
+        chosen = _some_of(weight, N_ROWS)
+        few, weight = take(cases, chosen), np.ones(len(chosen))
+    parts = [slice(at, at + CHUNK) for at in range(0, n_cases(few), CHUNK)]
     observed = np.zeros(0)  # of each value, in how many cases it is there
 
-    def values(chunk: PyTree) -> np.ndarray:
+    def values(part: slice) -> np.ndarray:
         nonlocal observed
+        chunk = take(few, part)
         n = n_cases(chunk)
         padded = jax.tree.map(lambda array: _padded(array, CHUNK), chunk)  # of one shape, always
         read = np.asarray(_read(block.constants.inputs, padded), np.float64)[:n].reshape(n, -1)
-        there = read[:, size:].sum(axis=0)  # what is read beside the values
+        there = weight[part] @ read[:, size:]  # what is read beside the values
         observed = observed + there if len(observed) else there
         return working.gain * read[:, :size] + working.offset
 
     if size <= FEW_COLUMNS:
-        moments = functools.reduce(Moments.merge, map(Moments.of, map(values, chunks)))
+        each = (Moments.of(values(part), weight[part]) for part in parts)
+        moments = functools.reduce(Moments.merge, each)
         some = moments.rows(_share(observed, widths, moments.n))
     else:
-        some = np.concatenate([*map(values, chunks)])
+        some = np.concatenate([*map(values, parts)])
         share = _share(observed, widths, len(some))
         some = some if share is None else some / share
     model = fit_factors(some, latent_dim, working.noise)
@@ -215,11 +227,19 @@ def linear_start(
     return LinearStart(decoder, encoder)
 
 
+def _some_of(weight: np.ndarray, n: int) -> np.ndarray:
+    """Choose about n rows, evenly spaced, as often as their weights say."""
+    if len(np.unique(weight)) == 1:
+        return np.arange(0, len(weight), -(-len(weight) // n))
+    ends = np.cumsum(weight)
+    return np.searchsorted(ends, (np.arange(n) + 0.5) / n * ends[-1])
+
+
 def _padded(array: np.ndarray, n: int) -> np.ndarray:
     return np.pad(array, [(0, n - len(array)), *[(0, 0)] * (array.ndim - 1)])
 
 
-def _share(observed: np.ndarray, widths: np.ndarray | None, n: int) -> np.ndarray | None:
+def _share(observed: np.ndarray, widths: np.ndarray | None, n: float) -> np.ndarray | None:
     """Return the share of cases in which each input is observed; None: all are.
 
     Parameters
@@ -228,8 +248,8 @@ def _share(observed: np.ndarray, widths: np.ndarray | None, n: int) -> np.ndarra
         Of each value, in how many cases it is there; empty: all are.
     widths : ndarray
         How many inputs each value has.
-    n : int
-        Number of cases.
+    n : float
+        Number of cases, or their weight.
     """
     if widths is None or not len(observed):
         return None

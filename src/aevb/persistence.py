@@ -184,7 +184,9 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     config = {"random_state": None, "init": "random", **config, **own}
     measured = []
     for part in header["schema"]["parts"]:
-        numbers = Measured(*(tensors.pop(_measured(part["name"], name)) for name in Measured._fields))
+        numbers = Measured(
+            *(tensors.pop(_measured(part["name"], name)) for name in Measured._fields)
+        )
         n_rows = np.asarray(numbers.n_rows)
         measured.append(numbers._replace(n_rows=n_rows if n_rows.ndim else int(n_rows)))
     likelihoods = _of_parts(config.pop("likelihood"), header["schema"])

@@ -17,15 +17,15 @@ from jaxtyping import PyTree
 from numpy.typing import ArrayLike
 from numpyro.distributions import Distribution
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils import Tags, _safe_indexing, check_random_state
+from sklearn.utils.validation import _num_samples, check_array, check_is_fitted
 
 from aevb import predict
 from aevb.algorithm import FAST, check_callbacks, check_fit
 from aevb.columns import Columns, check_likelihood, check_unseen
 from aevb.comparison import Comparison, compare
 from aevb.config import Config, hidden_layers
-from aevb.data.arrays import as_rows, check_finite, check_table
+from aevb.data.arrays import as_rows, check_finite, check_table, check_weights
 from aevb.data.source import InMemory
 from aevb.data.tables import is_table
 from aevb.epochs import Search, is_searched, most_epochs
@@ -261,7 +261,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(
-        self, X: Rows, y: ArrayLike | None = None, *, validation_data: Rows | None = None
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+        validation_data: Rows | None = None,
     ) -> VAE:
         """Fit the model to X by Algorithm 1.
 
@@ -272,6 +277,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             PyArrow may hold texts, categories, truth values and dates as well, and empty cells.
         y : Ignored
             For scikit-learn's pipelines.
+        sample_weight : array-like of shape (n,), optional
+            How much each case counts: the objective is Σᵢ wᵢ L̃ᵢ / Σᵢ wᵢ. A case of weight 2 counts
+            as two, one of weight 0 is left out.
         validation_data : array-like, optional
             Held-out cases, in place of `validation_fraction`.
 
@@ -290,15 +298,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         objective = self._check_parameters()
         with self._nothing_lost():
             random = check_random_state(self.random_state)
+            X, weight = _weighted(X, sample_weight)
             schema, rows = self._learn(X)
             held = None
             if validation_data is not None:
                 held = self._rows(validation_data, schema)
             elif self.validation_fraction:
-                rows, held = self._hold_out(rows, random)
+                rest, out = self._hold_out(len(rows), random)
+                rows, held, weight = rows[rest], rows[out], None if weight is None else weight[rest]
                 schema = schema.measured_on(rows)
             cases = schema.encode(rows)
-            source = InMemory(cases)
+            source = InMemory(cases, weight=weight)
             held_out = None if held is None else InMemory(schema.encode(held))
             most = most_epochs(n_cases(cases), self.batch_size)
             plan = self._plan(objective, most if self.epochs == "auto" else int(self.epochs))
@@ -312,7 +322,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self._advance(run, source, plan, cases, held_out)
         return self
 
-    def partial_fit(self, X: Rows, y: ArrayLike | None = None) -> VAE:
+    def partial_fit(
+        self, X: Rows, y: ArrayLike | None = None, *, sample_weight: ArrayLike | None = None
+    ) -> VAE:
         """Train on with one pass over X; the first call decides shapes, likelihood and scaling.
 
         The automatic learning rate does not fall here: every pass is made at its beginning. After
@@ -324,6 +336,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Cases.
         y : Ignored
             For scikit-learn's pipelines.
+        sample_weight : array-like of shape (n,), optional
+            How much each case counts, as in `fit`.
 
         Returns
         -------
@@ -333,14 +347,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         objective = self._check_parameters()
         with self._nothing_lost():
             random = check_random_state(self.random_state)
+            X, weight = _weighted(X, sample_weight)
             if hasattr(self, "model_"):
                 cases: PyTree = self._cases(X)
-                source = InMemory(cases)
+                source = InMemory(cases, weight=weight)
                 run = self._continued(source, objective, random)
             else:
                 schema, rows = self._learn(X)
                 cases = schema.encode(rows)
-                source = InMemory(cases)
+                source = InMemory(cases, weight=weight)
                 run = self._begin(schema, cases, source, objective, random)
             plan = self._plan(objective, run.epoch + 1)._replace(
                 stopping=EarlyStopping(None, None), falls=False
@@ -805,18 +820,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_finite(rows, schema.names, missing=schema.holes)
         return rows
 
-    def _hold_out(
-        self, rows: np.ndarray, random: np.random.RandomState
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows to train on, and those held out."""
-        order = random.permutation(len(rows))
-        n_held = math.ceil(self.validation_fraction * len(rows))
-        if n_held > len(rows) - 2:
+    def _hold_out(self, n: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of the rows to train on, and of those held out."""
+        order = random.permutation(n)
+        n_held = math.ceil(self.validation_fraction * n)
+        if n_held > n - 2:
             raise ValueError(
                 "Expected a share that leaves two cases or more to train on for "
-                f"`validation_fraction`; got {self.validation_fraction} of {len(rows)} cases."
+                f"`validation_fraction`; got {self.validation_fraction} of {n} cases."
             )
-        return rows[order[n_held:]], rows[order[:n_held]]
+        return order[n_held:], order[:n_held]
 
     def _begin(
         self,
@@ -830,7 +843,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         config = Config.of(self, schema.n_rows)
         key_model, key = random_key(random, FAST), random_key(random, FAST)
         examples = examples_for(config.prior, cases)
-        start = self._linear_start(schema, cases, config)
+        start = self._linear_start(schema, cases, config, source.weight)
         config = replace(config, init="random" if start is None else "linear")
         parts = config.architecture()
         model = _build(schema.block, examples=examples, start=start, key=key_model, **parts)
@@ -840,12 +853,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self._optimizer = self._new_optimizer()
         return begin(model, source, objective, self.optimizer, self.learning_rate, key)
 
-    def _linear_start(self, schema: Schema, cases: PyTree, config: Config) -> LinearStart | None:
+    def _linear_start(
+        self, schema: Schema, cases: PyTree, config: Config, weight: np.ndarray | None
+    ) -> LinearStart | None:
         """Return where training starts; None: at random."""
         working = schema.working()
         if working is None or not config.starts_linear:
             return None
-        return linear_start(schema.block, working, cases, config.latent_dim)
+        return linear_start(schema.block, working, cases, config.latent_dim, weight)
 
     def _continued(self, source: InMemory, objective: SGVB, random: np.random.RandomState) -> Run:
         """Return the run so far; from its model alone, after `load` or for another optimizer."""
@@ -989,6 +1004,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _weighted(X: Any, weight: ArrayLike | None) -> tuple[Any, np.ndarray | None]:
+    """Return the cases whose weight is not 0, and their weights; None: all are the same."""
+    if weight is None:
+        return X, None
+    weight = check_weights(weight, _num_samples(X))
+    some = np.flatnonzero(weight)
+    if len(some) < len(weight):
+        X, weight = _safe_indexing(X, some), weight[some]
+    return X, weight
 
 
 def _index(X: Any) -> Any:

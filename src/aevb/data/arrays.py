@@ -128,6 +128,34 @@ def check_table(estimator: Any, X: Any, *, reset: bool = False) -> None:
     validate_data(estimator, X, reset=reset, skip_check_array=True)
 
 
+def check_weights(weight: Any, n: int) -> np.ndarray:
+    """Return the weights of n rows, float64.
+
+    Raises
+    ------
+    ValueError
+        For another number of them, values below 0 or not finite, or fewer than two above 0.
+    """
+    weight = np.asarray(weight, np.float64)
+    if weight.shape != (n,):
+        raise ValueError(
+            f"Expected one number for each of the {n} rows of `X` for `sample_weight`; got an "
+            f"array of shape {weight.shape}."
+        )
+    bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if len(bad):
+        raise ValueError(
+            "Expected finite numbers from 0 up for `sample_weight`; got "
+            f"{weight[bad[0]]:g} in row {bad[0]}."
+        )
+    if np.count_nonzero(weight) < 2:
+        raise ValueError(
+            "Expected two weights or more above 0 for `sample_weight`; got "
+            f"{np.count_nonzero(weight)}."
+        )
+    return weight
+
+
 def narrow(X: np.ndarray, columns: Sequence[str] | np.ndarray | None = None) -> np.ndarray:
     """Return X in the narrowest type that training can use: short types stay, others float32.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax import Array
-from jaxtyping import Int, PyTree
+from jaxtyping import Float, Int, PyTree
 from numpy.typing import ArrayLike
 
 from aevb.data.placement import OneDevice, Placement
@@ -25,11 +25,14 @@ class Chunk(NamedTuple):
         Buffers of data and context, rows leading; c may be None.
     rows : np.ndarray
         The rows of the buffers in the order in which they are visited. Other rows are padding.
+    weight : Array, optional
+        Weight of each row of the buffers, on average 1; None: 1.
     """
 
     x: PyTree
     c: PyTree
     rows: Int[np.ndarray, " n"]
+    weight: Array | None = None
 
 
 class Source(ABC):
@@ -70,19 +73,42 @@ class InMemory(Source):
         Data; every array has the same number of rows.
     c : PyTree of np.ndarray, optional
         Context, row by row.
+    weight : np.ndarray, optional
+        Weights of the rows, which are divided by their mean; None: all the same.
     placement : Placement
         Where the rows go.
     """
 
-    def __init__(self, x: PyTree, c: PyTree = None, *, placement: Placement = OneDevice()):  # noqa: B008
+    def __init__(
+        self,
+        x: PyTree,
+        c: PyTree = None,
+        *,
+        weight: Float[np.ndarray, " n"] | None = None,
+        placement: Placement = OneDevice(),  # noqa: B008
+    ):
         self.placement = placement
         self._rows = np.arange(_row_count(x, c), dtype=np.int32)
+        self._weight, self._weights = weight, None
         self._x, self._c = placement.put(jax.tree.map(_padded, (x, c)))
+        self._normalise()
+
+    def _normalise(self) -> None:
+        """Make the mean of the weights 1."""
+        if self._weight is not None:
+            mean = self._weight[self._rows].mean(dtype=np.float64)
+            scaled = _padded((self._weight / mean).astype(np.float32))
+            self._weights = self.placement.put(scaled)
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self._rows)
+
+    @property
+    def weight(self) -> Float[np.ndarray, " n"] | None:
+        """Weights of the rows; None: all the same."""
+        return None if self._weight is None else self._weight[self._rows]
 
     def part(self, rows: Int[np.ndarray, " n"]) -> InMemory:
         """Return a source of some of the rows, by their positions, in the same buffers.
@@ -91,6 +117,7 @@ class InMemory(Source):
         """
         some = copy.copy(self)
         some._rows = self._rows[rows]
+        some._normalise()
         return some
 
     def example(self) -> tuple[PyTree[jax.ShapeDtypeStruct], PyTree[jax.ShapeDtypeStruct]]:
@@ -107,7 +134,7 @@ class InMemory(Source):
         if order is not None:
             rows = np.random.default_rng(order).permutation(rows)
         if start < self.n_rows:
-            yield Chunk(self._x, self._c, rows[start:])
+            yield Chunk(self._x, self._c, rows[start:], self._weights)
 
 
 def bucket(n: int) -> int:

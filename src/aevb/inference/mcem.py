@@ -138,7 +138,7 @@ class MonteCarloEM(Objective):
 
         keys = jax.random.split(key, len(batch.rows))
         z, accepted = jax.vmap(row)(_at(state.z, batch.rows), batch.x, batch.c, keys)
-        acceptance = jnp.sum(batch.weight * accepted) / jnp.sum(batch.weight)
+        acceptance = jnp.sum(batch.share * accepted)
         step_size = adapt(state.step_size, acceptance, self.target_acceptance)
 
         def moved(chains: Array, z: Array) -> Array:
@@ -161,7 +161,7 @@ class MonteCarloEM(Objective):
             return log_joint(given(model, c), x, z)
 
         rows = jax.vmap(row)(batch.x, _at(state.z, batch.rows), batch.c)
-        mean = jnp.sum(batch.weight * rows) / jnp.sum(batch.weight)
+        mean = jnp.sum(batch.share * rows)
         surrogate = mean
         if self.weight_prior is not None:
             surrogate += log_weight_prior(model, self.weight_prior) / batch.n_total

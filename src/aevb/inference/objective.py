@@ -29,7 +29,8 @@ class Batch(NamedTuple):
     c : PyTree
         Context, leading axis B, or None.
     weight : Array
-        Shape (B,): 1 for a real row, 0 for padding.
+        Shape (B,): 0 for padding; of a real row 1, or its own weight, of which the mean over the
+        data set is 1.
     keys : Array
         Shape (B,): a random key of each row's own.
     n_total : Array
@@ -38,6 +39,8 @@ class Batch(NamedTuple):
         Shape (B,): the position of each row in the buffer of its chunk.
     step : Array
         Number of steps taken before this one.
+    n : Array, optional
+        Number of real rows; None: the sum of their weights.
     """
 
     x: PyTree
@@ -47,6 +50,20 @@ class Batch(NamedTuple):
     n_total: Float[Array, ""]
     rows: Int[Array, " B"]
     step: Int[Array, ""]
+    n: Float[Array, ""] | None = None
+
+    @property
+    def n_real(self) -> Float[Array, ""]:
+        """Number of real rows."""
+        return jnp.sum(self.weight) if self.n is None else self.n
+
+    @property
+    def share(self) -> Float[Array, " B"]:
+        """Shape (B,): what each row counts in a mean over the batch.
+
+        Such a mean is an unbiased estimate of the weighted mean over the data set.
+        """
+        return self.weight / self.n_real
 
 
 class Objective(eqx.Module):
@@ -63,7 +80,7 @@ class Objective(eqx.Module):
     >>> class LogLikelihood(aevb.Objective):
     ...     def __call__(self, model, batch, key, state):
     ...         rows = jax.vmap(lambda x: model.likelihood(0.0).log_prob(x))(batch.x)
-    ...         mean = jnp.sum(batch.weight * rows) / jnp.sum(batch.weight)
+    ...         mean = jnp.sum(batch.share * rows)
     ...         return mean, {"log_likelihood": mean}, state
     """
 
@@ -241,4 +258,4 @@ def _batch_of_shapes(x: PyTree, c: PyTree, n: int, key: Key) -> Batch:
     one, count = ShapeDtypeStruct((), jnp.float32), ShapeDtypeStruct((), jnp.int32)
     own_key = ShapeDtypeStruct((), key.dtype)
     fields: Any = (*jax.tree.map(rows, (x, c)), rows(one), rows(own_key), one, rows(count), count)
-    return Batch._make(fields)
+    return Batch(*fields)

@@ -311,7 +311,7 @@ def _visit(chunk: Chunk, batch_size: int, n_total: int) -> Visit:
     n, n_buffer = len(chunk.rows), len(jax.tree.leaves(chunk.x)[0])
     rows = np.zeros(-(-n_buffer // batch_size) * batch_size, np.int32)
     rows[:n] = chunk.rows
-    return Visit(chunk.x, chunk.c, rows, np.int32(n), np.int32(n_total))
+    return Visit(chunk.x, chunk.c, rows, np.int32(n), np.int32(n_total), chunk.weight)
 
 
 def _held_out_bounds(state: TrainState, source: Source, plan: Plan) -> dict[str, float]:

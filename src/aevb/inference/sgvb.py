@@ -187,7 +187,7 @@ class SGVB(Objective):
             return estimator(given(model, c), x, key, self.n_draws)
 
         estimates = jax.vmap(row)(batch.x, batch.c, batch.keys)
-        weight = batch.weight / jnp.sum(batch.weight)
+        weight = batch.share
         surrogate, metrics = jax.tree.map(lambda rows: jnp.sum(weight * rows), estimates)
         if self.kl_weight is not None or self.free_bits is not None:
             surrogate += metrics["kl"] - self._penalty(metrics["kl"], model, batch, weight)

@@ -57,6 +57,8 @@ class Visit(NamedTuple):
         int32, number of rows visited.
     n_total : Array
         int32, the paper's N: number of rows of the whole data set.
+    weight : Array, optional
+        Weight of each row of the buffers, on average 1; None: 1.
     """
 
     x: PyTree
@@ -64,6 +66,7 @@ class Visit(NamedTuple):
     rows: Int[Array | np.ndarray, " n_padded"]
     n: Int[Array | np.ndarray, ""] | np.int32
     n_total: Int[Array | np.ndarray, ""] | np.int32
+    weight: Float[Array | np.ndarray, " n_buffer"] | None = None
 
 
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
@@ -183,7 +186,7 @@ def step(
 
         gradient, (metrics, objective_state) = jax.grad(loss, has_aux=True)(parameters)
         gradient = jax.tree.map(jnp.conj, gradient)  # of complex parameters, to go uphill
-        gradient, metrics = placement.reduce((gradient, metrics), jnp.sum(batch.weight))
+        gradient, metrics = placement.reduce((gradient, metrics), batch.n_real)
         updates, optimizer_state = optimizer.update(
             as_reals(gradient), state.optimizer_state, as_reals(parameters)
         )
@@ -219,10 +222,13 @@ def batch_at(visit: Visit, i: Count, batch_size: int, key: Key, step: Count) -> 
     start = i * batch_size
     rows = lax.dynamic_slice_in_dim(visit.rows, start, batch_size)
     weight = (start + jnp.arange(batch_size) < visit.n).astype(jnp.float32)
+    n = jnp.sum(weight)
+    if visit.weight is not None:
+        weight = weight * visit.weight[rows]
     x, c = jax.tree.map(lambda buffer: buffer[rows], (visit.x, visit.c))
     keys = _counted_keys(key, step * batch_size + jnp.arange(batch_size))
     n_total = jnp.asarray(visit.n_total, jnp.float32)
-    return Batch(x, c, weight, keys, n_total, rows, jnp.asarray(step, jnp.int32))
+    return Batch(x, c, weight, keys, n_total, rows, jnp.asarray(step, jnp.int32), n)
 
 
 def _counted_keys(key: Key, counts: Int[Array, " B"]) -> Shaped[Array, " B"]:
@@ -262,7 +268,7 @@ def run_chunk(
         state = eqx.combine(arrays, static)
         batch = batch_at(visit, i, batch_size, state.key, state.step)
         state, metrics = step(state, batch, objective, optimizer, trainable, placement)
-        count = jnp.sum(batch.weight)
+        count = batch.n_real
         totals = jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
         return eqx.filter(state, eqx.is_array), totals
 
@@ -286,7 +292,7 @@ def evaluate_chunk(
         batch = batch_at(visit, i, batch_size, key, i)
         key_i = jax.random.fold_in(key, i)
         _, metrics, _ = objective(state.model, batch, key_i, state.objective_state)
-        count = jnp.sum(batch.weight)
+        count = batch.n_real
         return jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
 
     zeros = _zero_metrics(state, visit, objective, batch_size)

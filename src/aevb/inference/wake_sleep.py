@@ -78,7 +78,7 @@ class WakeSleep(Objective):
             return log_joint + dream_log_posterior, metrics
 
         rows = jax.vmap(row)(batch.x, batch.c, batch.keys)
-        weight = batch.weight / jnp.sum(batch.weight)
+        weight = batch.share
         surrogate, metrics = jax.tree.map(lambda each: jnp.sum(weight * each), rows)
         if self.weight_prior is not None:
             surrogate += log_weight_prior(model, self.weight_prior) / batch.n_total
