@@ -41,16 +41,25 @@ def fitted_again(X, **options):
 # scikit-learn's contract.
 
 
-@parametrize_with_checks([VAE(hidden=(16,), epochs=2)])
+NOT_EQUAL = {
+    "check_sample_weight_equivalence_on_dense_data": "the objective is the same, but each row has "
+    "draws of its own, in minibatches of its own: see tests/test_weights.py"
+}
+
+
+@parametrize_with_checks(
+    [VAE(hidden=(16,), epochs=2)], expected_failed_checks=lambda estimator: NOT_EQUAL
+)
 def test_keeps_scikit_learns_contract(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow  # 500 epochs for each of the small data sets of scikit-learn's checks
 def test_keeps_scikit_learns_contract_with_its_defaults():
-    results = check_estimator(VAE(), on_skip=None)
-    assert {result["status"] for result in results} <= {"passed", "skipped"}
-    assert not any(result["expected_to_fail"] for result in results)
+    results = check_estimator(VAE(), on_skip=None, expected_failed_checks=NOT_EQUAL, on_fail=None)
+    failed = {result["check_name"] for result in results if result["status"] == "xfail"}
+    assert failed == NOT_EQUAL.keys()
+    assert {result["status"] for result in results} <= {"passed", "skipped", "xfail"}
 
 
 def test_works_in_a_pipeline():

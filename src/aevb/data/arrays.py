@@ -150,7 +150,7 @@ def check_weights(weight: Any, n: int) -> np.ndarray:
         )
     if np.count_nonzero(weight) < 2:
         raise ValueError(
-            "Expected two weights or more above 0 for `sample_weight`; got "
+            "Expected two weights or more above zero for `sample_weight`; got "
             f"{np.count_nonzero(weight)}."
         )
     return weight
