@@ -220,8 +220,6 @@ class TestRefusals:
         vae = VAE(2, **SMALL | {"epochs": 1}).fit(COMPLETE[:100])
         with pytest.raises(ValueError, match=r"NaN in 2 cells: rows \[0, 1\], columns \[2\]"):
             vae.transform(np.where(np.arange(5) == 2, np.nan, COMPLETE[:2]))
-        with pytest.raises(ValueError, match=r"missing values \(NaN\) for `impute`"):
-            vae.impute(COMPLETE[:3])
 
     def test_comparisons_need_all_values(self):
         vae = VAE(2, **SMALL | {"epochs": 1}).fit(HOLES[:100])

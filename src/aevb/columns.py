@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,16 @@ import numpy as np
 
 from aevb.data import tables
 from aevb.data.arrays import narrow
-from aevb.data.tables import BOOLEAN, CATEGORY, DATE, DURATION, INTEGER, ORDERED, ColumnType
+from aevb.data.tables import (
+    BOOLEAN,
+    CATEGORY,
+    DATE,
+    DURATION,
+    INTEGER,
+    ORDERED,
+    Column,
+    ColumnType,
+)
 from aevb.errors import choose, nearest, some
 from aevb.models.kinds import (
     Bernoulli,
@@ -142,19 +151,33 @@ class Columns(Mapping[str, Likelihood | None]):
         ValueError, TypeError
             For columns that cannot be read, or likelihoods that are not for them.
         """
+        columns, library = tables.read_columns(X), tables.library_of(X)
+        return cls.choose(columns, len(X), len(X.columns), library, likelihood, unseen)
+
+    @classmethod
+    def choose(
+        cls,
+        read: Iterable[Column],
+        n: int,
+        size: int,
+        library: str,
+        likelihood: Any = "auto",
+        unseen: str = "error",
+    ) -> tuple[Columns, np.ndarray]:
+        """Do as `learn`, with n cells each of columns that have been read already."""
         named = {str(k): v for k, v in likelihood.items()} if is_by_column(likelihood) else {}
         for_all = "auto" if is_by_column(likelihood) else likelihood
         choices: list[Choice] = []
         summaries: list[Summary] = []
-        rows = np.empty(X.shape, np.float32)
-        for j, column in enumerate(tables.read_columns(X)):
+        rows = np.empty((n, size), np.float32)
+        for j, column in enumerate(read):
             chosen = make_likelihood(named.get(column.type.name, for_all))
             summary = summarise_observed(column.values[:, None], lambda values: values)
             choice = _choose(column.type, column.values, summary, chosen)
             choices.append(choice)
             summaries.append(summary)
             rows[:, j] = _narrowed(choice, column.values)
-        _check_names(named, [choice.type.name for choice in choices])
+        _check_names(named, [choice.type.name for choice in choices], "likelihood")
         pixels = None if named else _of_pixels(choices, summaries, make_likelihood(for_all))
         if pixels is not None:
             constant = [j for j, choice in enumerate(choices) if choice.likelihood is None]
@@ -165,7 +188,7 @@ class Columns(Mapping[str, Likelihood | None]):
                 "Expected at least one column that varies for `X`; got a table of "
                 f"{len(choices)} columns with one value each, or none."
             )
-        columns = cls(tuple(choices), tables.library_of(X), unseen, pixels is not None)
+        columns = cls(tuple(choices), library, unseen, pixels is not None)
         columns._warn()
         return columns, rows
 
@@ -265,10 +288,36 @@ class Columns(Mapping[str, Likelihood | None]):
                     f"{some(texts)} are categories; got {type(X).__name__}."
                 )
             columns = (column for column in np.asarray(X, np.float64).T)
-        rows = np.empty(np.shape(X), np.float32)
-        for j, (choice, values) in enumerate(zip(self.choices, columns, strict=True)):
-            rows[:, j] = _narrowed(choice, values, self.unseen)
+        return self.rows_of(columns, len(X))
+
+    def rows_of(self, values: Iterable[np.ndarray], n: int) -> np.ndarray:
+        """Return rows as `read` does, of n cells each of columns that have been read already."""
+        rows = np.empty((n, len(self.choices)), np.float32)
+        for j, (choice, column) in enumerate(zip(self.choices, values, strict=True)):
+            rows[:, j] = _narrowed(choice, column, self.unseen)
         return rows
+
+    def row_of(self, given: Mapping[Any, Any]) -> np.ndarray:
+        """Return one row as `read` does, of which only some values are there, by name."""
+        _check_names(given, self.names, "given")
+        row = np.full((1, len(self.choices)), np.nan, np.float32)
+        for j, choice in enumerate(self.choices):
+            if choice.likelihood is None:
+                row[:, j] = 0
+            elif choice.type.name in given:
+                column = tables.column_of(choice.type.name, given[choice.type.name], choice.type)
+                if len(column.values) != 1:
+                    raise ValueError(
+                        f"Expected a single value for column {choice.type.name!r} in `given`; got "
+                        f"{len(column.values)}."
+                    )
+                row[:, j] = _narrowed(choice, column.values)
+        return row
+
+    def numbers(self, values: np.ndarray, index: Any = None) -> Any:
+        """Return a table of the same columns that holds a number in each cell."""
+        types = [ColumnType(name, tables.NUMBER, "Float64") for name in self.names]
+        return tables.write_columns(types, values.T, self.library, index)
 
     def write(self, values: np.ndarray, index: Any = None) -> Any:
         """Return rows of numbers in the table's own form.
@@ -361,12 +410,12 @@ def spelled(likelihood: Likelihood) -> str:
     return likelihood.name if usual else repr(likelihood)
 
 
-def _check_names(named: Mapping[str, Any], names: Sequence[str]) -> None:
+def _check_names(named: Mapping[Any, Any], names: Sequence[str], what: str) -> None:
     unknown = [name for name in named if name not in names]
     if unknown:
         hint = nearest(str(unknown[0]), names)
         raise ValueError(
-            f"Expected names of columns of `X` in `likelihood`; got {unknown[0]!r}, which is not "
+            f"Expected names of columns of `X` in `{what}`; got {unknown[0]!r}, which is not "
             f"one of {some(names)}.{hint}"
         )
 

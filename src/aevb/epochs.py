@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 from aevb import predict
 from aevb.inference.run import Epoch, Plan, Run
 from aevb.inference.stopping import EarlyStopping, Watch
-from aevb.models.autoencoder import AutoEncoder
+from aevb.models.base import LatentVariableModel
 from aevb.models.kinds.case import n_cases, take
 
 _DRAWS = 256  # of importance sampling
@@ -52,8 +52,8 @@ class Search:
     ----------
     plan : Plan
         Its `epochs` are the most to make.
-    cases : array of shape (n, ...), or Case of such
-        Encoded cases.
+    data : tuple
+        Encoded cases, and their context or None; arrays of shape (n, ...).
     random : RandomState
         Draws who is held out.
 
@@ -65,13 +65,13 @@ class Search:
         How to train on the rest.
     """
 
-    def __init__(self, plan: Plan, cases: PyTree, random: np.random.RandomState):
-        n = n_cases(cases)
+    def __init__(self, plan: Plan, data: tuple[PyTree, PyTree], random: np.random.RandomState):
+        n = n_cases(data)
         order = random.permutation(n).astype(np.int32)
         self.out, self.rest = np.split(order, [math.ceil(n / 10)])
         self.plan = plan._replace(stopping=EarlyStopping(plan.epochs, None))
         self._stopping = plan.stopping
-        self._held_out = take(cases, self.out)
+        self._held_out = take(data, self.out)
         self._clear = False  # that training has gone on for too long
         self._every = math.ceil(_STEPS_ON / math.ceil(len(self.rest) / plan.batch_size))
 
@@ -111,8 +111,16 @@ class Search:
         )
 
 
-def _is_better(one: AutoEncoder, other: AutoEncoder, cases: PyTree, key: jax.Array) -> bool:
+def _is_better(
+    one: LatentVariableModel,
+    other: LatentVariableModel,
+    data: tuple[PyTree, PyTree],
+    key: jax.Array,
+) -> bool:
     """Whether a model's log-likelihood of some cases is higher by a standard error."""
-    both = [predict.log_likelihood(model, cases, key, n_draws=_DRAWS) for model in (one, other)]
+    x, c = data
+    both = [
+        predict.log_likelihood(model, x, key, context=c, n_draws=_DRAWS) for model in (one, other)
+    ]
     gain = both[0] - both[1]
     return bool(gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain)))

@@ -166,8 +166,11 @@ def linear_start(
     cases: PyTree,
     latent_dim: int,
     weight: np.ndarray | None = None,
+    context: np.ndarray | None = None,
 ) -> LinearStart:
     """Find where decoder and encoder begin.
+
+    Under a condition that is factor analysis of what regression on it leaves.
 
     Parameters
     ----------
@@ -181,14 +184,17 @@ def linear_start(
         Number of latent dimensions.
     weight : ndarray of shape (n,), optional
         Weights of the cases.
+    context : ndarray of shape (n, k), optional
+        What the networks read of a condition.
     """
+    context = np.zeros((n_cases(cases), 0)) if context is None else np.asarray(context, np.float64)
     weight = np.ones(n_cases(cases)) if weight is None else np.asarray(weight, np.float64)
     size = len(working.gain)
     widths = block.widths if isinstance(block, CaseBlock) else None
     few = cases
     if size > FEW_COLUMNS:
         chosen = _some_of(weight, N_ROWS)
-        few, weight = take(cases, chosen), np.ones(len(chosen))
+        few, context, weight = take(cases, chosen), context[chosen], np.ones(len(chosen))
     parts = [slice(at, at + CHUNK) for at in range(0, n_cases(few), CHUNK)]
     observed = np.zeros(0)  # of each value, in how many cases it is there
 
@@ -200,28 +206,31 @@ def linear_start(
         read = np.asarray(_read(block.constants.inputs, padded), np.float64)[:n].reshape(n, -1)
         there = weight[part] @ read[:, size:]  # what is read beside the values
         observed = observed + there if len(observed) else there
-        return working.gain * read[:, :size] + working.offset
+        linear = working.gain * read[:, :size] + working.offset
+        return np.concatenate([linear, context[part]], axis=1)
 
     if size <= FEW_COLUMNS:
         each = (Moments.of(values(part), weight[part]) for part in parts)
         moments = functools.reduce(Moments.merge, each)
-        some = moments.rows(_share(observed, widths, moments.n))
+        some = moments.rows(_share(observed, widths, moments.n, context.shape[1]))
     else:
         some = np.concatenate([*map(values, parts)])
-        share = _share(observed, widths, len(some))
+        share = _share(observed, widths, len(some), context.shape[1])
         some = some if share is None else some / share
+    some, slopes, centre = _without(some[:, :size], some[:, size:])
     model = fit_factors(some, latent_dim, working.noise)
     model = model._replace(noise=np.maximum(model.noise, working.least_noise))
     model, weights, scale = model.recognise()
+    mean = model.mean - slopes @ centre
     decoder = Start(
-        _single(model.loadings / working.slope[:, None]),
-        _single(model.mean / working.slope + working.centre),
+        _single(np.concatenate([model.loadings, slopes], axis=1) / working.slope[:, None]),
+        _single(mean / working.slope + working.centre),
         _single(model.noise / working.slope),
     )
     blind = np.zeros((latent_dim, len(observed)))
     encoder = Start(
-        _single(np.concatenate([weights * working.gain, blind], axis=1)),
-        _single(weights @ (working.offset - model.mean)),
+        _single(np.concatenate([weights * working.gain, blind, -weights @ slopes], axis=1)),
+        _single(weights @ (working.offset - mean)),
         _single(scale),
     )
     return LinearStart(decoder, encoder)
@@ -239,7 +248,19 @@ def _padded(array: np.ndarray, n: int) -> np.ndarray:
     return np.pad(array, [(0, n - len(array)), *[(0, 0)] * (array.ndim - 1)])
 
 
-def _share(observed: np.ndarray, widths: np.ndarray | None, n: float) -> np.ndarray | None:
+def _without(rows: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows without what regression on a context explains, the slopes, and its centre."""
+    centre = context.mean(axis=0)
+    if not context.shape[1]:
+        return rows, np.zeros((rows.shape[1], 0)), centre
+    deviations = context - centre
+    slopes = np.linalg.lstsq(deviations, rows - rows.mean(axis=0), rcond=1e-6)[0]
+    return rows - deviations @ slopes, slopes.T, centre
+
+
+def _share(
+    observed: np.ndarray, widths: np.ndarray | None, n: float, n_more: int = 0
+) -> np.ndarray | None:
     """Return the share of cases in which each input is observed; None: all are.
 
     Parameters
@@ -250,10 +271,12 @@ def _share(observed: np.ndarray, widths: np.ndarray | None, n: float) -> np.ndar
         How many inputs each value has.
     n : float
         Number of cases, or their weight.
+    n_more : int
+        How many further columns are always observed.
     """
     if widths is None or not len(observed):
         return None
-    return np.repeat(np.maximum(observed / n, 0.05), widths)
+    return np.append(np.repeat(np.maximum(observed / n, 0.05), widths), np.ones(n_more))
 
 
 @eqx.filter_jit

@@ -29,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from aevb import probability
+from aevb.condition import Condition
 from aevb.config import Config
 from aevb.data.files import replacing
 from aevb.errors import ModelFileError
@@ -43,6 +44,7 @@ FORMAT_VERSION = 3
 _HEADER = "aevb"
 _EXPLAINED = "explained_nats_"
 _MEASURED = "schema."  # before the names of what was measured on the data
+_CONDITION = "condition."  # and on their condition
 _BY_COLUMN = "by column"  # marks what is said of each column
 _OURS = "aevb."  # before the name of a distribution that is not NumPyro's
 # Families that are saved with their options: what marks them in JSON, and the classes by name.
@@ -77,6 +79,7 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
         "config": config,
         "left_out": {"parameters": no_parameters, "config": no_config},
         "schema": vae.schema_.to_json(),
+        "condition": None if vae.condition_ is None else vae.condition_.to_json(),
         "feature_names": getattr(vae, "feature_names_in_", None),
         "history": vae.history_,
         "best_epoch": vae.best_epoch_,
@@ -91,9 +94,9 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
         if eqx.is_array(leaf)
     }
     tensors[_EXPLAINED] = np.asarray(vae.explained_nats_)
-    for part, own in parts.items():
-        measured = own.measured._asdict()
-        tensors |= {_measured(part, name): np.asarray(value) for name, value in measured.items()}
+    tensors |= _measured(vae.schema_, _MEASURED)
+    if vae.condition_ is not None:
+        tensors |= _measured(vae.condition_.schema, _CONDITION)
     metadata = {_HEADER: json.dumps(header, default=_encode)}
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(to_bytes(tensors, metadata=metadata))
@@ -124,7 +127,7 @@ def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any
         When the file is foreign, damaged or newer, or its arrays do not fit the model.
     """
     header, tensors = _read(Path(path))
-    lacking = {"parameters", "config", "left_out", "schema", "history"} - header.keys()
+    lacking = {"parameters", "config", "left_out", "schema", "condition", "history"} - header.keys()
     if lacking:
         raise ModelFileError(
             f"Expected a model file of aevb for `path`; the header of {path} lacks "
@@ -182,15 +185,13 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     config = {name: _decode(value) for name, value in header["config"].items()}
     own = {name: given[name] for name in header["left_out"]["config"] if name in given}
     config = {"random_state": None, "init": "random", **config, **own}
-    measured = []
-    for part in header["schema"]["parts"]:
-        numbers = Measured(
-            *(tensors.pop(_measured(part["name"], name)) for name in Measured._fields)
-        )
-        n_rows = np.asarray(numbers.n_rows)
-        measured.append(numbers._replace(n_rows=n_rows if n_rows.ndim else int(n_rows)))
     likelihoods = _of_parts(config.pop("likelihood"), header["schema"])
-    schema = Schema.from_json(header["schema"], likelihoods, measured)
+    schema = _schema(header["schema"], likelihoods, tensors, _MEASURED)
+    vae.condition_, described = None, header["condition"]
+    if described is not None:
+        known = [_decode(each) for each in described["likelihoods"]]
+        columns = _schema(described["schema"], known, tensors, _CONDITION)
+        vae.condition_ = Condition(columns, described["is_labels"])
     config["prior"] = make_prior(config["prior"])
     vae.schema_, vae.config_ = schema, Config(**config)
     vae.n_features_in_ = math.prod(schema.shape)
@@ -199,25 +200,45 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     vae.history_ = header["history"]
     vae.n_epochs_, vae.best_epoch_ = len(vae.history_["epoch"]), header["best_epoch"]
     n_examples = vae.config_.prior.n_examples
-    linear = vae.config_.init == "linear"
-    start = no_start(schema.block, vae.config_.latent_dim) if linear else None
+    condition_size = 0 if vae.condition_ is None else vae.condition_.size
+    start = None
+    if vae.config_.init == "linear":
+        start = no_start(schema.block, vae.config_.latent_dim, condition_size)
+    example: PyTree = schema.block.example()
+    if condition_size:
+        example = example, jax.ShapeDtypeStruct((condition_size,), np.float32)
+    examples = jax.tree.map(lambda one: np.zeros((n_examples, *one.shape), one.dtype), example)
     return eqx.filter_eval_shape(
         build_autoencoder,
         schema.block,
-        examples=jax.tree.map(
-            lambda one: np.zeros((n_examples, *one.shape), one.dtype), schema.block.example()
-        )
-        if n_examples
-        else None,
+        examples=examples if n_examples else None,
         start=start,
+        condition_size=condition_size,
         key=jax.random.key(0),
         **vae.config_.architecture(),
     )
 
 
-def _measured(part: str, name: str) -> str:
-    """Name what was measured on a part of the data."""
-    return f"{_MEASURED}{part}.{name}"
+def _measured(schema: Schema, prefix: str) -> dict[str, np.ndarray]:
+    """Return what was measured on the data, an array for each field of each part."""
+    return {
+        f"{prefix}{part}.{name}": np.asarray(value)
+        for part, own in schema.parts.items()
+        for name, value in own.measured._asdict().items()
+    }
+
+
+def _schema(
+    described: Json, likelihoods: list[Likelihood], tensors: dict[str, np.ndarray], prefix: str
+) -> Schema:
+    """Undo what `Schema.to_json` and `_measured` have made, and take the arrays out of the file."""
+    measured = []
+    for part in described["parts"]:
+        names = [f"{prefix}{part['name']}.{name}" for name in Measured._fields]
+        numbers = Measured(*map(tensors.pop, names))
+        n_rows = np.asarray(numbers.n_rows)
+        measured.append(numbers._replace(n_rows=n_rows if n_rows.ndim else int(n_rows)))
+    return Schema.from_json(described, likelihoods, measured)
 
 
 def _of_parts(likelihood: Any, schema: Json) -> list[Likelihood]:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, PyTree
 from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import integer
-from aevb.evaluation import latent, marginal
+from aevb.evaluation import cells, latent, marginal
 from aevb.evaluation.rows import map_rows, row_key
 from aevb.models.base import LatentVariableModel, given
 from aevb.models.flows import FlowDistribution
-from aevb.probability.averages import decision, evidence, expected
+from aevb.probability.averages import expected
 from aevb.probability.distributions import Batched
 from aevb.probability.joint import AnyDistribution
 
@@ -35,6 +34,7 @@ __all__ = [
     "log_likelihood",
     "reconstruct",
     "sample",
+    "surprise",
 ]
 
 ENCODE_BLOCK = 2048  # rows of one pass through a network
@@ -215,25 +215,31 @@ def impute(
     X: PyTree,
     key: Key,
     *,
+    observed: PyTree = None,
     context: PyTree = None,
     n_draws: int = 1000,
     n_imputations: int | None = None,
+    wide: bool = False,
 ) -> PyTree:
     r"""Return the values to expect where some are missing, by importance sampling.
 
     .. math:: E[x_m | x_o] \approx \sum_k w_k E[x_m | z_k], \quad
               w_k \propto p(x_o | z_k) p(z_k) / q(z_k | x_o), \quad z_k \sim q(z | x_o)
 
-    (Mattei and Frellsen, 2019, https://arxiv.org/abs/1812.02633, equation 12.)
+    (Mattei and Frellsen, 2019, https://arxiv.org/abs/1812.02633, equation 12.) See
+    `aevb.evaluation.cells.fill`.
 
     Parameters
     ----------
     model : LatentVariableModel
         The model.
     X : PyTree of arrays, shape (n, ...)
-        Datapoints that say themselves what is missing, as `aevb.models.kinds.case.Case` does.
+        Datapoints. Those that say themselves what is missing, as `aevb.models.kinds.case.Case`
+        may, go as they are into the encoder.
     key : Array
         JAX random key. The draws for a row depend on its values and the key alone.
+    observed : PyTree of arrays of bool, optional
+        Of datapoints that do not, which entries are there.
     context : PyTree of arrays, shape (n, ...), optional
         Context of each datapoint.
     n_draws : int
@@ -241,6 +247,8 @@ def impute(
     n_imputations : int, optional
         Draw so many values of x, from p(x|z) at draws of z by weight; None: the expectation of
         each, the most probable category, the median of ordered levels, a whole number of counts.
+    wide : bool
+        Whether half of the draws are of p(z): where little is observed, q(z|x) may be too narrow.
 
     Returns
     -------
@@ -250,7 +258,38 @@ def impute(
     n_draws = integer(n_draws, "n_draws", minimum=1)
     if n_imputations is not None:
         n_imputations = integer(n_imputations, "n_imputations", minimum=1)
-    return map_rows(_imputed, model, (X, context), SCORE_BLOCK, key, n_draws, n_imputations)
+    rows = X, observed, context
+    return map_rows(_filled, model, rows, SCORE_BLOCK, key, n_draws, n_imputations, bool(wide))
+
+
+def surprise(
+    model: LatentVariableModel,
+    X: PyTree,
+    key: Key,
+    *,
+    context: PyTree = None,
+    n_draws: int = 1000,
+) -> PyTree:
+    r"""Return how surprising each entry is, given the others: :math:`-\log p(x_j | x_{-j})`, nats.
+
+    See `aevb.evaluation.cells.surprise`.
+
+    Parameters
+    ----------
+    model, X, context
+        As in `encode`.
+    key : Array
+        JAX random key. The draws for a row depend on its values and the key alone.
+    n_draws : int
+        Draws of z.
+
+    Returns
+    -------
+    PyTree of ndarray
+        Of the shapes of the entries, (n, ...); 0 where an entry is missing.
+    """
+    n_draws = integer(n_draws, "n_draws", minimum=1)
+    return map_rows(_surprise, model, (X, context), SCORE_BLOCK, key, n_draws)
 
 
 # Functions of one row, (x, c), as `map_rows` compiles them.
@@ -304,28 +343,22 @@ def _new_case(model: LatentVariableModel, row: Row, mean: bool) -> PyTree:
     return expected(likelihood) if mean else likelihood.sample(key_x)
 
 
-def _imputed(
-    model: LatentVariableModel, row: Row, key: Key, n_draws: int, n_imputations: int | None
+def _filled(
+    model: LatentVariableModel,
+    row: tuple[PyTree, PyTree, PyTree],
+    key: Key,
+    n_draws: int,
+    n_imputations: int | None,
+    wide: bool,
 ) -> PyTree:
+    x, observed, c = row
+    key = row_key(key, (x, observed))
+    return cells.fill(given(model, c), x, observed, key, n_draws, n_imputations, wide=wide)
+
+
+def _surprise(model: LatentVariableModel, row: Row, key: Key, n_draws: int) -> PyTree:
     x, c = row
-    view, key = given(model, c), row_key(key, x)
-    key_z, key_k, key_x = jax.random.split(key, 3)
-    q, p = view.posterior(x), view.prior()
-    draws = jax.vmap(q.sample)(jax.random.split(key_z, n_draws))
-
-    def log_weight(z: PyTree) -> Array:
-        return view.likelihood(z).log_prob(x) + p.log_prob(z) - q.log_prob(z)
-
-    weights = jax.nn.softmax(jax.vmap(log_weight)(draws))
-    if n_imputations is not None:
-        shares = jax.random.uniform(key_k, (n_imputations,))
-        chosen = jnp.searchsorted(jnp.cumsum(weights), shares).clip(0, n_draws - 1)
-        keys = jax.random.split(key_x, n_imputations)
-        latents = jax.tree.map(lambda leaf: leaf[chosen], draws)
-        return jax.vmap(lambda z, key: view.likelihood(z).sample(key))(latents, keys)
-    each = jax.vmap(lambda z: evidence(view.likelihood(z)))(draws)
-    average = jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), each)
-    return decision(view.likelihood(jax.tree.map(lambda leaf: leaf[0], draws)), average)
+    return cells.surprise(given(model, c), x, row_key(key, x), n_draws)
 
 
 def _elbo(model: LatentVariableModel, row: Row, key: Key, n_draws: int) -> Float[Array, ""]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -244,6 +244,48 @@ class Schema:
             return next(iter(blocks.values()))
         return Case(blocks, observed if self.holes else None)
 
+    def encode_some(self, rows: np.ndarray) -> tuple[PyTree[np.ndarray], PyTree[np.ndarray] | None]:
+        """Return cases of which some values may be missing, for a model that may know of none.
+
+        Returns
+        -------
+        cases : PyTree of ndarray
+            As `encode` gives them, with any values in the place of what is missing.
+        observed : PyTree of ndarray, or None
+            Which values are there; None: the cases say it.
+        """
+        if self.holes:
+            return self.encode(rows), None
+        case = replace(self, holes=True).encode(rows)
+        if self.is_plain:
+            name = next(iter(self.parts))
+            return case.blocks[name], case.observed[name]
+        return case._replace(observed=None), case.observed
+
+    def row_of(self, given: Mapping[Any, Any]) -> np.ndarray:
+        """Return one row of which only some values are there, by column.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For unknown columns, or values of another kind.
+        """
+        if not isinstance(given, Mapping) or not given:
+            raise TypeError(
+                "Expected a dictionary of columns and their values for `given`; got "
+                f"{type(given).__name__}."
+            )
+        if self.columns is not None:
+            return self.columns.row_of(given)
+        row = np.full(math.prod(self.shape), np.nan, np.float32)
+        for j, value in given.items():
+            if not isinstance(j, int | np.integer) or not 0 <= j < len(row):
+                raise ValueError(
+                    f"Expected numbers of columns from 0 to {len(row) - 1} in `given`; got {j!r}."
+                )
+            row[j] = value
+        return row.reshape(1, *self.shape)
+
     def decode(self, cases: ArrayLike | Case, index: Any = None) -> Any:
         """Return what the model gives in the form of the data: an array, or the table's own.
 
@@ -254,7 +296,10 @@ class Schema:
         index : pandas.Index, optional
             Index of the rows, for pandas.
         """
-        values = self.values(cases)
+        return self.written(self.values(cases), index)
+
+    def written(self, values: np.ndarray, index: Any = None) -> Any:
+        """Return rows of numbers in the form of the data."""
         return values if self.columns is None else self.columns.write(values, index)
 
     def fill(self, X: Any, cases: Case) -> Any:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -24,6 +24,7 @@ from aevb import predict
 from aevb.algorithm import FAST, check_callbacks, check_fit
 from aevb.columns import Columns, check_likelihood, check_unseen
 from aevb.comparison import Comparison, compare
+from aevb.condition import Condition, read_condition
 from aevb.config import Config, hidden_layers
 from aevb.data.arrays import as_rows, check_finite, check_table, check_weights
 from aevb.data.source import InMemory
@@ -40,7 +41,7 @@ from aevb.inference.stopping import EarlyStopping, Watch
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
 from aevb.models.kinds import Likelihood
-from aevb.models.kinds.case import n_cases, take
+from aevb.models.kinds.case import Case, n_cases, take
 from aevb.models.linear import LinearStart
 from aevb.models.networks import Activation, Body, activation_function
 from aevb.models.posteriors import Posterior, make_posterior
@@ -167,6 +168,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         What was learned about the data. ``schema_.describe()`` says it in a line.
     likelihood_ : Likelihood or Columns
         The likelihood in use; of a table, that of each column, and why.
+    condition_ : Condition or None
+        What was learned about the condition.
     config_ : Config
         What the model was built with. Predictions depend on it, not on the parameters, which
         `set_params` may change.
@@ -265,8 +268,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X: Rows,
         y: ArrayLike | None = None,
         *,
+        condition: Rows | None = None,
         sample_weight: ArrayLike | None = None,
         validation_data: Rows | None = None,
+        validation_condition: Rows | None = None,
     ) -> VAE:
         """Fit the model to X by Algorithm 1.
 
@@ -277,11 +282,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             PyArrow may hold texts, categories, truth values and dates as well, and empty cells.
         y : Ignored
             For scikit-learn's pipelines.
+        condition : array-like of shape (n,) or (n, k), table or dict, optional
+            Class labels or covariates, which encoder and decoder read beside the case: the model is
+            p(x|z, c) p(z), with q(z|x, c). They are known, not generated, in every later use.
         sample_weight : array-like of shape (n,), optional
             How much each case counts: the objective is Σᵢ wᵢ L̃ᵢ / Σᵢ wᵢ. A case of weight 2 counts
             as two, one of weight 0 is left out.
         validation_data : array-like, optional
             Held-out cases, in place of `validation_fraction`.
+        validation_condition : array-like, table or dict, optional
+            Their condition.
 
         Returns
         -------
@@ -298,32 +308,39 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         objective = self._check_parameters()
         with self._nothing_lost():
             random = check_random_state(self.random_state)
-            X, weight = _weighted(X, sample_weight)
-            schema, rows = self._learn(X)
+            schema, condition, data, weight = self._learn(X, condition, sample_weight)
             held = None
             if validation_data is not None:
-                held = self._rows(validation_data, schema)
+                held = Data(self._rows(validation_data, schema), None)
+                held = held.under(condition, validation_condition)
             elif self.validation_fraction:
-                rest, out = self._hold_out(len(rows), random)
-                rows, held, weight = rows[rest], rows[out], None if weight is None else weight[rest]
-                schema = schema.measured_on(rows)
-            cases = schema.encode(rows)
-            source = InMemory(cases, weight=weight)
-            held_out = None if held is None else InMemory(schema.encode(held))
-            most = most_epochs(n_cases(cases), self.batch_size)
+                rest, out = self._hold_out(n_cases(data), random)
+                data, held = take(data, rest), take(data, out)
+                weight = None if weight is None else weight[rest]
+                schema = schema.measured_on(data.x)
+            data = data.encoded(schema)
+            source = InMemory(*data, weight=weight)
+            held_out = None if held is None else InMemory(*held.encoded(schema))
+            most = most_epochs(n_cases(data), self.batch_size)
             plan = self._plan(objective, most if self.epochs == "auto" else int(self.epochs))
             run = None
             searched = self.epochs == "auto" and held is None and not plan.stopping.on
-            if searched and is_searched(n_cases(cases)):
-                run, plan = self._search(schema, cases, source, plan, random)
+            learned = schema, condition
+            if searched and is_searched(n_cases(data)):
+                run, plan = self._search(learned, data, source, plan, random)
             if run is None:
-                run = self._begin(schema, cases, source, objective, random)
+                run = self._begin(learned, data, source, objective, random)
                 check_fit(run.state.model, source, plan, run.state.key, held_out)
-            self._advance(run, source, plan, cases, held_out)
+            self._advance(run, source, plan, data, held_out)
         return self
 
     def partial_fit(
-        self, X: Rows, y: ArrayLike | None = None, *, sample_weight: ArrayLike | None = None
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        *,
+        condition: Rows | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> VAE:
         """Train on with one pass over X; the first call decides shapes, likelihood and scaling.
 
@@ -336,8 +353,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Cases.
         y : Ignored
             For scikit-learn's pipelines.
-        sample_weight : array-like of shape (n,), optional
-            How much each case counts, as in `fit`.
+        condition, sample_weight : array-like, optional
+            As in `fit`.
 
         Returns
         -------
@@ -347,30 +364,33 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         objective = self._check_parameters()
         with self._nothing_lost():
             random = check_random_state(self.random_state)
-            X, weight = _weighted(X, sample_weight)
             if hasattr(self, "model_"):
-                cases: PyTree = self._cases(X)
-                source = InMemory(cases, weight=weight)
+                X, condition, weight = _weighted(X, condition, sample_weight)
+                data = self._cases(X, condition)
+                source = InMemory(*data, weight=weight)
                 run = self._continued(source, objective, random)
             else:
-                schema, rows = self._learn(X)
-                cases = schema.encode(rows)
-                source = InMemory(cases, weight=weight)
-                run = self._begin(schema, cases, source, objective, random)
+                schema, condition, data, weight = self._learn(X, condition, sample_weight)
+                data = data.encoded(schema)
+                source = InMemory(*data, weight=weight)
+                run = self._begin((schema, condition), data, source, objective, random)
             plan = self._plan(objective, run.epoch + 1)._replace(
                 stopping=EarlyStopping(None, None), falls=False
             )
             check_fit(run.state.model, source, plan, run.state.key)
-            self._advance(run, source, plan, cases)
+            self._advance(run, source, plan, data)
         return self
 
-    def transform(self, X: Rows) -> np.ndarray:
+    def transform(self, X: Rows, *, condition: Rows | None = None) -> np.ndarray:
         """Map cases to their latent representation, the mean of q(z|x) (median: "cauchy").
 
         Parameters
         ----------
         X : array-like of shape (n, d) or (n, h, w[, c])
             Cases.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each case, of a model that was fitted with some. A single one is
+            that of all.
 
         Returns
         -------
@@ -379,33 +399,39 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             over 256 draws, the same every time.
         """
         dtype = np.float64 if getattr(X, "dtype", None) == np.float64 else np.float32
-        cases = self._cases(X)
-        mean = predict.latent_mean(self.model_, cases)
+        data = self._cases(X, condition)
+        mean = predict.latent_mean(self.model_, data.x, context=data.c)
         return mean.astype(dtype, copy=False)
 
-    def encode(self, X: Rows) -> Batched:
+    def encode(self, X: Rows, *, condition: Rows | None = None) -> Batched:
         """Return q(z|x) itself for each case.
 
         Parameters
         ----------
         X : array-like of shape (n, d) or (n, h, w[, c])
             Cases.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each case, of a model that was fitted with some. A single one is
+            that of all.
 
         Returns
         -------
         Batched
             One distribution per case: ``mean``, ``variance``, ``sample(key)``, ``log_prob(z)``.
         """
-        cases = self._cases(X)
-        return predict.encode(self.model_, cases)
+        data = self._cases(X, condition)
+        return predict.encode(self.model_, data.x, context=data.c)
 
-    def inverse_transform(self, Z: Rows) -> Any:
+    def inverse_transform(self, Z: Rows, *, condition: Rows | None = None) -> Any:
         """Map latent points to the expected case, E[x|z].
 
         Parameters
         ----------
         Z : array-like of shape (n, latent_dim)
             Latent points.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each point, of a model that was fitted with some. A single one
+            is that of all.
 
         Returns
         -------
@@ -421,23 +447,28 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"Expected latent points of shape (n, {latent_dim}) for `Z`; got {Z.shape}."
             )
-        return self.schema_.decode(predict.decode(self.model_, Z))
+        context = self._context(condition, len(Z))
+        return self.schema_.decode(predict.decode(self.model_, Z, context=context))
 
-    def reconstruct(self, X: Rows) -> Any:
+    def reconstruct(self, X: Rows, *, condition: Rows | None = None) -> Any:
         """Map cases to their nearest representation: ``inverse_transform(transform(X))``.
 
         Parameters
         ----------
         X : array-like of shape (n, d) or (n, h, w[, c])
             Cases.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each case, of a model that was fitted with some. A single one is
+            that of all.
 
         Returns
         -------
         ndarray of the shape of X, or table
             Expectations E[x|z] at the mean of q(z|x), as of `inverse_transform`.
         """
-        cases = self._cases(X)
-        return self.schema_.decode(predict.reconstruct(self.model_, cases), _index(X))
+        data = self._cases(X, condition)
+        made = predict.reconstruct(self.model_, data.x, context=data.c)
+        return self.schema_.decode(made, _index(X))
 
     def impute(
         self,
@@ -445,12 +476,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         n_draws: int = 1000,
         *,
         n_imputations: int | None = None,
+        condition: Rows | None = None,
         random_state: RandomState = None,
     ) -> Any:
         r"""Fill holes by what the other values of a case let expect.
 
         The posterior expectation E[x_m | x_o] of what is missing given what is observed, by
-        importance sampling with draws from q(z|x_o); see `aevb.predict.impute`.
+        importance sampling; see `aevb.predict.impute`. It takes a model of complete data as well,
+        whose encoder is handed expectations in the place of what is missing. One that was fitted to
+        data with holes has learned to do without, and fills better with the same number of draws.
 
         Parameters
         ----------
@@ -462,6 +496,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Draw so many values for each hole, whose differences show how uncertain they are. None:
             the expectation; of categories the most probable one, of ordered levels the median, of
             counts a whole number.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each case, of a model that was fitted with some. A single one is
+            that of all.
         random_state : int, RandomState or None
             Seed of the draws; None: 0.
 
@@ -469,11 +506,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of the shape of X, or (n_imputations, *X.shape); or table, or list of tables
             Cases without holes. What was observed is as it was, bit by bit.
-
-        Raises
-        ------
-        ValueError
-            When nothing was missing in the training data: the encoder cannot do without a value.
 
         Examples
         --------
@@ -485,16 +517,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         >>> bool(np.isfinite(filled).all()), bool((filled[1::3] == X[1::3]).all())
         (True, True)
         """
-        cases = self._cases(X)
-        if not self.schema_.holes:
-            raise ValueError(
-                "Expected a model that was fitted to data with missing values (NaN) for `impute`; "
-                "got one whose training data had none. Fit it to data of which some are missing."
-            )
-        key = random_key(check_random_state(0 if random_state is None else random_state))
-        filled = predict.impute(
-            self.model_, cases, key, n_draws=n_draws, n_imputations=n_imputations
-        )
+        check_is_fitted(self)
+        rows = self._rows(X, self.schema_, holes=True)
+        filled = self._filled(rows, condition, n_draws, n_imputations, random_state)
         if not is_table(X) or self.schema_.columns is None:
             floats = [np.float64, np.float32]
             X = check_array(X, dtype=floats, ensure_all_finite=False, allow_nd=True)
@@ -504,19 +529,82 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         completed = [self.schema_.fill(X, one) for one in each]
         return completed if is_table(X) else np.stack(completed)
 
+    def surprise(
+        self,
+        X: Rows,
+        n_draws: int = 1000,
+        *,
+        condition: Rows | None = None,
+        random_state: RandomState = None,
+    ) -> Any:
+        r"""Return how surprising each cell is, given the others: :math:`-\log p(x_j | x_{-j})`.
+
+        It finds the wrong cell, not only the odd case: the larger, the odder. Densities depend on
+        the units of their columns: compare a number with others of its column (subtract the
+        column's median), or cells of categories and counts with one another.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c]), or table
+            Cases.
+        n_draws : int, default=1000
+            Draws of z.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each case, of a model that was fitted with some. A single one is
+            that of all.
+        random_state : int, RandomState or None
+            Seed of the draws; None: 0.
+
+        Returns
+        -------
+        ndarray of the shape of X, or table of numbers with its columns
+            Nats per cell, of densities in the data's own units; NaN where a value is missing.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from aevb import VAE
+        >>> X = np.random.default_rng(0).normal(size=(80, 1)) + np.zeros(3)
+        >>> X += 0.1 * np.random.default_rng(1).normal(size=X.shape)
+        >>> vae = VAE(1, hidden=(4,), epochs=50, random_state=0).fit(X)
+        >>> X[5, 1] += 3
+        >>> vae.surprise(X[:9]).argmax(axis=0)[1]
+        np.int64(5)
+        """
+        check_is_fitted(self)
+        rows = self._rows(X, self.schema_)
+        data = Data(self.schema_.encode(rows), self._context(condition, len(rows)))
+        key = random_key(check_random_state(0 if random_state is None else random_state))
+        nats = predict.surprise(self.model_, data.x, key, context=data.c, n_draws=n_draws)
+        values = self.schema_.values(Case(nats) if isinstance(nats, dict) else nats)
+        values = np.where(np.isnan(rows), np.nan, values)
+        columns = self.schema_.columns
+        return values if columns is None else columns.numbers(values, _index(X))
+
     def sample(
-        self, n_samples: int = 1, random_state: RandomState = None, *, mean: bool = False
+        self,
+        n_samples: int | None = None,
+        random_state: RandomState = None,
+        *,
+        mean: bool = False,
+        condition: Rows | None = None,
+        given: Mapping[Any, Any] | None = None,
     ) -> Any:
         """Generate new cases: z ~ p(z), then x ~ p(x|z).
 
         Parameters
         ----------
-        n_samples : int, default=1
-            Number of cases.
+        n_samples : int, optional
+            Number of cases; None: as many as there are conditions, or 1.
         random_state : int, RandomState or None
             Seed; None: the one that the estimator was fitted with.
         mean : bool, default=False
             Return E[x|z] instead of a draw from p(x|z).
+        condition : array-like, table or dict, optional
+            Condition of each case, or a single one for all.
+        given : dict, optional
+            Values of some columns, by name (of an array by position): the others are drawn given
+            these, by importance resampling of 10,000 draws of z, or 20 for each case.
 
         Returns
         -------
@@ -524,12 +612,26 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             New cases in the data's own units, float32; in a table's own columns and types.
         """
         check_is_fitted(self)
-        n_samples = integer(n_samples, "n_samples", minimum=1)
+        if n_samples is not None:
+            n_samples = integer(n_samples, "n_samples", minimum=1)
+        context = self._context(condition, n_samples)
+        n = n_samples or (1 if context is None else len(context))
+        if given is not None:
+            return self._sample_given(given, n, random_state, mean, condition)
         seed = self.config_.random_state if random_state is None else random_state
         key = random_key(check_random_state(seed))
-        return self.schema_.decode(predict.sample(self.model_, n_samples, key, mean=mean))
+        made = predict.sample(self.model_, n, key, context=context, mean=mean)
+        return self.schema_.decode(made)
 
-    def distances(self, X: Rows, Y: Rows = None, metric: str = "mean") -> np.ndarray:
+    def distances(
+        self,
+        X: Rows,
+        Y: Rows = None,
+        metric: str = "mean",
+        *,
+        condition: Rows | None = None,
+        other_condition: Rows | None = None,
+    ) -> np.ndarray:
         r"""Distances between cases in the latent space.
 
         Parameters
@@ -543,6 +645,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             root of the expected square for independent draws from both posteriors,
             :math:`(\|\mu - \mu'\|^2 + \mathrm{tr}(\Sigma + \Sigma'))^{1/2}`, which is above 0
             also between a case and itself.
+        condition, other_condition : array-like, table or dict, optional
+            Conditions of the cases, of a model that was fitted with some.
 
         Returns
         -------
@@ -552,9 +656,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         from sklearn.metrics import pairwise_distances
 
         choose(metric, {"mean": None, "expected": None}, "metric")
+        pairs = [(X, condition)] if Y is None else [(X, condition), (Y, other_condition)]
         both = [
-            predict.latent_moments(self.model_, cases)
-            for cases in map(self._cases, (X, Y)[: 1 if Y is None else 2])
+            predict.latent_moments(self.model_, data.x, context=data.c)
+            for data in (self._cases(*pair) for pair in pairs)
         ]
         (mean, variance), (other_mean, other_variance) = both[0], both[-1]
         between = pairwise_distances(mean, other_mean)
@@ -563,7 +668,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         spread = variance.sum(axis=1)[:, None] + other_variance.sum(axis=1)[None, :]
         return np.sqrt(between**2 + spread)
 
-    def elbo(self, X: Rows, n_draws: int = 32, random_state: RandomState = None) -> np.ndarray:
+    def elbo(
+        self,
+        X: Rows,
+        n_draws: int = 32,
+        random_state: RandomState = None,
+        *,
+        condition: Rows | None = None,
+    ) -> np.ndarray:
         """Estimate the evidence lower bound of each case.
 
         Parameters
@@ -574,16 +686,24 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Draws of z to average over.
         random_state : int, RandomState or None
             Seed of the draws; None: 0. A case's draws depend on its values and the seed alone.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each case, of a model that was fitted with some. A single one is
+            that of all.
 
         Returns
         -------
         ndarray of shape (n,)
             Nats per case; an unbiased estimate of a lower bound on log p(x).
         """
-        return self._scores(predict.elbo, X, n_draws, random_state)
+        return self._scores(predict.elbo, X, n_draws, random_state, condition)
 
     def log_likelihood(
-        self, X: Rows, n_draws: int = 1000, random_state: RandomState = None
+        self,
+        X: Rows,
+        n_draws: int = 1000,
+        random_state: RandomState = None,
+        *,
+        condition: Rows | None = None,
     ) -> np.ndarray:
         """Estimate log p(x) of each case by importance sampling from q(z|x).
 
@@ -595,6 +715,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Importance samples; the estimate rises to log p(x) with their number.
         random_state : int, RandomState or None
             Seed of the draws; None: 0.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each case, of a model that was fitted with some. A single one is
+            that of all.
 
         Returns
         -------
@@ -602,24 +725,27 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Nats per case, in the data's own units; on average between the bound and log p(x). On
             gray levels a Bernoulli likelihood is not a likelihood of the data (`GrayBernoulli`).
         """
-        return self._scores(predict.log_likelihood, X, n_draws, random_state)
+        return self._scores(predict.log_likelihood, X, n_draws, random_state, condition)
 
-    def score_samples(self, X: Rows) -> np.ndarray:
+    def score_samples(self, X: Rows, *, condition: Rows | None = None) -> np.ndarray:
         """Return the evidence lower bound of each case: `elbo` with its defaults.
 
         Parameters
         ----------
         X : array-like of shape (n, d) or (n, h, w[, c])
             Cases.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each case, of a model that was fitted with some. A single one is
+            that of all.
 
         Returns
         -------
         ndarray of shape (n,)
             Nats per case.
         """
-        return self.elbo(X)
+        return self.elbo(X, condition=condition)
 
-    def score(self, X: Rows, y: ArrayLike | None = None) -> float:
+    def score(self, X: Rows, y: ArrayLike | None = None, *, condition: Rows | None = None) -> float:
         """Return the mean evidence lower bound of X, for scikit-learn's model selection.
 
         It compares sizes and settings of a model, never two families of likelihood.
@@ -630,13 +756,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Cases.
         y : Ignored
             For scikit-learn's pipelines.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each case, of a model that was fitted with some. A single one is
+            that of all.
 
         Returns
         -------
         float
             Nats per case.
         """
-        return float(np.mean(self.elbo(X), dtype=np.float64))
+        return float(np.mean(self.elbo(X, condition=condition), dtype=np.float64))
 
     def compare(
         self, X: Rows, *, train: Rows, n_draws: int = 1000, random_state: RandomState = None
@@ -693,6 +822,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ['full Gaussian', 'probabilistic PCA', 'factor analysis', 'Gaussian mixture', 'VAE']
         """
         check_is_fitted(self)
+        if self.condition_ is not None:
+            raise ValueError(
+                "Expected a model without a condition for `compare`, as the classical models know "
+                "none; got one that was fitted with some."
+            )
         part = self.schema_.part
         held_out = part.values(self._numbers(X))
         if self.schema_.holes:
@@ -794,7 +928,60 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self.estimator, self.n_draws, self.weight_prior, self.kl_weight, self.free_bits
         )
 
-    def _learn(self, X: Rows) -> tuple[Schema, np.ndarray]:
+    def _sample_given(
+        self,
+        given: Mapping[Any, Any],
+        n: int,
+        random_state: RandomState,
+        mean: bool,
+        condition: Rows | None,
+    ) -> Any:
+        """Return n cases of which some values are given."""
+        if self.condition_ is not None and len(self.condition_.read(condition)) > 1:
+            raise ValueError("Expected a single `condition` beside `given`; got several.")
+        row = self.schema_.row_of(given)
+        seed = self.config_.random_state if random_state is None else random_state
+        n_draws, n_drawn = max(10_000, 20 * n), None if mean else n
+        made = self._filled(row, condition, n_draws, n_drawn, seed, wide=True)
+        values = self.schema_.values(made if mean else jax.tree.map(lambda leaf: leaf[0], made))
+        values = np.where(np.isnan(row), values, row)
+        return self.schema_.written(np.repeat(values, n, axis=0) if mean else values)
+
+    def _filled(
+        self,
+        rows: np.ndarray,
+        condition: Rows | None,
+        n_draws: int,
+        n_imputations: int | None,
+        random_state: RandomState,
+        *,
+        wide: bool = False,
+    ) -> PyTree:
+        """Return what the model expects, or draws, of rows of which some values are missing."""
+        x, observed = self.schema_.encode_some(rows)
+        return predict.impute(
+            self.model_,
+            x,
+            random_key(check_random_state(0 if random_state is None else random_state)),
+            observed=observed,
+            context=self._context(condition, len(rows)),
+            n_draws=n_draws,
+            n_imputations=n_imputations,
+            wide=wide,
+        )
+
+    def _learn(
+        self, X: Rows, condition: Rows | None, sample_weight: ArrayLike | None
+    ) -> tuple[Schema, Condition | None, Data, np.ndarray | None]:
+        """Learn what training data and their condition are; return them as rows, with weights."""
+        X, condition, weight = _weighted(X, condition, sample_weight)
+        schema, rows = self._learn_schema(X)
+        if condition is None:
+            return schema, None, Data(rows, None), weight
+        learned, context = Condition.learn(condition, len(rows))
+        return schema, learned, Data(rows, context), weight
+
+    def _learn_schema(self, X: Rows) -> tuple[Schema, np.ndarray]:
         """Learn the schema of training data, and return them as rows of numbers."""
         if is_table(X):
             check_table(self, X, reset=True)
@@ -808,16 +995,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         rows = as_rows(self, X)
         return Schema.fit(rows, self.likelihood), rows
 
-    def _rows(self, X: Rows, schema: Schema) -> np.ndarray:
+    def _rows(self, X: Rows, schema: Schema, *, holes: bool = False) -> np.ndarray:
         """Return cases as rows of numbers, after a check of their type and shape."""
+        holes = holes or schema.holes
         if schema.columns is None:
-            return as_rows(self, X, schema.shape, holes=schema.holes)
+            return as_rows(self, X, schema.shape, holes=holes)
         if is_table(X):
             check_table(self, X)
         else:
             X = as_rows(self, X, schema.shape, narrowed=False)
         rows = schema.columns.read(X)
-        check_finite(rows, schema.names, missing=schema.holes)
+        check_finite(rows, schema.names, missing=holes)
         return rows
 
     def _hold_out(self, n: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
@@ -833,34 +1021,36 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _begin(
         self,
-        schema: Schema,
-        cases: PyTree,
+        learned: tuple[Schema, Condition | None],
+        data: Data,
         source: InMemory,
         objective: Objective,
         random: np.random.RandomState,
     ) -> Run:
         """Build the model for some cases, and return the run before its first step."""
+        schema, condition = learned
         config = Config.of(self, schema.n_rows)
         key_model, key = random_key(random, FAST), random_key(random, FAST)
-        examples = examples_for(config.prior, cases)
-        start = self._linear_start(schema, cases, config, source.weight)
+        examples = examples_for(config.prior, data.x if condition is None else tuple(data))
+        start = self._linear_start(schema, data, config, source.weight)
         config = replace(config, init="random" if start is None else "linear")
         parts = config.architecture()
+        parts["condition_size"] = 0 if condition is None else condition.size
         model = _build(schema.block, examples=examples, start=start, key=key_model, **parts)
         if isinstance(config.prior, Fixed):  # the ends of its support are known by value alone
             check_model(model, schema.block.example())
-        self.schema_, self.config_ = schema, config
+        self.schema_, self.condition_, self.config_ = schema, condition, config
         self._optimizer = self._new_optimizer()
         return begin(model, source, objective, self.optimizer, self.learning_rate, key)
 
     def _linear_start(
-        self, schema: Schema, cases: PyTree, config: Config, weight: np.ndarray | None
+        self, schema: Schema, data: Data, config: Config, weight: np.ndarray | None
     ) -> LinearStart | None:
         """Return where training starts; None: at random."""
         working = schema.working()
         if working is None or not config.starts_linear:
             return None
-        return linear_start(schema.block, working, cases, config.latent_dim, weight)
+        return linear_start(schema.block, working, data.x, config.latent_dim, weight, data.c)
 
     def _continued(self, source: InMemory, objective: SGVB, random: np.random.RandomState) -> Run:
         """Return the run so far; from its model alone, after `load` or for another optimizer."""
@@ -888,20 +1078,20 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _search(
         self,
-        schema: Schema,
-        cases: PyTree,
+        learned: tuple[Schema, Condition | None],
+        data: Data,
         source: InMemory,
         plan: Plan,
         random: np.random.RandomState,
     ) -> tuple[Run | None, Plan]:
         """Train on nine tenths; return the run to go on from (None: a new one), and the plan."""
         apart = copy.deepcopy(random)  # a new run is that of a fit with this number of epochs
-        search = Search(plan, cases, apart)
+        search = Search(plan, data, apart)
         training, held_out = source.part(search.rest), source.part(search.out)
-        run = self._begin(schema, take(cases, search.rest), training, plan.objective, apart)
+        run = self._begin(learned, take(data, search.rest), training, plan.objective, apart)
         check_fit(run.state.model, training, search.plan, run.state.key, held_out)
         try:
-            last = self._advance(run, training, search.plan, cases, held_out, search)
+            last = self._advance(run, training, search.plan, data, held_out, search)
             onward, plan = search.then(last)
         except DivergenceError as error:
             onward, plan = search.then(error.result.run, diverged=True)
@@ -914,7 +1104,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         run: Run,
         source: InMemory,
         plan: Plan,
-        cases: PyTree,
+        data: Data,
         held_out: InMemory | None = None,
         search: Search | None = None,
     ) -> Run:
@@ -940,8 +1130,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)
         finally:
             if getattr(self, "history_", None) is not before:
-                some = take(cases, slice(None, None, math.ceil(n_cases(cases) / 4096)))
-                self.explained_nats_ = predict.latent_kl(self.model_, some).mean(axis=0)
+                some = take(data, slice(None, None, math.ceil(n_cases(data) / 4096)))
+                kl = predict.latent_kl(self.model_, some.x, context=some.c)
+                self.explained_nats_ = kl.mean(axis=0)
         return run
 
     def _keep(self, run: Run, best_epoch: int | None = None) -> None:
@@ -971,10 +1162,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Shape of one case."""
         return self.schema_.shape
 
-    def _cases(self, X: Rows) -> PyTree:
+    def _cases(self, X: Rows, condition: Rows | None = None) -> Data:
         """Check cases against what was learned: type, shape, finite, within the support."""
         check_is_fitted(self)
-        return self.schema_.encode(self._rows(X, self.schema_))
+        rows = self._rows(X, self.schema_)
+        return Data(self.schema_.encode(rows), self._context(condition, len(rows)))
+
+    def _context(self, condition: Rows | None, n: int | None) -> np.ndarray | None:
+        """Return the condition of n cases as the networks read it; None: the model has none."""
+        return read_condition(self.condition_, condition, n)
 
     def _numbers(self, X: Rows) -> np.ndarray:
         """Return cases as an array; the values must be of one kind."""
@@ -985,12 +1181,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return rows
 
     def _scores(
-        self, function: Callable, X: Rows, n_draws: int, random_state: RandomState
+        self,
+        function: Callable,
+        X: Rows,
+        n_draws: int,
+        random_state: RandomState,
+        condition: Rows | None,
     ) -> np.ndarray:
-        cases = self._cases(X)
+        data = self._cases(X, condition)
         n_draws = integer(n_draws, "n_draws", minimum=1)
         key = random_key(check_random_state(0 if random_state is None else random_state))
-        return function(self.model_, cases, key, n_draws=n_draws)
+        return function(self.model_, data.x, key, context=data.c, n_draws=n_draws)
 
     @property
     def _n_features_out(self) -> int:
@@ -1006,15 +1207,36 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-def _weighted(X: Any, weight: ArrayLike | None) -> tuple[Any, np.ndarray | None]:
+class Data(NamedTuple):
+    """Cases as rows or encoded, and what the networks read of their condition, if there is one."""
+
+    x: PyTree
+    c: np.ndarray | None
+
+    def encoded(self, schema: Schema) -> Data:
+        """Return rows as the model takes them."""
+        return self._replace(x=schema.encode(self.x))
+
+    def under(self, condition: Condition | None, C: Any) -> Data:
+        """Return the same cases under a condition."""
+        return self._replace(c=read_condition(condition, C, n_cases(self.x)))
+
+
+def _weighted(
+    X: Any, condition: Any, weight: ArrayLike | None
+) -> tuple[Any, Any, np.ndarray | None]:
     """Return the cases whose weight is not 0, and their weights; None: all are the same."""
     if weight is None:
-        return X, None
+        return X, condition, None
     weight = check_weights(weight, _num_samples(X))
     some = np.flatnonzero(weight)
     if len(some) < len(weight):
         X, weight = _safe_indexing(X, some), weight[some]
-    return X, weight
+        if isinstance(condition, Mapping):
+            condition = {name: _safe_indexing(cells, some) for name, cells in condition.items()}
+        elif condition is not None:
+            condition = _safe_indexing(condition, some)
+    return X, condition, weight
 
 
 def _index(X: Any) -> Any:

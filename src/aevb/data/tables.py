@@ -152,6 +152,69 @@ def read_columns(
         yield _read(each.name, frame.get_column(originals[each.name]), each, unseen)
 
 
+def column_of(name: str, values: Any, known: ColumnType | None = None) -> Column:
+    """Read values in one dimension as a column, without any table around them.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    values : array-like of shape (n,)
+        Numbers, texts, truth values or dates; a single one counts as n = 1.
+    known : ColumnType, optional
+        What the column was before.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For values of several types, or categories that are not known.
+
+    Examples
+    --------
+    >>> column_of("city", ["Ulm", "Bonn", "Ulm"]).values.tolist()
+    [1.0, 0.0, 1.0]
+    """
+    where = f"column {name!r}"
+    cells = np.atleast_1d(np.asarray(values))
+    if cells.dtype.kind in "biuf":
+        kind = {"b": BOOLEAN, "f": NUMBER}.get(cells.dtype.kind, INTEGER)
+        own = ColumnType(name, kind, {BOOLEAN: "Boolean", NUMBER: "Float64"}.get(kind, "Int64"))
+        numbers_ = cells.astype(np.float64)
+    else:
+        listed = np.atleast_1d(np.asarray(values, object)).tolist()
+        numbers_, missing, kind = _of_objects(listed, where)
+        categories = None
+        _check_alike(kind, known, where)
+        if kind == CATEGORY:
+            numbers_, categories = _coded_texts(listed, missing, known, where)
+        own = ColumnType(name, kind, "Object", categories)
+        numbers_ = np.where(missing, np.nan, numbers_)
+    _check_alike(kind, known, where)
+    return _finite(Column(known or own, numbers_), where)
+
+
+def _check_alike(kind: str, known: ColumnType | None, where: str) -> None:
+    """Raise TypeError if texts come where numbers were, or numbers where texts were."""
+    if known is not None and (known.kind in (CATEGORY, ORDERED)) != (kind == CATEGORY):
+        raise TypeError(f"Expected {known.kind} values, as in the fit, for {where}; got {kind}.")
+
+
+def _coded_texts(
+    cells: list, missing: np.ndarray, known: ColumnType | None, where: str
+) -> tuple[np.ndarray, tuple[Any, ...]]:
+    """Return a code for each text, and what the codes stand for."""
+    present = sorted({cell for cell, gone in zip(cells, missing, strict=True) if not gone})
+    categories = tuple(present) if known is None else known.categories or ()
+    new = [each for each in present if each not in categories]
+    if new:
+        raise ValueError(
+            f"Expected one of the categories of the fit, {some(categories)}, for {where}; got "
+            f"{new[0]!r} in row {cells.index(new[0])}."
+        )
+    code = {each: float(position) for position, each in enumerate(categories)}
+    return np.array([code.get(cell, 0.0) for cell in cells]), categories
+
+
 def _read(name: Any, series: nw.Series, known: ColumnType | None, unseen: str = "error") -> Column:
     dtype = series.dtype
     missing = series.is_null().to_numpy().astype(bool)

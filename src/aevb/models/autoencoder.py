@@ -9,13 +9,14 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Num, PyTree
 from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution
 
-from aevb.models.base import LatentVariableModel
+from aevb.models.base import LatentVariableModel, given
 from aevb.models.checks import check_model
 from aevb.models.conditional import Network
 from aevb.models.kinds.base import Block
@@ -60,10 +61,7 @@ class AutoEncoder(LatentVariableModel):
 
     def prior(self) -> Distribution:
         """Return p(z)."""
-        if isinstance(self.latent_prior, VampPrior):
-            encoder: Any = self.encoder
-            return self.latent_prior(Network(encoder.body, encoder.head))  # scaled already
-        return self.latent_prior()
+        return _prior(self)
 
     def likelihood(self, z: Num[Array | np.ndarray, " latent_dim"]) -> Distribution | Blocks:
         """Return p(x|z)."""
@@ -72,6 +70,65 @@ class AutoEncoder(LatentVariableModel):
     def posterior(self, x: PyTree) -> Distribution:
         """Return q(z|x)."""
         return self.encoder(x)
+
+
+class ConditionalAutoEncoder(LatentVariableModel):
+    """Variational auto-encoder under a condition c: p(z), p(x|z, c) and q(z|x, c).
+
+    Parameters
+    ----------
+    encoder : callable
+        (x, c) -> q(z|x, c), of one pair.
+    decoder : callable
+        (z, c) -> p(x|z, c), of one pair.
+    latent_prior, estimator
+        As of an `AutoEncoder`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, aevb
+    >>> vae = aevb.VAE(latent_dim=2, epochs=1).fit(jnp.eye(8), condition=list("ababcdcd"))
+    >>> vae.model_.likelihood(jnp.zeros(2), jnp.zeros(4)).mean.shape
+    (8,)
+    """
+
+    encoder: Callable[[tuple[PyTree, PyTree]], Distribution]
+    decoder: Callable[[tuple[PyTree, PyTree]], Distribution | Blocks]
+    latent_prior: Callable[..., Distribution]
+    estimator: str | None = eqx.field(static=True, default=None)
+
+    def prior(self) -> Distribution:
+        """Return p(z), which the condition does not move."""
+        return _prior(self)
+
+    def likelihood(
+        self, z: Num[Array | np.ndarray, " latent_dim"], c: Num[Array | np.ndarray, " k"]
+    ) -> Distribution | Blocks:
+        """Return p(x|z, c)."""
+        return self.decoder((z, c))
+
+    def posterior(self, x: PyTree, c: Num[Array | np.ndarray, " k"]) -> Distribution:
+        """Return q(z|x, c)."""
+        return self.encoder((x, c))
+
+
+def _prior(model: AutoEncoder | ConditionalAutoEncoder) -> Distribution:
+    if isinstance(model.latent_prior, VampPrior):
+        encoder: Any = model.encoder
+        return model.latent_prior(Network(encoder.body, encoder.head))  # scaled already
+    return model.latent_prior()
+
+
+class WithCondition(eqx.Module):
+    """What a network reads of a pair: the first one, then the condition, in one vector."""
+
+    inputs: Callable[[PyTree], Array] | None = None
+
+    def __call__(self, pair: tuple[PyTree, Array]) -> Num[Array, " size"]:
+        """Return one vector."""
+        first, c = pair
+        read = first if self.inputs is None else self.inputs(first)
+        return jnp.concatenate([jnp.ravel(read), c])
 
 
 def build_autoencoder(
@@ -86,8 +143,9 @@ def build_autoencoder(
     encoder: PyTree = None,
     decoder: PyTree = None,
     start: LinearStart | None = None,
+    condition_size: int = 0,
     key: Key,
-) -> AutoEncoder:
+) -> AutoEncoder | ConditionalAutoEncoder:
     """Put an auto-encoder together for data as a block describes them.
 
     Parameters
@@ -106,6 +164,8 @@ def build_autoencoder(
         Bodies to use instead.
     start : LinearStart, optional
         Where to begin, for posteriors that can; the bodies then have their inputs beside them.
+    condition_size : int
+        How many numbers the networks read of a condition, behind all else; 0: there is none.
     key : Array
         JAX random key.
 
@@ -114,16 +174,18 @@ def build_autoencoder(
     ValueError, TypeError
         When the output of a given body does not fit.
     """
-    shape = block.shape
+    shape, read, n_read = block.shape, block.input_shape, latent_dim + condition_size
+    if condition_size:
+        read = (math.prod(read) + condition_size,)
     keys = jax.random.split(key, 4)
     if encoder is None:
-        encoder = MLP(math.prod(block.input_shape), hidden, activation, key=keys[0])
+        encoder = MLP(math.prod(read), hidden, activation, key=keys[0])
     if decoder is None:
-        decoder = MLP(latent_dim, hidden[::-1], activation, key=keys[1])
+        decoder = MLP(n_read, hidden[::-1], activation, key=keys[1])
     if start is not None:
         encoder, decoder = Beside(encoder), Beside(decoder)
         block = block.starting_at(start.decoder)
-    features = output_shape(encoder, block.input_shape, "encoder")
+    features = output_shape(encoder, read, "encoder")
     if len(features) != 1:
         raise ValueError(
             "Expected one vector of features, of shape (k,), as output of `encoder`; "
@@ -139,7 +201,7 @@ def build_autoencoder(
             "Expected a Gaussian `posterior`, or a mixture of them, beside a `start`; "
             f"got {family}."
         )
-    features = output_shape(decoder, (latent_dim,), "decoder")
+    features = output_shape(decoder, (n_read,), "decoder")
     if len(features) != 1 and (features != shape or len(shape) == 1):
         direct = f", or an array of the shape of the data, {shape}," if len(shape) > 1 else ""
         raise ValueError(
@@ -147,22 +209,27 @@ def build_autoencoder(
             f"got shape {features}."
         )
     generate = block.head(features, key=keys[3])
-    inputs = block.constants.inputs
+    inputs: Any = block.constants.inputs
+    if condition_size:
+        inputs = WithCondition(inputs)
     if examples is not None:
         examples = jax.vmap(inputs)(examples)
     key_prior = jax.random.fold_in(key, 4)
-    model = AutoEncoder(
+    cls = ConditionalAutoEncoder if condition_size else AutoEncoder
+    model = cls(
         encoder=Network(encoder, recognise, inputs),
-        decoder=Network(decoder, generate),
+        decoder=Network(decoder, generate, WithCondition() if condition_size else None),
         latent_prior=make_prior(prior).build(latent_dim, examples=examples, key=key_prior),
     )
     x = block.example()
-    check_model(model, x)
-    return dataclasses.replace(model, estimator=_best_of_two(model, x))
+    c = jax.ShapeDtypeStruct((condition_size,), np.float32) if condition_size else None
+    check_model(model, x, c)
+    return dataclasses.replace(model, estimator=_best_of_two(model, x, c))
 
 
-def _best_of_two(model: AutoEncoder, x: PyTree) -> str:
-    def closed(model: AutoEncoder, x: PyTree) -> bool:
-        return has_closed_form(model.posterior(x), model.prior())
+def _best_of_two(model: AutoEncoder | ConditionalAutoEncoder, x: PyTree, c: PyTree) -> str:
+    def closed(model: LatentVariableModel, x: PyTree, c: PyTree) -> bool:
+        view = given(model, c)
+        return has_closed_form(view.posterior(x), view.prior())
 
-    return "B" if eqx.filter_eval_shape(closed, model, x) else "A"
+    return "B" if eqx.filter_eval_shape(closed, model, x, c) else "A"

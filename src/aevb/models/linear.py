@@ -130,8 +130,9 @@ class Working(NamedTuple):
         )
 
 
-def no_start(block: Any, latent_dim: int) -> LinearStart:
+def no_start(block: Any, latent_dim: int, condition_size: int = 0) -> LinearStart:
     """Return zeros of the shapes of a start for a block of data."""
-    shapes = (block.n_locations, latent_dim), (latent_dim, math.prod(block.input_shape))
+    n_read = math.prod(block.input_shape) + condition_size
+    shapes = (block.n_locations, latent_dim + condition_size), (latent_dim, n_read)
     parts = (Start(jnp.zeros(s), jnp.zeros(s[0]), jnp.ones(s[0])) for s in shapes)
     return LinearStart(*parts)

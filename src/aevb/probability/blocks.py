@@ -73,6 +73,23 @@ class Blocks(eqx.Module):
         return self.value({name: mode_of(part) for name, part in self.parts.items()})
 
 
+def log_prob_of_some(d: Distribution | Blocks, value: PyTree, which: PyTree) -> Float[Array, ""]:
+    """Return the log-density of some entries of a value, the others integrated out; nats.
+
+    Parameters
+    ----------
+    d : Distribution or Blocks
+        Of independent entries.
+    value : Array, or what `Blocks` takes
+        The value.
+    which : Array, or dict of Array
+        Marks the entries that count.
+    """
+    if isinstance(d, Blocks):
+        return d.log_prob(value._replace(observed=which))
+    return jnp.sum(jnp.where(jnp.ravel(which), log_prob_of_entries(d, value), 0.0))
+
+
 def log_prob_of_entries(d: Distribution, value: Array) -> Array:
     """Return the log-density of each entry of a value by itself, in one vector; nats.
 
