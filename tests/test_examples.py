@@ -61,3 +61,21 @@ def test_logistic_regression():
     assert 0.4 < narrower < 1.1  # a diagonal posterior is too narrow where columns correlate
     assert accuracy > 0.9
     assert averaged > -0.2
+
+
+def test_mixed_table():
+    figures = runpy.run_path(str(EXAMPLES / "mixed_table.py"))["main"](n=1500, epochs=80)
+    for name in ("town", "education", "owner"):
+        right, usual = figures[f"{name} filled rightly"], figures[f"{name} by the most frequent"]
+        assert right > usual + 0.2
+    for name in ("income", "height", "children", "moved"):
+        assert figures[f"{name}, error of filled cells"] < 0.8
+    assert abs(figures["owners, given a town"] - figures["owners in that town"]) < 0.1
+    assert figures["wrong cells found"] > 0.9
+
+
+def test_counts():
+    exact, chosen, poisson, zero_inflated, nearest = run("counts", n=1500, epochs=30)
+    assert poisson + 10 < chosen < exact
+    assert abs(zero_inflated - chosen) < 1
+    assert nearest > 0.98
