@@ -151,6 +151,7 @@ def test_predictions_have_the_form_of_the_table(complete):
     assert set(drawn["city"]) <= {"Ulm", "Bonn", "Köln"}
     assert list(drawn["grade"].cat.categories) == list("abcde")
     assert drawn["since"].between("2015", "2030").all()
+    assert (drawn["since"] == drawn["since"].dt.normalize()).all()  # whole days, as in the table
     assert_same_form(complete.sample(5, mean=True), MIXED)
     back = complete.reconstruct(MIXED)
     assert_same_form(back, MIXED)

@@ -60,6 +60,8 @@ class Choice(NamedTuple):
         Of a column that is left out: its only value, or NaN.
     levels : tuple of float, or None
         Of numbers that are taken for categories: their values.
+    whole : bool
+        Whether they are dates without a time of day.
     """
 
     type: ColumnType
@@ -68,6 +70,7 @@ class Choice(NamedTuple):
     origin: float = 0.0
     value: float = math.nan
     levels: tuple[float, ...] | None = None
+    whole: bool = False
 
     @property
     def n_levels(self) -> int:
@@ -347,7 +350,8 @@ class Columns(Mapping[str, Likelihood | None]):
             elif choice.levels is not None:
                 yield np.asarray(choice.levels)[column.astype(int)]
             else:
-                yield column.astype(np.float64) + choice.origin
+                found = column.astype(np.float64) + choice.origin
+                yield np.rint(found) if choice.whole else found
 
     def _warn(self) -> None:
         left_out = [self.choices[j] for j in self.left_out]
@@ -442,7 +446,8 @@ def _choose(
     elif likelihood.kind in _LEVELS and column.kind not in (CATEGORY, ORDERED):
         levels = tuple(np.unique(values[~np.isnan(values)]).tolist())
         why = f"{why}: {len(levels)} values"
-    return Choice(column, likelihood, why, origin, levels=levels)
+    whole = column.kind == DATE and bool(summary.decimals[0] <= 0)
+    return Choice(column, likelihood, why, origin, levels=levels, whole=whole)
 
 
 def _by_rule(column: ColumnType, summary: Summary, n_rows: int) -> tuple[Likelihood, str]:
