@@ -64,12 +64,14 @@ MAY_IMPORT = {
         "schema",
     },
     "cli": {
+        "columns",
         "data",
         "errors",
         "evaluation",
         "inference.stopping",
         "latents",
         "plotting",
+        "schema",
         "vae",
     },
 }

@@ -15,13 +15,18 @@ from typer.core import TyperGroup
 from aevb.errors import DivergenceError
 
 _CHUNK = 512  # cases scored between two moves of the progress bar
-_FORMATS = ".npy, .npz, .csv, .parquet, .idx or .idx.gz"
+_FORMATS = ".csv, .tsv, .parquet, .feather, .xlsx, .npy, .npz, .idx or .idx.gz"
 # The names that VAE knows, written out because looking them up would import all of it.
 _PRIORS = "normal, learned-normal, mixture, vamp or flow"
 _POSTERIORS = (
     "normal, full-normal, low-rank-normal, mixture, iaf, coupling, laplace, student-t, cauchy, "
     "logistic, gumbel, elliptical, log-normal, gamma, exponential, weibull, rayleigh, chi-squared, "
     "erlang, f, gompertz, pareto, reciprocal, beta, uniform, triangular or dirichlet"
+)
+_LIKELIHOODS = (
+    "auto, bernoulli, continuous-bernoulli, discretised-logistic, gaussian, student-t, laplace, "
+    "log-normal, gamma, beta, poisson, negative-binomial, zero-inflated-negative-binomial, "
+    "beta-binomial, categorical or ordinal"
 )
 _ESTIMATORS = "auto, A, B, stl, iw, dreg, score or vimco"
 
@@ -36,7 +41,9 @@ class _Commands(TyperGroup):
                 return super().invoke(ctx)
             except BrokenPipeError:
                 raise
-            except (ValueError, OSError, ImportError, DivergenceError) as error:
+            except (ValueError, TypeError, OSError, ImportError, DivergenceError) as error:
+                if isinstance(error, TypeError) and not str(error).startswith("Expected "):
+                    raise  # not a mistake of the user's
                 _say("Error:", typer.colors.RED, str(error))
                 raise typer.Exit(1) from error
             except KeyboardInterrupt as error:
@@ -95,6 +102,16 @@ Out = Annotated[
 Epochs = Annotated[
     int | None, typer.Option(help="Passes over the data.", show_default="by their size")
 ]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        help="Likelihood of a column, as age=gamma; may be given several times.",
+        show_default="by rule",
+    ),
+]
+Draws = Annotated[int, typer.Option(help="Draws of z for each case.")]
+Seed = Annotated[int, typer.Option(help="Seed of the draws.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
@@ -119,6 +136,7 @@ def _aevb(
 @app.command(
     epilog=_examples(
         "aevb fit data.csv -o model.aevb",
+        "aevb fit people.csv --kind income=gamma --kind age=gaussian -o model.aevb",
         "aevb fit images.idx.gz --latent-dim 20 --epochs 50 --seed 1 -o model.aevb",
         "aevb fit data.parquet --hidden 200,100 --validation-fraction 0.1 --patience 20 "
         "-o model.aevb",
@@ -130,8 +148,9 @@ def fit(
     output: ModelOut,
     latent_dim: Annotated[int, typer.Option(help="Number of latent dimensions.")] = 2,
     likelihood: Annotated[
-        str, typer.Option(help="Decoder p(x|z): auto, bernoulli or gaussian.")
+        str, typer.Option(help=f"Decoder p(x|z), of all columns: {_LIKELIHOODS}.")
     ] = "auto",
+    kind: Kinds = None,
     unseen: Annotated[
         str, typer.Option(help="What a new category is, in later data: error, or missing.")
     ] = "error",
@@ -202,7 +221,7 @@ def fit(
 
     vae = VAE(
         latent_dim,
-        likelihood=likelihood,
+        likelihood=_kinds(kind, likelihood),
         unseen=unseen,
         prior=prior,
         posterior=posterior,
@@ -237,6 +256,17 @@ def fit(
         typer.echo(f"The model is in {output}")
 
 
+@app.command(
+    epilog=_examples("aevb inspect table.csv", "aevb inspect table.csv --kind income=gamma")
+)
+def inspect(data: Data, kind: Kinds = None) -> None:
+    """Say what a table is understood to be, and which likelihood each column would have."""
+    from aevb.cli import report
+    from aevb.data.files import read_rows
+
+    report.show_data(data, read_rows(data), _kinds(kind))
+
+
 @app.command(epilog=_examples("aevb encode model.aevb data.csv -o latent.csv"))
 def encode(model: Model, data: Data, output: Out, force: Force = False) -> None:
     """Map cases to their latent representation, the mean of q(z|x)."""
@@ -252,13 +282,63 @@ def reconstruct(model: Model, data: Data, output: Out, force: Force = False) -> 
     from aevb.data.files import write_rows
 
     vae, rows = _prepare(model, data, output, force)
-    columns = getattr(vae, "feature_names_in_", None)
-    write_rows(output, vae.reconstruct(rows), columns, overwrite=force)
+    write_rows(output, vae.reconstruct(rows), overwrite=force)
 
 
 @app.command(
     epilog=_examples(
-        "aevb sample model.aevb -n 64 -o new.npy", "aevb sample model.aevb -n 64 --mean -o new.csv"
+        "aevb impute model.aevb table.csv -o filled.csv",
+        "aevb impute model.aevb table.csv -n 5 -o filled.csv",
+    )
+)
+def impute(
+    model: Model,
+    data: Data,
+    output: Out,
+    number: Annotated[
+        int | None,
+        typer.Option("--number", "-n", help="Draw so many tables, as filled-1.csv, ..."),
+    ] = None,
+    n_draws: Draws = 1000,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Fill missing cells by what the others let expect; the others stay as they are."""
+    from aevb.data.files import check_rows_target, write_rows
+
+    outputs = [output]
+    if number is not None:
+        numbered = (f"{output.stem}-{j + 1}{output.suffix}" for j in range(number))
+        outputs = [output.with_name(name) for name in numbered]
+    for path in outputs:
+        check_rows_target(path, overwrite=force)
+    vae, rows = _prepare(model, data, None, force)
+    filled = vae.impute(rows, n_draws, n_imputations=number, random_state=seed)
+    for path, table in zip(outputs, [filled] if number is None else filled, strict=True):
+        write_rows(path, table, overwrite=force)
+
+
+@app.command(epilog=_examples("aevb surprise model.aevb table.csv -o nats.csv"))
+def surprise(
+    model: Model,
+    data: Data,
+    output: Out,
+    n_draws: Draws = 1000,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Write how surprising each cell is, given the others: -log p, nats."""
+    from aevb.data.files import write_rows
+
+    vae, rows = _prepare(model, data, output, force)
+    write_rows(output, vae.surprise(rows, n_draws, random_state=seed), overwrite=force)
+
+
+@app.command(
+    epilog=_examples(
+        "aevb sample model.aevb -n 64 -o new.npy",
+        "aevb sample model.aevb -n 64 --mean -o new.csv",
+        "aevb sample model.aevb -n 64 --given city=Ulm -o new.csv",
     )
 )
 def sample(
@@ -269,14 +349,21 @@ def sample(
     mean: Annotated[
         bool, typer.Option("--mean", help="Write means of p(x|z) instead of draws from it.")
     ] = False,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Value of a column, as city=Ulm; may be given several times.", show_default="none"
+        ),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Generate new cases: z ~ p(z), then x ~ p(x|z)."""
     from aevb.data.files import write_rows
 
     vae, _ = _prepare(model, None, output, force)
-    new = vae.sample(number, random_state=seed, mean=mean)
-    write_rows(output, new, getattr(vae, "feature_names_in_", None), overwrite=force)
+    fixed = _given(vae, _pairs(given, "--given"))
+    new = vae.sample(number, random_state=seed, mean=mean, given=fixed)
+    write_rows(output, new, overwrite=force)
 
 
 @app.command(
@@ -351,6 +438,44 @@ def _layers(hidden: str) -> str | tuple[int, ...]:
             f"expected auto or whole numbers, such as 500,500; got {hidden!r}.",
             param_hint="--hidden",
         ) from error
+
+
+def _pairs(given: list[str] | None, option: str) -> list[tuple[str, str]]:
+    """Return names and values of options such as age=gamma."""
+    pairs = [text.rpartition("=")[::2] for text in given or []]
+    for (name, _), text in zip(pairs, given or [], strict=True):
+        if not name:
+            raise typer.BadParameter(
+                f"expected a column and its value, such as age=gamma; got {text!r}.",
+                param_hint=option,
+            )
+    return pairs
+
+
+def _kinds(given: list[str] | None, otherwise: str = "auto") -> str | dict[str, str]:
+    """Return the likelihood that a fit is told: by column, if any column is named."""
+    pairs = dict(_pairs(given, "--kind"))
+    if pairs and otherwise != "auto":
+        raise typer.BadParameter(
+            f"expected --likelihood or --kind, not both; got {otherwise!r} and {given}.",
+            param_hint="--kind",
+        )
+    return pairs or otherwise
+
+
+def _given(vae: Any, pairs: list[tuple[str, str]]) -> dict[Any, Any] | None:
+    """Return values by column as `VAE.sample` takes them: texts for categories, else numbers."""
+    columns = vae.schema_.columns
+    texts = [] if columns is None else [c.type.name for c in columns.choices if c.type.categories]
+    given: dict[Any, Any] = {}
+    for name, text in pairs:
+        key = int(name) if columns is None and name.isdecimal() else name
+        truth = {"true": 1.0, "false": 0.0}.get(text.lower())
+        try:
+            given[key] = text if name in texts else float(text) if truth is None else truth
+        except ValueError:
+            given[key] = text
+    return given or None
 
 
 def _prepare(model: Path, data: Path | None, output: Path | None, force: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from aevb.columns import Columns, spelled
+from aevb.data.arrays import narrow
+from aevb.data.tables import is_table
+from aevb.data.text import understand
 from aevb.inference.stopping import BOUNDS
 from aevb.latents import INACTIVE
+from aevb.schema import Schema
 
 _BOUND_NAMES = {"elbo": "ELBO", "iw_bound": "importance-weighted bound"}
 
@@ -90,6 +96,32 @@ def show_fit(vae: Any, X: Any) -> None:
     table.add_row("inactive dimensions", inactive)
     note = f"The ELBO is a lower bound on the {quantity[0].lower()}{quantity[1:]}. {note}"
     _print("A variational auto-encoder is fitted", table, note)
+
+
+def show_data(path: Path, X: Any, likelihood: Any) -> None:
+    """Print how a file was understood, and the likelihood that a fit would choose."""
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table.add_row("cases", str(len(X)))
+    if path.suffix.lower() in (".csv", ".tsv"):
+        table.add_row("written in", str(understand(path)[0]))
+    if not is_table(X):
+        schema = Schema.fit(narrow(np.asarray(X)), likelihood)
+        table.add_row("values", " × ".join(map(str, X.shape[1:])))
+        table.add_row("likelihood", f"{schema.likelihood} ({schema.why})")
+        _print(str(path), table, "A table without names of columns is an array of one likelihood.")
+        return
+    columns, rows = Columns.learn(X, likelihood)
+    missing = [int(np.isnan(column).sum()) for column in rows.T]
+    _print(str(path), table, "")
+    chosen = Table(box=box.SIMPLE_HEAD)
+    for title in ("column", "type", "likelihood", "missing", "why"):
+        chosen.add_column(title)
+    for choice, n in zip(columns.choices, missing, strict=True):
+        named = "left out" if choice.likelihood is None else spelled(choice.likelihood)
+        share = f"{n / len(X):.0%}" if n else ""
+        chosen.add_row(choice.type.name, choice.type.kind, named, share, choice.why)
+    note = "--kind NAME=LIKELIHOOD chooses another, here and in aevb fit."
+    _print("Columns", chosen, note)
 
 
 def _print(title: str, table: Table, note: str) -> None:

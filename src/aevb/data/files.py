@@ -1,20 +1,18 @@
-"""Rows of numbers in the files that users have: NumPy, CSV, Parquet and IDX, in and out.
+"""Rows in the files that users have: NumPy, CSV, Parquet, Feather, Excel and IDX, in and out.
 
-The ending of a file's name says its format: ``.npy``, ``.npz``, ``.csv``, ``.parquet``, and for the
-format of MNIST ``.idx``, ``.idx.gz``, ``-ubyte``, ``-ubyte.gz``. Only Parquet needs the extra
-``aevb[data]``.
+The ending of a file's name says its format: ``.npy``, ``.npz``, ``.csv``, ``.tsv``, ``.parquet``,
+``.feather``, ``.xlsx``, and for the format of MNIST ``.idx``, ``.idx.gz``, ``-ubyte``,
+``-ubyte.gz``. Tables of more than numbers need the extra ``aevb[data]``, and Excel openpyxl too.
 """
 
 from __future__ import annotations
 
 import csv
-import itertools
 import os
 import secrets
 import tokenize
 import zipfile
 import zlib
-from array import array as growing_array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,30 +20,31 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from aevb.data.idx import read_idx, write_idx
+from aevb.data.text import counts, read_text
 
 _NPZ_NAMES = ("X", "images", "arr_0")  # in this order, when an .npz file holds several arrays
 _DAMAGED_NUMPY = (  # what NumPy and zipfile raise
     *(ValueError, EOFError, OSError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
 )
-_NO_NUMBER = {"", "na", "n/a", "null", "none"}  # besides "nan", which float() knows
-_TRUTH = {"true": 1.0, "false": 0.0}
 
 Names = Sequence[str] | None  # of the columns
 Rows = Any  # an array, or a DataFrame of pandas, which is optional
 Reader = Callable[[Path], Rows]
-Writer = Callable[[Path, np.ndarray, Names], None]
+Writer = Callable[[Path, Rows, Names], None]
+_OF_PANDAS = {".tsv", ".parquet", ".feather", ".xlsx"}  # what is read and written by pandas alone
 
 
 def read_rows(path: str | os.PathLike[str]) -> Rows:
     """Read cases from a file: a table of numbers, or images.
 
-    A CSV file may be separated by commas, semicolons or tabs. Its first row is a header if one of
-    its cells is not a number, or if it counts 0, 1, 2, ..., which is what pandas writes for columns
-    without names. Empty cells become NaN, which models then refuse by row and column.
+    A CSV file may be separated by commas, semicolons, tabs or bars, have decimal commas and
+    separated thousands, and be written in UTF-8, UTF-16 or Windows-1252; see `aevb.data.text`. Its
+    first row is a header if one of its cells is not a number, or if it counts 0, 1, 2, ..., which
+    is what pandas writes for columns without names. Columns may be numbers, truth values, texts and
+    dates. Empty cells, NA, null, ? and the like are missing.
 
     Parameters
     ----------
@@ -55,8 +54,8 @@ def read_rows(path: str | os.PathLike[str]) -> Rows:
     Returns
     -------
     ndarray of shape (n, ...), or DataFrame of shape (n, d)
-        A DataFrame when the columns have names and pandas is there to keep them. CSV gives
-        float64, other formats their own type.
+        A DataFrame when the columns have names and pandas is there to keep them. CSV without names
+        gives float64, other formats their own type.
 
     Raises
     ------
@@ -96,20 +95,21 @@ def read_rows(path: str | os.PathLike[str]) -> Rows:
 
 def write_rows(
     path: str | os.PathLike[str],
-    array: ArrayLike,
+    rows: Rows,
     columns: Names = None,
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write rows of numbers to a file, in one step: all of it or nothing.
+    """Write rows to a file, in one step: all of it or nothing.
 
     Parameters
     ----------
     path : path-like
         Where to; its ending says the format.
-    array : array-like of shape (n, ...)
-        Numbers. CSV and Parquet are tables, so images become one row each; IDX has no boolean
-        (they become uint8), half precision (float32) or other integers (int32).
+    rows : array-like of shape (n, ...), or DataFrame
+        Numbers, or a table, which CSV, TSV, Parquet, Feather and Excel files hold. Images become
+        one row each there. IDX has no boolean (they become uint8), half precision (float32) or
+        other integers (int32).
     columns : sequence of str, optional
         Names of a table's columns, for CSV and Parquet.
     overwrite : bool, default=False
@@ -131,14 +131,29 @@ def write_rows(
     path = Path(path)
     check_rows_target(path, overwrite=overwrite)
     _, write = _format(path)
-    array = _numeric(np.asarray(array), "`array`")
+    if hasattr(rows, "iloc"):  # a table of pandas
+        if path.suffix.lower() not in _OF_PANDAS | {".csv"}:
+            columns, rows = list(rows.columns), rows.to_numpy()
+            if rows.dtype == object:
+                raise ValueError(
+                    f"Expected a file for tables, {', '.join(sorted(_OF_PANDAS | {'.csv'}))}, for "
+                    f"columns that are not all numbers; got {path.name}."
+                )
+    else:
+        rows = _checked(np.asarray(rows), columns)
+    with replacing(path) as temporary:
+        write(temporary, rows, columns)
+
+
+def _checked(array: np.ndarray, columns: Names) -> np.ndarray:
+    """Return rows of numbers whose columns have as many names, if any."""
+    array = _numeric(array, "`rows`")
     if array.ndim == 0:
-        raise ValueError("Expected an array of shape (n, ...) for `array`; got a single number.")
+        raise ValueError("Expected an array of shape (n, ...) for `rows`; got a single number.")
     width = array[0].size if len(array) else 0
     if columns is not None and len(array) and len(columns) != width:
         raise ValueError(f"Expected {width} names for `columns`; got {len(columns)}.")
-    with replacing(path) as temporary:
-        write(temporary, array, columns)
+    return array
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -156,9 +171,9 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 
 def check_rows_target(path: Path, *, overwrite: bool) -> None:
     """Raise as `check_target`, or if the format is unknown or its library is missing."""
-    read, _ = _format(path)
+    _format(path)
     check_target(path, overwrite=overwrite)
-    if read is _read_parquet:
+    if path.suffix.lower() in _OF_PANDAS:
         _pandas(path)
 
 
@@ -232,95 +247,52 @@ def _load_numpy(file: BinaryIO) -> tuple[np.ndarray | None, list[str]]:
     return content[wanted[0]] if wanted else None, names
 
 
-def _write_npy(path: Path, array: np.ndarray, columns: Names) -> None:
+def _write_npy(path: Path, array: Rows, columns: Names) -> None:
     np.save(path, array)
 
 
-def _write_npz(path: Path, array: np.ndarray, columns: Names) -> None:
+def _write_npz(path: Path, array: Rows, columns: Names) -> None:
     np.savez_compressed(path, X=array)
 
 
 def _read_csv(path: Path) -> Rows:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            first_line = file.readline()
-            file.seek(0)
-            separator = max(",;\t", key=first_line.count)
-            return _parse_csv(csv.reader(file, delimiter=separator), path)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise _damaged("a text file (UTF-8) of separated numbers", path, error) from error
-
-
-def _parse_csv(lines: Any, path: Path) -> Rows:
-    rows = (row for row in lines if row)
-    first = [cell.strip() for cell in next(rows, [])]
-    width = len(first)
-    header = any(_number(cell) is None for cell in first) or _counts(first)
-    if header and "" in first:
-        raise ValueError(
-            f"Expected a name for each column of {path}; column {first.index('')} has none. If it "
-            "numbers the rows, write the file without it (pandas: index=False, R: row.names=FALSE)."
-        )
-    values = growing_array("d")
-    text: dict[int, str] = {}  # of the columns that are not numeric, a cell each
-    for row in rows if header else itertools.chain([first], rows):
-        if len(row) != width:
-            raise ValueError(
-                f"Expected {width} cells in each line of {path}, as in its first; "
-                f"got {len(row)} in line {lines.line_num}."
-            )
-        try:
-            values.extend([float(cell) for cell in row])
-        except ValueError:
-            numbers = [_number(cell) for cell in row]
-            text = {j: row[j] for j in range(width) if numbers[j] is None} | text
-            values.extend([np.nan if number is None else number for number in numbers])
-    if text:
-        named = {first[j] if header else f"number {j}": cell for j, cell in sorted(text.items())}
-        raise _not_numeric(path, [f"{name} (such as {cell!r})" for name, cell in named.items()])
-    table = np.frombuffer(values).reshape(-1, width) if width else np.empty((0, 0))
-    return _with_names(table, first if header else None)
-
-
-def _number(cell: str) -> float | None:
-    cell = cell.strip().lower()
-    if cell in _NO_NUMBER:
-        return np.nan
-    try:
-        return _TRUTH[cell] if cell in _TRUTH else float(cell)
-    except ValueError:
-        return None
-
-
-def _counts(names: Sequence[str]) -> bool:
-    """Whether names only number the columns, perhaps after an index, as pandas writes them."""
-    names = list(names[1:] if names[:1] == [""] else names)
-    return len(names) > 2 and names == [str(j) for j in range(len(names))]
-
-
-def _not_numeric(path: Path, columns: Sequence[str]) -> ValueError:
-    return ValueError(
-        f"Expected numbers in all columns of {path}; got others in {', '.join(columns)}. "
-        "Leave these columns out, or encode them as numbers."
-    )
-
-
-def _with_names(table: np.ndarray, names: Names) -> Rows:
-    if names is None or _counts(names):
-        return table
+    table = read_text(path)
+    if table.is_numeric and (not table.dialect.header or counts(table.names)):
+        return np.stack(table.columns, axis=1) if table.columns else np.empty((0, 0))
     try:
         import pandas as pd
-    except ImportError:
-        return table
-    return pd.DataFrame(table, columns=list(names))
+    except ImportError as error:
+        if table.is_numeric:
+            return np.stack(table.columns, axis=1)
+        raise _needs_pandas(path) from error
+    cells = zip(table.columns, table.whole, table.truth, strict=True)
+    series = [_series(pd, *each) for each in cells]
+    return pd.DataFrame(dict(enumerate(series))).set_axis(table.names, axis=1)
 
 
-def _write_csv(path: Path, array: np.ndarray, columns: Names) -> None:
+def _series(pd: ModuleType, column: np.ndarray, whole: bool, truth: bool) -> Any:
+    """Return a column of pandas in the type in which it is written."""
+    if not (whole or truth):
+        return pd.Series(column)
+    complete = not np.isnan(column).any()
+    if truth:
+        return pd.Series(column).astype(bool if complete else "boolean")
+    return pd.Series(column).astype(np.int64 if complete else "Int64")
+
+
+def _write_csv(path: Path, rows: Rows, columns: Names) -> None:
+    if not isinstance(rows, np.ndarray):
+        rows.to_csv(path, index=False)
+        return
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if columns is not None:
             writer.writerow(columns)
-        writer.writerows(array.reshape(len(array), -1))
+        writer.writerows(rows.reshape(len(rows), -1))
+
+
+def _write_tsv(path: Path, rows: Rows, columns: Names) -> None:
+    _frame(path, rows, columns).to_csv(path, index=False, sep="\t")
 
 
 def _pandas(path: Path) -> ModuleType:
@@ -328,36 +300,63 @@ def _pandas(path: Path) -> ModuleType:
         import pandas as pd
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise ImportError(
-            f"{path.name} needs pandas and pyarrow, which are not installed: "
-            'pip install "aevb[data]"'
-        ) from error
+        raise _needs_pandas(path) from error
+    if path.suffix.lower() == ".xlsx":
+        try:
+            import openpyxl  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                f"{path.name} needs openpyxl, which is not installed: pip install openpyxl"
+            ) from error
     return pd
 
 
-def _read_parquet(path: Path) -> Rows:
-    pd = _pandas(path)
-    try:
-        frame = pd.read_parquet(path)
-    except (ValueError, OSError, KeyError, TypeError) as error:  # the latter from its metadata
-        raise _damaged("a Parquet file", path, error) from error
-    names = [str(name) for name in frame.columns]
-    is_numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]
-    if not all(is_numeric):
-        raise _not_numeric(path, [n for n, good in zip(names, is_numeric, strict=True) if not good])
-    table = frame.to_numpy()
-    if table.dtype == object:  # booleans beside numbers, or missing integers
-        table = frame.to_numpy(np.float64, na_value=np.nan)
-    return _with_names(table, names)
+def _needs_pandas(path: Path) -> ImportError:
+    return ImportError(
+        f'{path.name} needs pandas and pyarrow, which are not installed: pip install "aevb[data]"'
+    )
 
 
-def _write_parquet(path: Path, array: np.ndarray, columns: Names) -> None:
-    table = array.reshape(len(array), -1)
+def _reader(name: str, what: str) -> Reader:
+    """Return what reads a format by the function of pandas with this name."""
+
+    def read(path: Path) -> Rows:
+        pd = _pandas(path)
+        try:
+            frame = getattr(pd, name)(path)
+        except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise _damaged(what, path, error) from error
+        names = [str(name) for name in frame.columns]
+        numeric = all(pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes)
+        if not (numeric and counts(names)):
+            return frame.set_axis(names, axis=1)
+        table = frame.to_numpy()
+        if table.dtype == object:  # booleans beside numbers, or missing integers
+            table = frame.to_numpy(np.float64, na_value=np.nan)
+        return table
+
+    return read
+
+
+def _writer(name: str, **options: Any) -> Writer:
+    """Return what writes a format by the method of a DataFrame with this name."""
+
+    def write(path: Path, rows: Rows, columns: Names) -> None:
+        getattr(_frame(path, rows, columns), name)(path, **options)
+
+    return write
+
+
+def _frame(path: Path, rows: Rows, columns: Names) -> Any:
+    """Return rows as a table of pandas."""
+    if not isinstance(rows, np.ndarray):
+        return rows.reset_index(drop=True)
+    table = rows.reshape(len(rows), -1)
     names = [str(j) for j in range(table.shape[1])] if columns is None else list(columns)
-    _pandas(path).DataFrame(table, columns=names).to_parquet(path, index=False)
+    return _pandas(path).DataFrame(table, columns=names)
 
 
-def _write_idx(path: Path, array: np.ndarray, columns: Names) -> None:
+def _write_idx(path: Path, array: Rows, columns: Names) -> None:
     if array.dtype == np.bool_:
         array = array.astype(np.uint8)
     elif array.dtype == np.float16:
@@ -378,7 +377,10 @@ _FORMATS: dict[str, tuple[Reader, Writer]] = {
     ".npy": (_read_numpy, _write_npy),
     ".npz": (_read_numpy, _write_npz),
     ".csv": (_read_csv, _write_csv),
-    ".parquet": (_read_parquet, _write_parquet),
+    ".tsv": (_read_csv, _write_tsv),
+    ".parquet": (_reader("read_parquet", "a Parquet file"), _writer("to_parquet", index=False)),
+    ".feather": (_reader("read_feather", "a Feather file"), _writer("to_feather")),
+    ".xlsx": (_reader("read_excel", "an Excel file"), _writer("to_excel", index=False)),
     ".idx": _IDX,
     ".idx.gz": _IDX,
     "-ubyte": _IDX,
