@@ -147,6 +147,7 @@ class TestTables:
         with pytest.raises(ValueError, match="NaN in"):
             mixed.transform(holes)  # the encoder needs them
 
+    @pytest.mark.slow  # compiles for a model of its own
     def test_polars(self):
         table = pl.from_pandas(TABLE)
         vae = VAE(1, **SMALL | {"epochs": 2}).fit(table)

@@ -100,6 +100,7 @@ def test_a_condition_in_whatever_form(name, tmp_path):
         np.testing.assert_array_equal(again.sample(3, condition=one), vae.sample(3, condition=one))
 
 
+@pytest.mark.slow  # two fits of 1437 images
 def test_digits_of_a_class():
     digits = datasets.load_digits()
     images, labels = digits.train.images, digits.train.labels
@@ -113,6 +114,7 @@ def test_digits_of_a_class():
     assert vae.sample(condition=[3, 3, 7]).shape == (3, 8, 8)
 
 
+@pytest.mark.slow  # five fits of as many kinds
 def test_every_way_of_use(tmp_path):
     iris = load_iris()
     labels = iris.target_names[iris.target]

@@ -259,7 +259,8 @@ def impute(
     if n_imputations is not None:
         n_imputations = integer(n_imputations, "n_imputations", minimum=1)
     rows = X, observed, context
-    return map_rows(_filled, model, rows, SCORE_BLOCK, key, n_draws, n_imputations, bool(wide))
+    block = 1 if wide else SCORE_BLOCK  # few rows, with many draws each
+    return map_rows(_filled, model, rows, block, key, n_draws, n_imputations, bool(wide))
 
 
 def surprise(

@@ -61,10 +61,15 @@ def fill(
         observed = x.observed
         draws, weights = _weighed(view, x, observed, x, key_z, n_draws, wide=wide)
     else:
-        draws, weights = _prior_draws(view, x, observed, key_z, n_draws)
-        for key_round in jax.random.split(key_z, _ROUNDS):
-            filled = _with(x, observed, _decided(view, draws, weights))
-            draws, weights = _weighed(view, x, observed, filled, key_round, n_draws, wide=True)
+        known = observed
+
+        def again(j: Array, found: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
+            filled = _with(x, known, _decided(view, *found))
+            key_round = jax.random.fold_in(key_z, j)
+            return _weighed(view, x, known, filled, key_round, n_draws, wide=True)
+
+        first = _prior_draws(view, x, known, key_z, n_draws)
+        draws, weights = jax.lax.fori_loop(0, _ROUNDS, again, first)
     if n_imputations is None:
         return _decided(view, draws, weights)
     shares = jax.random.uniform(key_k, (n_imputations,))
