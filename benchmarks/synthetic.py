@@ -53,8 +53,8 @@ TABLES = {
     "penguins": ("palmerpenguins", "penguins", "species"),
 }
 MOST = 10_000  # rows to fit
-PARAMETERS = {"latent_dim": 10}
-OURS = f"`VAE({PARAMETERS['latent_dim']})`"
+PARAMETERS = {"latent_dim": 5, "prior": "mixture"}
+OURS = '`VAE(5, prior="mixture")`'
 SCORES = ("found out", "of use", "marginals", "correlations", "copies", "seconds")
 
 
