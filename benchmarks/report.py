@@ -24,6 +24,7 @@ PACKAGES = (
     "pythae",
     "pyro-ppl",
     "umap-learn",
+    "ctgan",
 )
 Row = dict[str, Any]
 
