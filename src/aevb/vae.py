@@ -525,8 +525,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             X = check_array(X, dtype=floats, ensure_all_finite=False, allow_nd=True)
         if n_imputations is None:
             return self.schema_.fill(X, filled)
-        each = [jax.tree.map(lambda leaf: leaf[:, j], filled) for j in range(n_imputations)]  # noqa: B023
-        completed = [self.schema_.fill(X, one) for one in each]
+        draws = jax.tree.map(lambda leaf: np.moveaxis(leaf, 1, 0), filled)
+        completed = [self.schema_.fill(X, take(draws, j)) for j in range(n_imputations)]
         return completed if is_table(X) else np.stack(completed)
 
     def surprise(

@@ -135,7 +135,8 @@ def read_text(path: Path) -> TextTable:
     columns: list[np.ndarray] = [np.array(column) for column in table.T]
     for j, cells in _cells(path, dialect, sorted(texts)).items():
         _check_one_type(columns[j], cells, j, path, dialect)
-        columns[j] = _dates(cells) if _are_dates(cells) else _as_texts(cells)
+        dates = _dates(cells)
+        columns[j] = _as_texts(cells) if dates is None else dates
     names = [cell.strip() for cell in sample[0]] if dialect.header else []
     below = sample[1:] if dialect.header else sample
     kinds = [[_kind(row[j], dialect) for row in below if len(row) == width] for j in range(width)]
@@ -287,29 +288,28 @@ def _as_texts(cells: list[str | None]) -> np.ndarray:
     return column
 
 
-def _are_dates(cells: list[str | None]) -> bool:
-    there = [cell for cell in cells if cell is not None]
-    return bool(there) and any(
-        all(pattern.fullmatch(cell) for cell in there) for pattern in (_ISO, _DOTS, _SLASHES)
-    )
+def _dates(cells: list[str | None]) -> np.ndarray | None:
+    """Read dates: 2020-12-31, 31.12.2020, 12/31/2020; 31/12/2020 if the first is ever above 12.
 
-
-def _dates(cells: list[str | None]) -> np.ndarray:
-    """Read dates: 2020-12-31, 31.12.2020, 12/31/2020; 31/12/2020 if the first is ever above 12."""
+    None if they are written otherwise, or are not in the calendar.
+    """
     there = [cell for cell in cells if cell is not None]
-    if _ISO.fullmatch(there[0]):
-        return np.array([cell or "NaT" for cell in cells], "M8[us]")
-    pattern = _DOTS if _DOTS.fullmatch(there[0]) else _SLASHES
-    parts = [pattern.fullmatch(cell).groups() if cell else None for cell in cells]  # type: ignore[union-attr]
-    day_first = pattern is _DOTS or any(int(part[0]) > 12 for part in parts if part)
-    made = []
-    for part in parts:
-        if part is None:
-            made.append("NaT")
-            continue
-        day, month = part[:2] if day_first else part[1::-1]
-        made.append(f"{part[2]}-{int(month):02d}-{int(day):02d}")
-    return np.array(made, "M8[us]")
+    for pattern in (_ISO, _DOTS, _SLASHES):
+        found = [pattern.fullmatch(cell) for cell in there]
+        if there and all(found):
+            break
+    else:
+        return None
+    parts = [match.groups() for match in found if match]
+    day_first = pattern is _DOTS or any(int(part[0]) > 12 for part in parts if pattern is _SLASHES)
+    made: Iterator[str] = iter(there)
+    if pattern is not _ISO:
+        ordered = [(year, b, a) if day_first else (year, a, b) for a, b, year in parts]
+        made = (f"{year}-{int(month):02d}-{int(day):02d}" for year, month, day in ordered)
+    try:
+        return np.array(["NaT" if cell is None else next(made) for cell in cells], "M8[us]")
+    except ValueError:  # the 30th of February
+        return None
 
 
 def _kind(cell: str, dialect: Dialect) -> str:
