@@ -56,16 +56,26 @@ def status(field: str) -> float:
         return next(int(line.split()[1]) for line in file if line.startswith(field)) / 1024
 
 
+class Listener(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message."""
+        self.said.append(record.getMessage())
+
+
 def measure(n: int, size: int, missing: float) -> report.Row:
     """Fit a table in this process, and return what it took."""
     import jax
 
     from aevb import VAE
 
-    said: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("jax").addHandler(handler)
+    listener = Listener()
+    logging.getLogger("jax").addHandler(listener)
     logging.getLogger("jax").propagate = False
     jax.config.update("jax_log_compiles", True)
     table = make(n, size, missing)
@@ -76,7 +86,7 @@ def measure(n: int, size: int, missing: float) -> report.Row:
     vae = VAE(2, **options, verbose=False).fit(table)
     seconds = time.perf_counter() - began
     compiled = re.compile(r"Finished XLA compilation of jit\(run_chunk\) in ([\d.]+) sec")
-    found = [float(match[1]) for text in said if (match := compiled.match(text))]
+    found = [float(match[1]) for text in listener.said if (match := compiled.match(text))]
     return {
         "rows": n,
         "columns": size,
