@@ -151,7 +151,7 @@ def test_the_file_is_arrays_and_readable_text(file):
     with safe_open(file, framework="numpy") as tensors:
         header = json.loads(tensors.metadata()["aevb"])
         assert tensors.get_tensor("encoder.body.body.layers.0.weight").shape == (5, 3)
-    assert header["format_version"] == 3
+    assert header["format_version"] == 4
     assert header["schema"]["names"] == ["a", "b", "c"]
     assert {"aevb", "jax", "numpy", "python"} <= header["versions"].keys()
 

@@ -12,7 +12,7 @@ from aevb import predict
 from aevb.inference.run import Epoch, Plan, Run
 from aevb.inference.stopping import EarlyStopping, Watch
 from aevb.models.base import LatentVariableModel
-from aevb.models.kinds.case import n_cases, take
+from aevb.models.kinds.rows import n_cases, take
 
 _DRAWS = 256  # of importance sampling
 _STEPS_ON = 500  # steps from one look to the next at whether enough has been seen

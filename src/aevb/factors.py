@@ -18,12 +18,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import randomized_svd
 
 from aevb.models.kinds import Block
-from aevb.models.kinds.case import CaseBlock, n_cases, take
-from aevb.models.kinds.summary import CHUNK
+from aevb.models.kinds.case import CaseBlock
+from aevb.models.kinds.rows import CHUNK, dense, n_cases, take
 from aevb.models.linear import LinearStart, Start, Working
 
 FEW_COLUMNS = 256  # up to here the products of all pairs are summed over all rows
-N_ROWS = 4096  # rows that are used where there are more columns
+N_ROWS = 4096  # rows that are used where there are more columns, or fewer:
+_MOST_VALUES = 2**22  # that are held at one time, in double precision
 TOLERANCE = 1e-4  # nats per row; the fit ends with a step below it
 
 
@@ -167,6 +168,8 @@ def linear_start(
     latent_dim: int,
     weight: np.ndarray | None = None,
     context: np.ndarray | None = None,
+    *,
+    inputs: Callable | None = None,
 ) -> LinearStart:
     """Find where decoder and encoder begin.
 
@@ -186,24 +189,27 @@ def linear_start(
         Weights of the cases.
     context : ndarray of shape (n, k), optional
         What the networks read of a condition.
+    inputs : callable, optional
+        What the encoder reads of one of the cases; None: as the block says.
     """
+    inputs = block.constants.inputs if inputs is None else inputs
     context = np.zeros((n_cases(cases), 0)) if context is None else np.asarray(context, np.float64)
     weight = np.ones(n_cases(cases)) if weight is None else np.asarray(weight, np.float64)
     size = len(working.gain)
     widths = block.widths if isinstance(block, CaseBlock) else None
     few = cases
     if size > FEW_COLUMNS:
-        chosen = _some_of(weight, N_ROWS)
+        chosen = _some_of(weight, min(N_ROWS, max(_MOST_VALUES // size, 256)))
         few, context, weight = take(cases, chosen), context[chosen], np.ones(len(chosen))
     parts = [slice(at, at + CHUNK) for at in range(0, n_cases(few), CHUNK)]
     observed = np.zeros(0)  # of each value, in how many cases it is there
 
     def values(part: slice) -> np.ndarray:
         nonlocal observed
-        chunk = take(few, part)
+        chunk = dense(take(few, part))
         n = n_cases(chunk)
         padded = jax.tree.map(lambda array: _padded(array, CHUNK), chunk)  # of one shape, always
-        read = np.asarray(_read(block.constants.inputs, padded), np.float64)[:n].reshape(n, -1)
+        read = np.asarray(_read(inputs, padded), np.float64)[:n].reshape(n, -1)
         there = weight[part] @ read[:, size:]  # what is read beside the values
         observed = observed + there if len(observed) else there
         linear = working.gain * read[:, :size] + working.offset

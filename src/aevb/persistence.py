@@ -33,16 +33,19 @@ from aevb.condition import Condition
 from aevb.config import Config
 from aevb.data.files import replacing
 from aevb.errors import ModelFileError
-from aevb.models.autoencoder import AutoEncoder, build_autoencoder
+from aevb.exposure import Exposure
+from aevb.models.autoencoder import build_autoencoder
+from aevb.models.exposed import ExposedAutoEncoder
 from aevb.models.kinds import LIKELIHOODS, Likelihood, Measured
 from aevb.models.linear import no_start
 from aevb.models.posteriors import POSTERIOR_CLASSES
 from aevb.models.priors import PRIORS, Fixed, make_prior
 from aevb.schema import Schema
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _HEADER = "aevb"
 _EXPLAINED = "explained_nats_"
+_NEEDED = {"parameters", "config", "left_out", "schema", "condition", "exposure", "history"}
 _MEASURED = "schema."  # before the names of what was measured on the data
 _CONDITION = "condition."  # and on their condition
 _BY_COLUMN = "by column"  # marks what is said of each column
@@ -80,6 +83,7 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
         "left_out": {"parameters": no_parameters, "config": no_config},
         "schema": vae.schema_.to_json(),
         "condition": None if vae.condition_ is None else vae.condition_.to_json(),
+        "exposure": None if vae.exposure_ is None else asdict(vae.exposure_),
         "feature_names": getattr(vae, "feature_names_in_", None),
         "history": vae.history_,
         "best_epoch": vae.best_epoch_,
@@ -127,7 +131,7 @@ def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any
         When the file is foreign, damaged or newer, or its arrays do not fit the model.
     """
     header, tensors = _read(Path(path))
-    lacking = {"parameters", "config", "left_out", "schema", "condition", "history"} - header.keys()
+    lacking = _NEEDED - header.keys()
     if lacking:
         raise ModelFileError(
             f"Expected a model file of aevb for `path`; the header of {path} lacks "
@@ -180,7 +184,7 @@ def _described(values: Json) -> tuple[Json, dict[str, str]]:
     return described, left_out
 
 
-def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json) -> AutoEncoder:
+def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json) -> PyTree:
     """Give an estimator what was learned, but for the model, whose template is returned."""
     config = {name: _decode(value) for name, value in header["config"].items()}
     own = {name: given[name] for name in header["left_out"]["config"] if name in given}
@@ -192,6 +196,7 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
         known = [_decode(each) for each in described["likelihoods"]]
         columns = _schema(described["schema"], known, tensors, _CONDITION)
         vae.condition_ = Condition(columns, described["is_labels"])
+    vae.exposure_ = None if header["exposure"] is None else Exposure(**header["exposure"])
     config["prior"] = make_prior(config["prior"])
     vae.schema_, vae.config_ = schema, Config(**config)
     vae.n_features_in_ = math.prod(schema.shape)
@@ -208,7 +213,7 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     if condition_size:
         example = example, jax.ShapeDtypeStruct((condition_size,), np.float32)
     examples = jax.tree.map(lambda one: np.zeros((n_examples, *one.shape), one.dtype), example)
-    return eqx.filter_eval_shape(
+    template = eqx.filter_eval_shape(
         build_autoencoder,
         schema.block,
         examples=examples if n_examples else None,
@@ -217,6 +222,7 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
         key=jax.random.key(0),
         **vae.config_.architecture(),
     )
+    return template if vae.exposure_ is None else ExposedAutoEncoder(template, schema.counts)
 
 
 def _measured(schema: Schema, prefix: str) -> dict[str, np.ndarray]:
@@ -253,7 +259,7 @@ def _of_parts(likelihood: Any, schema: Json) -> list[Likelihood]:
     return [likelihood[name] for name in first]
 
 
-def _fill(template: AutoEncoder, tensors: dict[str, np.ndarray]) -> AutoEncoder:
+def _fill(template: PyTree, tensors: dict[str, np.ndarray]) -> PyTree:
     """Put the arrays into their places, each checked against the model's own."""
     tensors = dict(tensors)
     leaves = []

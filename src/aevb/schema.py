@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Float, PyTree
 from numpy.typing import ArrayLike
 
 from aevb.columns import Columns
 from aevb.errors import some
-from aevb.models.kinds import KINDS, Block, Kind, Likelihood, Measured, make_kind
+from aevb.models.exposed import per_exposure
+from aevb.models.kinds import KINDS, Block, Count, Kind, Likelihood, Measured, make_kind
 from aevb.models.kinds.base import Names
-from aevb.models.kinds.case import Case, CaseBlock, n_cases
-from aevb.models.kinds.summary import Summary, chunks_of, summarise_all, summarise_observed
+from aevb.models.kinds.case import Case, CaseBlock
+from aevb.models.kinds.rows import CHUNK, chunks_of, dense, is_sparse, n_cases
+from aevb.models.kinds.summary import Summary, summarise_all, summarise_observed, viewed
 from aevb.models.linear import Working
 
 _ONE = "data"  # the name of the block, where all values are of one kind
@@ -140,20 +142,47 @@ class Schema:
         schema = cls(parts, rows.shape[1:], names, why, columns, (), has_holes)
         return schema if has_holes else replace(schema, dependent=schema._find_dependent(rows))
 
-    def measured_on(self, rows: np.ndarray) -> Schema:
-        """Return this schema with the scaling of some of the rows: those to train on."""
+    def measured_on(
+        self, rows: np.ndarray, exposure: Float[np.ndarray, " n"] | None = None
+    ) -> Schema:
+        """Return this schema with the scaling of some of the rows: those to train on.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, ...)
+            Numbers.
+        exposure : ndarray of shape (n,), optional
+            Exposure of each row: the scaling is that of counts per exposure.
+        """
         has_holes = _has_holes(rows)
 
         def again(part: Part) -> Part:
             values, names = part.values(rows), part.names(self.names)
-            summary = _summarise(values, has_holes)
-            measured = _measure(part.kind, values, summary, has_holes, names)
+            units = exposure if isinstance(part.kind, Count) else None
+            summary = _summarise(values, has_holes, None, units)
+            measured = _measure(part.kind, values, summary, has_holes, names, units)
             return replace(part, measured=measured)
 
         return replace(self, parts={name: again(part) for name, part in self.parts.items()})
 
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """The parts that are counts."""
+        return tuple(name for name, part in self.parts.items() if isinstance(part.kind, Count))
+
+    def total(self, rows: np.ndarray) -> Float[np.ndarray, " n"]:
+        """Return the sum of the counts of each row; NaN where some are missing."""
+        total = np.zeros(rows.shape[0])
+        for name in self.counts:
+            values = self.parts[name].values(rows)
+            axes = tuple(range(1, values.ndim))
+            total += np.asarray(values.sum(axis=axes[0] if len(axes) == 1 else axes))
+        return total
+
     def _find_dependent(self, rows: np.ndarray) -> tuple[int, ...]:
         found: list[int] = []
+        if is_sparse(rows):  # whose columns hardly determine each other
+            return ()
         for part in self.parts.values():
             within = part.kind.dependent(part.values(rows), part.measured.resolution)
             found += within if part.columns is None else [part.columns[j] for j in within]
@@ -238,7 +267,7 @@ class Schema:
             values = part.values(rows)
             if self.holes:
                 values, observed[name] = _filled(part.kind, values)
-            part.kind.check(values, part.names(self.names))
+            _check(part.kind, values, part.names(self.names))
             blocks[name] = values.astype(part.kind.dtype, copy=False) if self.columns else values
         if self.is_plain:
             return next(iter(blocks.values()))
@@ -436,12 +465,23 @@ def _fit_part(
     """Choose and measure the kind of some columns; say why, if it was chosen."""
     values, names = _take(rows, columns), _names(names, columns)
     summary = _summarise(values, has_holes)
-    kind, why = make_kind(likelihood, summary, dtype or rows.dtype, n_levels)
-    kind.check(_filled(kind, values)[0] if has_holes else values, names)
+    kind, why = make_kind(
+        likelihood, summary, dtype or rows.dtype, n_levels, sparse=is_sparse(rows)
+    )
+    _check(kind, _filled(kind, values)[0] if has_holes else values, names)
     for remark in kind.remarks(summary, names):
         warnings.warn(remark, stacklevel=3)
     measured = _measure(kind, values, summary, has_holes, names)
     return Part(kind, values.shape[1:], columns, measured), why
+
+
+def _check(kind: Kind, values: np.ndarray, names: Names) -> None:
+    """Raise ValueError for a value outside the support; see `Kind.check`."""
+    if not is_sparse(values):
+        kind.check(values, names)
+        return
+    for i, chunk in enumerate(chunks_of(values)):
+        kind.check(dense(chunk), names, i * CHUNK)
 
 
 def _take(rows: np.ndarray, columns: tuple[int, ...] | None) -> np.ndarray:
@@ -457,21 +497,39 @@ def _hashable(value: Any) -> Any:
 
 
 def _has_holes(rows: np.ndarray) -> bool:
-    return rows.dtype.kind == "f" and bool(np.isnan(rows).any())
+    return not is_sparse(rows) and rows.dtype.kind == "f" and bool(np.isnan(rows).any())
 
 
-def _summarise(rows: np.ndarray, holes: bool, kind: Kind | None = None) -> Summary:
-    """Summarise rows, or what a kind's view makes of them."""
-    view = (lambda chunk: chunk) if kind is None else kind.view
+def _summarise(
+    rows: np.ndarray,
+    holes: bool,
+    kind: Kind | None = None,
+    exposure: np.ndarray | None = None,
+) -> Summary:
+    """Summarise rows, per exposure if they have one, or what a kind's view makes of them."""
     if holes:
-        return summarise_observed(rows, view)
-    return summarise_all(map(view, chunks_of(rows)))
+        rows = rows if exposure is None else per_exposure(rows, exposure, ())
+        return summarise_observed(rows, (lambda chunk: chunk) if kind is None else kind.view)
+    chunks = chunks_of(rows)
+    if exposure is not None:
+        pairs = zip(chunks, chunks_of(exposure), strict=True)
+        chunks = (per_exposure(*pair, ()) for pair in pairs)
+    if kind is not None:
+        chunks = (viewed(chunk, kind.view) for chunk in chunks)
+    return summarise_all(chunks)
 
 
-def _measure(kind: Kind, rows: np.ndarray, summary: Summary, holes: bool, names: Names) -> Measured:
+def _measure(
+    kind: Kind,
+    rows: np.ndarray,
+    summary: Summary,
+    holes: bool,
+    names: Names,
+    exposure: np.ndarray | None = None,
+) -> Measured:
     """Take from some rows what the model needs of them."""
     has_view = type(kind).view is not Kind.view
-    seen = _summarise(rows, holes, kind) if has_view else summary
+    seen = _summarise(rows, holes, kind, exposure) if has_view else summary
     return kind.measure(summary, seen, names)
 
 

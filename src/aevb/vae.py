@@ -27,10 +27,12 @@ from aevb.comparison import Comparison, compare
 from aevb.condition import Condition, read_condition
 from aevb.config import Config, hidden_layers
 from aevb.data.arrays import as_rows, check_finite, check_table, check_weights
-from aevb.data.source import InMemory
+from aevb.data.source import InMemory, Numbered
+from aevb.data.sparse import Sparse
 from aevb.data.tables import is_table
 from aevb.epochs import Search, is_searched, most_epochs
 from aevb.errors import DivergenceError, choose, integer, number
+from aevb.exposure import Exposure, exposure_of_new, read_exposure
 from aevb.factors import linear_start
 from aevb.inference.estimators import Estimator
 from aevb.inference.objective import Objective
@@ -40,8 +42,10 @@ from aevb.inference.sgvb import SGVB, Schedule, make_objective
 from aevb.inference.stopping import EarlyStopping, Watch
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
+from aevb.models.exposed import Context, ExposedAutoEncoder, PerExposure, per_exposure
 from aevb.models.kinds import Likelihood
-from aevb.models.kinds.case import Case, n_cases, take
+from aevb.models.kinds.case import Case
+from aevb.models.kinds.rows import dense, is_sparse, n_cases, take
 from aevb.models.linear import LinearStart
 from aevb.models.networks import Activation, Body, activation_function
 from aevb.models.posteriors import Posterior, make_posterior
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
 # What users hand over as rows: an array, or a table of pandas, Polars or PyArrow.
 Rows = ArrayLike | Any
 RandomState = int | np.random.RandomState | None
+# Of counts: "total", a number for each case, or one for all.
+Exposures = Any
 
 _build = eqx.filter_jit(build_autoencoder)
 
@@ -170,6 +176,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         The likelihood in use; of a table, that of each column, and why.
     condition_ : Condition or None
         What was learned about the condition.
+    exposure_ : Exposure or None
+        Whether exposures are totals, and the typical one: the geometric mean of the training cases.
     config_ : Config
         What the model was built with. Predictions depend on it, not on the parameters, which
         `set_params` may change.
@@ -269,29 +277,37 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         y: ArrayLike | None = None,
         *,
         condition: Rows | None = None,
+        exposure: Exposures = None,
         sample_weight: ArrayLike | None = None,
         validation_data: Rows | None = None,
         validation_condition: Rows | None = None,
+        validation_exposure: Exposures = None,
     ) -> VAE:
         """Fit the model to X by Algorithm 1.
 
         Parameters
         ----------
-        X : array-like of shape (n, d), images of shape (n, h, w[, c]), or table
+        X : array-like of shape (n, d), images of shape (n, h, w[, c]), table, or sparse array
             Training cases: numbers, and NaN where a value is missing. A table of pandas, Polars or
-            PyArrow may hold texts, categories, truth values and dates as well, and empty cells.
+            PyArrow may hold texts, categories, truth values and dates as well, and empty cells. A
+            sparse array of SciPy, or an AnnData for its ``.X``, becomes dense a few rows at a time.
         y : Ignored
             For scikit-learn's pipelines.
         condition : array-like of shape (n,) or (n, k), table or dict, optional
             Class labels or covariates, which encoder and decoder read beside the case: the model is
             p(x|z, c) p(z), with q(z|x, c). They are known, not generated, in every later use.
+        exposure : "total" or array-like of shape (n,), optional
+            Of counts: how much of each case was looked at (time, people at risk, the size of a
+            library). Their means are proportional to it, and the latents are those of counts per
+            exposure. ``"total"``: the sum of the case's own counts. Its logarithm is the offset of
+            a generalised linear model.
         sample_weight : array-like of shape (n,), optional
             How much each case counts: the objective is Σᵢ wᵢ L̃ᵢ / Σᵢ wᵢ. A case of weight 2 counts
             as two, one of weight 0 is left out.
         validation_data : array-like, optional
             Held-out cases, in place of `validation_fraction`.
-        validation_condition : array-like, table or dict, optional
-            Their condition.
+        validation_condition, validation_exposure : optional
+            Their condition and exposure.
 
         Returns
         -------
@@ -308,24 +324,26 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         objective = self._check_parameters()
         with self._nothing_lost():
             random = check_random_state(self.random_state)
-            schema, condition, data, weight = self._learn(X, condition, sample_weight)
+            learned, data, weight = self._learn(X, condition, exposure, sample_weight)
             held = None
             if validation_data is not None:
-                held = Data(self._rows(validation_data, schema), None)
-                held = held.under(condition, validation_condition)
+                rows = self._rows(validation_data, learned.schema)
+                told = learned.context(rows, validation_condition, validation_exposure)
+                held = Data(rows, told)
             elif self.validation_fraction:
                 rest, out = self._hold_out(n_cases(data), random)
                 data, held = take(data, rest), take(data, out)
                 weight = None if weight is None else weight[rest]
-                schema = schema.measured_on(data.x)
-            data = data.encoded(schema)
-            source = InMemory(*data, weight=weight)
-            held_out = None if held is None else InMemory(*held.encoded(schema))
+                learned = learned.measured_on(data)
+            data = data.encoded(learned.schema)
+            source = data.source(self.batch_size, weight)
+            held_out = None
+            if held is not None:
+                held_out = held.encoded(learned.schema).source(self.batch_size)
             most = most_epochs(n_cases(data), self.batch_size)
             plan = self._plan(objective, most if self.epochs == "auto" else int(self.epochs))
             run = None
             searched = self.epochs == "auto" and held is None and not plan.stopping.on
-            learned = schema, condition
             if searched and is_searched(n_cases(data)):
                 run, plan = self._search(learned, data, source, plan, random)
             if run is None:
@@ -340,6 +358,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         y: ArrayLike | None = None,
         *,
         condition: Rows | None = None,
+        exposure: Exposures = None,
         sample_weight: ArrayLike | None = None,
     ) -> VAE:
         """Train on with one pass over X; the first call decides shapes, likelihood and scaling.
@@ -353,7 +372,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Cases.
         y : Ignored
             For scikit-learn's pipelines.
-        condition, sample_weight : array-like, optional
+        condition, exposure, sample_weight : array-like, optional
             As in `fit`.
 
         Returns
@@ -365,15 +384,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         with self._nothing_lost():
             random = check_random_state(self.random_state)
             if hasattr(self, "model_"):
-                X, condition, weight = _weighted(X, condition, sample_weight)
-                data = self._cases(X, condition)
-                source = InMemory(*data, weight=weight)
+                X, told, weight = _weighted(X, (condition, exposure), sample_weight)
+                data = self._cases(X, *told)
+                source = data.source(self.batch_size, weight)
                 run = self._continued(source, objective, random)
             else:
-                schema, condition, data, weight = self._learn(X, condition, sample_weight)
-                data = data.encoded(schema)
-                source = InMemory(*data, weight=weight)
-                run = self._begin((schema, condition), data, source, objective, random)
+                learned, data, weight = self._learn(X, condition, exposure, sample_weight)
+                data = data.encoded(learned.schema)
+                source = data.source(self.batch_size, weight)
+                run = self._begin(learned, data, source, objective, random)
             plan = self._plan(objective, run.epoch + 1)._replace(
                 stopping=EarlyStopping(None, None), falls=False
             )
@@ -381,7 +400,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self._advance(run, source, plan, data)
         return self
 
-    def transform(self, X: Rows, *, condition: Rows | None = None) -> np.ndarray:
+    def transform(
+        self, X: Rows, *, condition: Rows | None = None, exposure: Exposures = None
+    ) -> np.ndarray:
         """Map cases to their latent representation, the mean of q(z|x) (median: "cauchy").
 
         Parameters
@@ -391,6 +412,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         condition : array-like, table or dict, optional
             Labels or covariates of each case, of a model that was fitted with some. A single one is
             that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the cases'
+            totals, if it was fitted with these.
 
         Returns
         -------
@@ -399,11 +423,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             over 256 draws, the same every time.
         """
         dtype = np.float64 if getattr(X, "dtype", None) == np.float64 else np.float32
-        data = self._cases(X, condition)
+        data = self._cases(X, condition, exposure)
         mean = predict.latent_mean(self.model_, data.x, context=data.c)
         return mean.astype(dtype, copy=False)
 
-    def encode(self, X: Rows, *, condition: Rows | None = None) -> Batched:
+    def encode(
+        self, X: Rows, *, condition: Rows | None = None, exposure: Exposures = None
+    ) -> Batched:
         """Return q(z|x) itself for each case.
 
         Parameters
@@ -413,16 +439,21 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         condition : array-like, table or dict, optional
             Labels or covariates of each case, of a model that was fitted with some. A single one is
             that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the cases'
+            totals, if it was fitted with these.
 
         Returns
         -------
         Batched
             One distribution per case: ``mean``, ``variance``, ``sample(key)``, ``log_prob(z)``.
         """
-        data = self._cases(X, condition)
+        data = self._cases(X, condition, exposure)
         return predict.encode(self.model_, data.x, context=data.c)
 
-    def inverse_transform(self, Z: Rows, *, condition: Rows | None = None) -> Any:
+    def inverse_transform(
+        self, Z: Rows, *, condition: Rows | None = None, exposure: Exposures = None
+    ) -> Any:
         """Map latent points to the expected case, E[x|z].
 
         Parameters
@@ -432,6 +463,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         condition : array-like, table or dict, optional
             Labels or covariates of each point, of a model that was fitted with some. A single one
             is that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each point, of a model of counts that was fitted with some. None: the
+            typical one.
 
         Returns
         -------
@@ -447,10 +481,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"Expected latent points of shape (n, {latent_dim}) for `Z`; got {Z.shape}."
             )
-        context = self._context(condition, len(Z))
+        context = self._learned.context_of_new(condition, exposure, len(Z))
         return self.schema_.decode(predict.decode(self.model_, Z, context=context))
 
-    def reconstruct(self, X: Rows, *, condition: Rows | None = None) -> Any:
+    def reconstruct(
+        self, X: Rows, *, condition: Rows | None = None, exposure: Exposures = None
+    ) -> Any:
         """Map cases to their nearest representation: ``inverse_transform(transform(X))``.
 
         Parameters
@@ -460,13 +496,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         condition : array-like, table or dict, optional
             Labels or covariates of each case, of a model that was fitted with some. A single one is
             that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the cases'
+            totals, if it was fitted with these.
 
         Returns
         -------
         ndarray of the shape of X, or table
             Expectations E[x|z] at the mean of q(z|x), as of `inverse_transform`.
         """
-        data = self._cases(X, condition)
+        data = self._cases(X, condition, exposure)
         made = predict.reconstruct(self.model_, data.x, context=data.c)
         return self.schema_.decode(made, _index(X))
 
@@ -477,6 +516,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         *,
         n_imputations: int | None = None,
         condition: Rows | None = None,
+        exposure: Exposures = None,
         random_state: RandomState = None,
     ) -> Any:
         r"""Fill holes by what the other values of a case let expect.
@@ -499,6 +539,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         condition : array-like, table or dict, optional
             Labels or covariates of each case, of a model that was fitted with some. A single one is
             that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the cases'
+            totals, if it was fitted with these.
         random_state : int, RandomState or None
             Seed of the draws; None: 0.
 
@@ -519,7 +562,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         rows = self._rows(X, self.schema_, holes=True)
-        filled = self._filled(rows, condition, n_draws, n_imputations, random_state)
+        if is_sparse(rows):
+            raise TypeError(
+                "Expected an array or a table for `X`, in which NaN marks what is missing; got a "
+                "sparse array, in which nothing is."
+            )
+        context = self._learned.context(rows, condition, exposure)
+        filled = self._filled(rows, context, n_draws, n_imputations, random_state)
         if not is_table(X) or self.schema_.columns is None:
             floats = [np.float64, np.float32]
             X = check_array(X, dtype=floats, ensure_all_finite=False, allow_nd=True)
@@ -535,6 +584,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         n_draws: int = 1000,
         *,
         condition: Rows | None = None,
+        exposure: Exposures = None,
         random_state: RandomState = None,
     ) -> Any:
         r"""Return how surprising each cell is, given the others: :math:`-\log p(x_j | x_{-j})`.
@@ -552,6 +602,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         condition : array-like, table or dict, optional
             Labels or covariates of each case, of a model that was fitted with some. A single one is
             that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the cases'
+            totals, if it was fitted with these.
         random_state : int, RandomState or None
             Seed of the draws; None: 0.
 
@@ -573,11 +626,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         rows = self._rows(X, self.schema_)
-        data = Data(self.schema_.encode(rows), self._context(condition, len(rows)))
+        data = Data(self.schema_.encode(rows), self._learned.context(rows, condition, exposure))
         key = random_key(check_random_state(0 if random_state is None else random_state))
         nats = predict.surprise(self.model_, data.x, key, context=data.c, n_draws=n_draws)
         values = self.schema_.values(Case(nats) if isinstance(nats, dict) else nats)
-        values = np.where(np.isnan(rows), np.nan, values)
+        if self.schema_.holes:
+            values = np.where(np.isnan(rows), np.nan, values)
         columns = self.schema_.columns
         return values if columns is None else columns.numbers(values, _index(X))
 
@@ -588,6 +642,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         *,
         mean: bool = False,
         condition: Rows | None = None,
+        exposure: Exposures = None,
         given: Mapping[Any, Any] | None = None,
     ) -> Any:
         """Generate new cases: z ~ p(z), then x ~ p(x|z).
@@ -602,6 +657,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Return E[x|z] instead of a draw from p(x|z).
         condition : array-like, table or dict, optional
             Condition of each case, or a single one for all.
+        exposure : array-like of shape (n_samples,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the typical
+            one.
         given : dict, optional
             Values of some columns, by name (of an array by position): the others are drawn given
             these, by importance resampling of 10,000 draws of z, or 20 for each case.
@@ -614,10 +672,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if n_samples is not None:
             n_samples = integer(n_samples, "n_samples", minimum=1)
-        context = self._context(condition, n_samples)
-        n = n_samples or (1 if context is None else len(context))
+        n = n_samples
+        if n is None:
+            covariates = read_condition(self.condition_, condition, None)
+            n = max(1 if covariates is None else len(covariates), np.size(exposure))
+        context = self._learned.context_of_new(condition, exposure, n)
         if given is not None:
-            return self._sample_given(given, n, random_state, mean, condition)
+            return self._sample_given(given, n, random_state, mean, condition, exposure)
         seed = self.config_.random_state if random_state is None else random_state
         key = random_key(check_random_state(seed))
         made = predict.sample(self.model_, n, key, context=context, mean=mean)
@@ -631,6 +692,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         *,
         condition: Rows | None = None,
         other_condition: Rows | None = None,
+        exposure: Exposures = None,
+        other_exposure: Exposures = None,
     ) -> np.ndarray:
         r"""Distances between cases in the latent space.
 
@@ -647,6 +710,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             also between a case and itself.
         condition, other_condition : array-like, table or dict, optional
             Conditions of the cases, of a model that was fitted with some.
+        exposure, other_exposure : array-like or float, optional
+            Their exposures, likewise.
 
         Returns
         -------
@@ -656,12 +721,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         from sklearn.metrics import pairwise_distances
 
         choose(metric, {"mean": None, "expected": None}, "metric")
-        pairs = [(X, condition)] if Y is None else [(X, condition), (Y, other_condition)]
-        both = [
+        both = [(X, condition, exposure), (Y, other_condition, other_exposure)]
+        moments = [
             predict.latent_moments(self.model_, data.x, context=data.c)
-            for data in (self._cases(*pair) for pair in pairs)
+            for data in (self._cases(*each) for each in both[: 1 if Y is None else 2])
         ]
-        (mean, variance), (other_mean, other_variance) = both[0], both[-1]
+        (mean, variance), (other_mean, other_variance) = moments[0], moments[-1]
         between = pairwise_distances(mean, other_mean)
         if metric == "mean":
             return between
@@ -675,6 +740,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         random_state: RandomState = None,
         *,
         condition: Rows | None = None,
+        exposure: Exposures = None,
     ) -> np.ndarray:
         """Estimate the evidence lower bound of each case.
 
@@ -689,13 +755,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         condition : array-like, table or dict, optional
             Labels or covariates of each case, of a model that was fitted with some. A single one is
             that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the cases'
+            totals, if it was fitted with these.
 
         Returns
         -------
         ndarray of shape (n,)
             Nats per case; an unbiased estimate of a lower bound on log p(x).
         """
-        return self._scores(predict.elbo, X, n_draws, random_state, condition)
+        return self._scores(predict.elbo, X, n_draws, random_state, condition, exposure)
 
     def log_likelihood(
         self,
@@ -704,6 +773,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         random_state: RandomState = None,
         *,
         condition: Rows | None = None,
+        exposure: Exposures = None,
     ) -> np.ndarray:
         """Estimate log p(x) of each case by importance sampling from q(z|x).
 
@@ -718,6 +788,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         condition : array-like, table or dict, optional
             Labels or covariates of each case, of a model that was fitted with some. A single one is
             that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the cases'
+            totals, if it was fitted with these.
 
         Returns
         -------
@@ -725,9 +798,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Nats per case, in the data's own units; on average between the bound and log p(x). On
             gray levels a Bernoulli likelihood is not a likelihood of the data (`GrayBernoulli`).
         """
-        return self._scores(predict.log_likelihood, X, n_draws, random_state, condition)
+        return self._scores(predict.log_likelihood, X, n_draws, random_state, condition, exposure)
 
-    def score_samples(self, X: Rows, *, condition: Rows | None = None) -> np.ndarray:
+    def score_samples(
+        self, X: Rows, *, condition: Rows | None = None, exposure: Exposures = None
+    ) -> np.ndarray:
         """Return the evidence lower bound of each case: `elbo` with its defaults.
 
         Parameters
@@ -737,15 +812,25 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         condition : array-like, table or dict, optional
             Labels or covariates of each case, of a model that was fitted with some. A single one is
             that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the cases'
+            totals, if it was fitted with these.
 
         Returns
         -------
         ndarray of shape (n,)
             Nats per case.
         """
-        return self.elbo(X, condition=condition)
+        return self.elbo(X, condition=condition, exposure=exposure)
 
-    def score(self, X: Rows, y: ArrayLike | None = None, *, condition: Rows | None = None) -> float:
+    def score(
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        *,
+        condition: Rows | None = None,
+        exposure: Exposures = None,
+    ) -> float:
         """Return the mean evidence lower bound of X, for scikit-learn's model selection.
 
         It compares sizes and settings of a model, never two families of likelihood.
@@ -759,13 +844,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         condition : array-like, table or dict, optional
             Labels or covariates of each case, of a model that was fitted with some. A single one is
             that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the cases'
+            totals, if it was fitted with these.
 
         Returns
         -------
         float
             Nats per case.
         """
-        return float(np.mean(self.elbo(X, condition=condition), dtype=np.float64))
+        bounds = self.elbo(X, condition=condition, exposure=exposure)
+        return float(np.mean(bounds, dtype=np.float64))
 
     def compare(
         self, X: Rows, *, train: Rows, n_draws: int = 1000, random_state: RandomState = None
@@ -822,10 +911,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ['full Gaussian', 'probabilistic PCA', 'factor analysis', 'Gaussian mixture', 'VAE']
         """
         check_is_fitted(self)
-        if self.condition_ is not None:
+        if self.condition_ is not None or self.exposure_ is not None:
             raise ValueError(
-                "Expected a model without a condition for `compare`, as the classical models know "
-                "none; got one that was fitted with some."
+                "Expected a model without condition and exposure for `compare`, as the classical "
+                "models know none; got one that was fitted with some."
             )
         part = self.schema_.part
         held_out = part.values(self._numbers(X))
@@ -935,14 +1024,19 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         random_state: RandomState,
         mean: bool,
         condition: Rows | None,
+        exposure: Exposures,
     ) -> Any:
         """Return n cases of which some values are given."""
-        if self.condition_ is not None and len(self.condition_.read(condition)) > 1:
+        covariates = read_condition(self.condition_, condition, None)
+        if covariates is not None and len(covariates) > 1:
             raise ValueError("Expected a single `condition` beside `given`; got several.")
+        if exposure is not None and np.size(exposure) > 1:
+            raise ValueError("Expected a single `exposure` beside `given`; got several.")
         row = self.schema_.row_of(given)
         seed = self.config_.random_state if random_state is None else random_state
         n_draws, n_drawn = max(10_000, 20 * n), None if mean else n
-        made = self._filled(row, condition, n_draws, n_drawn, seed, wide=True)
+        context = self._learned.context_of_new(condition, exposure, 1)
+        made = self._filled(row, context, n_draws, n_drawn, seed, wide=True)
         values = self.schema_.values(made if mean else jax.tree.map(lambda leaf: leaf[0], made))
         values = np.where(np.isnan(row), values, row)
         return self.schema_.written(np.repeat(values, n, axis=0) if mean else values)
@@ -950,7 +1044,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _filled(
         self,
         rows: np.ndarray,
-        condition: Rows | None,
+        context: PyTree,
         n_draws: int,
         n_imputations: int | None,
         random_state: RandomState,
@@ -964,22 +1058,31 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             x,
             random_key(check_random_state(0 if random_state is None else random_state)),
             observed=observed,
-            context=self._context(condition, len(rows)),
+            context=context,
             n_draws=n_draws,
             n_imputations=n_imputations,
             wide=wide,
         )
 
     def _learn(
-        self, X: Rows, condition: Rows | None, sample_weight: ArrayLike | None
-    ) -> tuple[Schema, Condition | None, Data, np.ndarray | None]:
-        """Learn what training data and their condition are; return them as rows, with weights."""
-        X, condition, weight = _weighted(X, condition, sample_weight)
+        self,
+        X: Rows,
+        condition: Rows | None,
+        exposure: Exposures,
+        sample_weight: ArrayLike | None,
+    ) -> tuple[Learned, Data, np.ndarray | None]:
+        """Learn what training data are, and what they have beside them; return rows and weights."""
+        X, (condition, exposure), weight = _weighted(X, (condition, exposure), sample_weight)
         schema, rows = self._learn_schema(X)
-        if condition is None:
-            return schema, None, Data(rows, None), weight
-        learned, context = Condition.learn(condition, len(rows))
-        return schema, learned, Data(rows, context), weight
+        learned, covariates = Learned(schema, None, None), None
+        if condition is not None:
+            known, covariates = Condition.learn(condition, rows.shape[0])
+            learned = learned._replace(condition=known)
+        if exposure is None:
+            return learned, Data(rows, covariates), weight
+        units, relative = Exposure.learn(exposure, schema, rows)
+        data = Data(rows, Context(covariates, relative))
+        return learned._replace(exposure=units).measured_on(data), data, weight
 
     def _learn_schema(self, X: Rows) -> tuple[Schema, np.ndarray]:
         """Learn the schema of training data, and return them as rows of numbers."""
@@ -1021,38 +1124,31 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _begin(
         self,
-        learned: tuple[Schema, Condition | None],
+        learned: Learned,
         data: Data,
-        source: InMemory,
+        source: Numbered,
         objective: Objective,
         random: np.random.RandomState,
     ) -> Run:
         """Build the model for some cases, and return the run before its first step."""
-        schema, condition = learned
+        schema = learned.schema
         config = Config.of(self, schema.n_rows)
         key_model, key = random_key(random, FAST), random_key(random, FAST)
-        examples = examples_for(config.prior, data.x if condition is None else tuple(data))
-        start = self._linear_start(schema, data, config, source.weight)
+        start = learned.start(data, config, source.weight)
         config = replace(config, init="random" if start is None else "linear")
         parts = config.architecture()
-        parts["condition_size"] = 0 if condition is None else condition.size
+        parts["condition_size"] = learned.condition_size
+        examples = learned.examples(data, config)
         model = _build(schema.block, examples=examples, start=start, key=key_model, **parts)
+        model = learned.exposed(model)
         if isinstance(config.prior, Fixed):  # the ends of its support are known by value alone
             check_model(model, schema.block.example())
-        self.schema_, self.condition_, self.config_ = schema, condition, config
+        self.schema_, self.condition_, self.exposure_ = learned
+        self.config_ = config
         self._optimizer = self._new_optimizer()
         return begin(model, source, objective, self.optimizer, self.learning_rate, key)
 
-    def _linear_start(
-        self, schema: Schema, data: Data, config: Config, weight: np.ndarray | None
-    ) -> LinearStart | None:
-        """Return where training starts; None: at random."""
-        working = schema.working()
-        if working is None or not config.starts_linear:
-            return None
-        return linear_start(schema.block, working, data.x, config.latent_dim, weight, data.c)
-
-    def _continued(self, source: InMemory, objective: SGVB, random: np.random.RandomState) -> Run:
+    def _continued(self, source: Numbered, objective: SGVB, random: np.random.RandomState) -> Run:
         """Return the run so far; from its model alone, after `load` or for another optimizer."""
         if getattr(self, "_optimizer", None) == self._new_optimizer():
             return self._run
@@ -1078,9 +1174,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _search(
         self,
-        learned: tuple[Schema, Condition | None],
+        learned: Learned,
         data: Data,
-        source: InMemory,
+        source: Numbered,
         plan: Plan,
         random: np.random.RandomState,
     ) -> tuple[Run | None, Plan]:
@@ -1102,10 +1198,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _advance(
         self,
         run: Run,
-        source: InMemory,
+        source: Numbered,
         plan: Plan,
         data: Data,
-        held_out: InMemory | None = None,
+        held_out: Numbered | None = None,
         search: Search | None = None,
     ) -> Run:
         """Train on, and keep every epoch that is complete, whatever comes; return the last run."""
@@ -1162,15 +1258,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Shape of one case."""
         return self.schema_.shape
 
-    def _cases(self, X: Rows, condition: Rows | None = None) -> Data:
+    def _cases(self, X: Rows, condition: Rows | None = None, exposure: Exposures = None) -> Data:
         """Check cases against what was learned: type, shape, finite, within the support."""
         check_is_fitted(self)
         rows = self._rows(X, self.schema_)
-        return Data(self.schema_.encode(rows), self._context(condition, len(rows)))
+        return Data(self.schema_.encode(rows), self._learned.context(rows, condition, exposure))
 
-    def _context(self, condition: Rows | None, n: int | None) -> np.ndarray | None:
-        """Return the condition of n cases as the networks read it; None: the model has none."""
-        return read_condition(self.condition_, condition, n)
+    @property
+    def _learned(self) -> Learned:
+        return Learned(self.schema_, self.condition_, self.exposure_)
 
     def _numbers(self, X: Rows) -> np.ndarray:
         """Return cases as an array; the values must be of one kind."""
@@ -1178,7 +1274,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         _ = self.schema_.part
         rows = self._rows(X, self.schema_)
         self.schema_.encode(rows)
-        return rows
+        return dense(rows)
 
     def _scores(
         self,
@@ -1187,8 +1283,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         n_draws: int,
         random_state: RandomState,
         condition: Rows | None,
+        exposure: Exposures,
     ) -> np.ndarray:
-        data = self._cases(X, condition)
+        data = self._cases(X, condition, exposure)
         n_draws = integer(n_draws, "n_draws", minimum=1)
         key = random_key(check_random_state(0 if random_state is None else random_state))
         return function(self.model_, data.x, key, context=data.c, n_draws=n_draws)
@@ -1203,40 +1300,107 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = tags.input_tags.sparse = True
         return tags
 
 
 class Data(NamedTuple):
-    """Cases as rows or encoded, and what the networks read of their condition, if there is one."""
+    """Cases as rows or encoded, and what the model is told of each beside them, if anything."""
 
     x: PyTree
-    c: np.ndarray | None
+    c: PyTree
 
     def encoded(self, schema: Schema) -> Data:
         """Return rows as the model takes them."""
         return self._replace(x=schema.encode(self.x))
 
-    def under(self, condition: Condition | None, C: Any) -> Data:
-        """Return the same cases under a condition."""
-        return self._replace(c=read_condition(condition, C, n_cases(self.x)))
+    def source(self, batch_size: int, weight: np.ndarray | None = None) -> Numbered:
+        """Return where training takes them from."""
+        if is_sparse(self.x):
+            return Sparse(self.x, self.c, batch_size=batch_size, weight=weight)
+        return InMemory(self.x, self.c, weight=weight)
+
+
+class Learned(NamedTuple):
+    """What was learned of training data, their condition, and their exposure."""
+
+    schema: Schema
+    condition: Condition | None
+    exposure: Exposure | None
+
+    @property
+    def condition_size(self) -> int:
+        """How many numbers the networks read of a condition."""
+        return 0 if self.condition is None else self.condition.size
+
+    def context(self, rows: Any, condition: Rows | None, exposure: Exposures) -> PyTree:
+        """Return what the model is told of cases beside their values; None: nothing."""
+        covariates = read_condition(self.condition, condition, rows.shape[0])
+        relative = read_exposure(self.exposure, exposure, self.schema, rows)
+        return covariates if relative is None else Context(covariates, relative)
+
+    def context_of_new(self, condition: Rows | None, exposure: Exposures, n: int) -> PyTree:
+        """Return what the model is told of cases that it is to make."""
+        covariates = read_condition(self.condition, condition, n)
+        relative = exposure_of_new(self.exposure, exposure, n)
+        return covariates if relative is None else Context(covariates, relative)
+
+    def measured_on(self, data: Data) -> Learned:
+        """Return the same with the scaling of some of the rows."""
+        exposure = data.c.exposure if self.exposure else None
+        return self._replace(schema=self.schema.measured_on(data.x, exposure))
+
+    def start(self, data: Data, config: Config, weight: np.ndarray | None) -> LinearStart | None:
+        """Return where training starts; None: at random."""
+        block, working = self.schema.block, self.schema.working()
+        if working is None or not config.starts_linear:
+            return None
+        cases, covariates, inputs = data.x, data.c, block.constants.inputs
+        if self.exposure:
+            covariates, exposure = data.c
+            cases, inputs = (cases, exposure), PerExposure(inputs, self.schema.counts)
+        return linear_start(
+            block, working, cases, config.latent_dim, weight, covariates, inputs=inputs
+        )
+
+    def examples(self, data: Data, config: Config) -> PyTree:
+        """Return the cases that the prior starts from, as the encoder takes them."""
+        chosen = examples_for(config.prior, data)
+        if chosen is None:
+            return None
+        x, covariates = chosen
+        if self.exposure:
+            x, covariates = per_exposure(x, covariates.exposure, self.schema.counts), covariates[0]
+        return x if covariates is None else (x, covariates)
+
+    def exposed(self, model: PyTree) -> PyTree:
+        """Return a model under an exposure, if there is one."""
+        return ExposedAutoEncoder(model, self.schema.counts) if self.exposure else model
 
 
 def _weighted(
-    X: Any, condition: Any, weight: ArrayLike | None
-) -> tuple[Any, Any, np.ndarray | None]:
-    """Return the cases whose weight is not 0, and their weights; None: all are the same."""
+    X: Any, told: tuple[Any, ...], weight: ArrayLike | None
+) -> tuple[Any, tuple[Any, ...], np.ndarray | None]:
+    """Return the cases whose weight is not 0, what is told of them, and their weights.
+
+    The weights are None if all are the same.
+    """
     if weight is None:
-        return X, condition, None
+        return X, told, None
     weight = check_weights(weight, _num_samples(X))
     some = np.flatnonzero(weight)
     if len(some) < len(weight):
         X, weight = _safe_indexing(X, some), weight[some]
-        if isinstance(condition, Mapping):
-            condition = {name: _safe_indexing(cells, some) for name, cells in condition.items()}
-        elif condition is not None:
-            condition = _safe_indexing(condition, some)
-    return X, condition, weight
+        told = tuple(_some_of(each, some) for each in told)
+    return X, told, weight
+
+
+def _some_of(told: Any, rows: np.ndarray) -> Any:
+    if told is None or isinstance(told, str) or np.isscalar(told):
+        return told
+    if isinstance(told, Mapping):
+        return {name: _safe_indexing(cells, rows) for name, cells in told.items()}
+    return _safe_indexing(told, rows)
 
 
 def _index(X: Any) -> Any:

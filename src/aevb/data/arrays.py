@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils.validation import check_array, validate_data
 
 from aevb.data.cells import check_cells, holes
+from aevb.data.sparse import array_of, is_annotated, names_of_columns, sparse_rows
 from aevb.data.tables import names_of
 from aevb.errors import some
 
@@ -24,15 +26,17 @@ def as_rows(
     *,
     holes: bool = True,
     narrowed: bool = True,
-) -> np.ndarray:
+) -> np.ndarray | sparse.csr_array:
     """Check cases at the border and return them as an array (n, *shape) of a type for training.
+
+    A sparse array, also that of an AnnData, stays sparse, in single precision.
 
     Parameters
     ----------
     estimator : VAE
         Learns `n_features_in_` and `feature_names_in_` when `shape` is None; the cases are held to
         them otherwise.
-    X : array-like of shape (n, d) or (n, h, w[, c])
+    X : array-like of shape (n, d) or (n, h, w[, c]), sparse array or AnnData
         Cases. Images may also come flattened once the shape is known.
     shape : tuple of int, optional
         Shape of one case; None: X defines it.
@@ -47,6 +51,9 @@ def as_rows(
         For anything but finite real numbers (and NaN), too few rows, or another shape.
     """
     reset = shape is None
+    names = None
+    if is_annotated(X):
+        X, names = array_of(X), names_of_columns(X)
     check_cells(X)
     if (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) > 2:
         X = check_array(X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
@@ -57,14 +64,19 @@ def as_rows(
             )
             raise ValueError(f"Expected cases of shape {want} for `X`; got {X.shape}.")
         X, shape = X.reshape(len(X), math.prod(own)), own
-    X = validate_data(
-        estimator,
-        X,
-        reset=reset,
-        dtype="numeric",
-        ensure_all_finite=False,
-        ensure_min_samples=2 if reset else 1,
-    )
+    options: dict[str, Any] = {
+        "accept_sparse": "csr",
+        "dtype": "numeric",
+        "ensure_all_finite": False,
+        "ensure_min_samples": 2 if reset else 1,
+    }
+    if names is None:
+        X = validate_data(estimator, X, reset=reset, **options)
+    else:
+        validate_data(estimator, names, reset=reset, skip_check_array=True)
+        X = check_array(X, **options)
+    if sparse.issparse(X):
+        return sparse_rows(X, getattr(estimator, "feature_names_in_", None))
     if X.dtype.kind == "O":
         X = X.astype(np.float64)  # decimal numbers, of tables that are not of pandas
     columns = getattr(estimator, "feature_names_in_", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import jax
 import numpy as np
@@ -64,7 +64,63 @@ class Source(ABC):
         """
 
 
-class InMemory(Source):
+class Numbered(Source):
+    """Rows that can be had in any order, by their numbers.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    weight : np.ndarray, optional
+        Their weights; None: all the same.
+    """
+
+    def __init__(self, n: int, weight: Float[np.ndarray, " n"] | None = None):
+        self._rows = np.arange(n, dtype=np.int32)
+        self._weight = weight
+        self._normalise()
+
+    def _normalise(self) -> None:
+        """Make the mean of the weights 1."""
+        self._scaled = None
+        if self._weight is not None:
+            mean = self._weight[self._rows].mean(dtype=np.float64)
+            self._scaled = (self._weight / mean).astype(np.float32)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self._rows)
+
+    @property
+    def weight(self) -> Float[np.ndarray, " n"] | None:
+        """Weights of the rows; None: all the same."""
+        return None if self._weight is None else self._weight[self._rows]
+
+    def part(self, rows: Int[np.ndarray, " n"]) -> Self:
+        """Return a source of some of the rows, by their positions, in the same buffers.
+
+        Another choice of rows compiles nothing anew.
+        """
+        some = copy.copy(self)
+        some._rows = self._rows[rows]
+        some._normalise()
+        return some
+
+    def chunks(self, order: tuple[int, ...] | None, start: int = 0) -> Iterator[Chunk]:
+        """Yield all rows once; see `Source.chunks`."""
+        rows = self._rows
+        if order is not None:
+            rows = np.random.default_rng(order).permutation(rows)
+        if start < self.n_rows:
+            yield from self._chunks_of(rows[start:])
+
+    @abstractmethod
+    def _chunks_of(self, rows: Int[np.ndarray, " n"]) -> Iterator[Chunk]:
+        """Yield the rows of these numbers, in their order."""
+
+
+class InMemory(Numbered):
     """Rows of a PyTree of arrays, put on the device once, in one chunk.
 
     Parameters
@@ -88,37 +144,16 @@ class InMemory(Source):
         placement: Placement = OneDevice(),  # noqa: B008
     ):
         self.placement = placement
-        self._rows = np.arange(_row_count(x, c), dtype=np.int32)
-        self._weight, self._weights = weight, None
-        self._x, self._c = placement.put(jax.tree.map(_padded, (x, c)))
-        self._normalise()
+        n = _row_count(x, c)
+        # One after the other: there is never more than one padded array beside those on the device.
+        self._x, self._c = jax.tree.map(lambda array: placement.put(_padded(array)), (x, c))
+        super().__init__(n, weight)
 
     def _normalise(self) -> None:
-        """Make the mean of the weights 1."""
-        if self._weight is not None:
-            mean = self._weight[self._rows].mean(dtype=np.float64)
-            scaled = _padded((self._weight / mean).astype(np.float32))
-            self._weights = self.placement.put(scaled)
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return len(self._rows)
-
-    @property
-    def weight(self) -> Float[np.ndarray, " n"] | None:
-        """Weights of the rows; None: all the same."""
-        return None if self._weight is None else self._weight[self._rows]
-
-    def part(self, rows: Int[np.ndarray, " n"]) -> InMemory:
-        """Return a source of some of the rows, by their positions, in the same buffers.
-
-        Another choice of rows compiles nothing anew.
-        """
-        some = copy.copy(self)
-        some._rows = self._rows[rows]
-        some._normalise()
-        return some
+        super()._normalise()
+        self._on_device = None
+        if self._scaled is not None:
+            self._on_device = self.placement.put(_padded(self._scaled))
 
     def example(self) -> tuple[PyTree[jax.ShapeDtypeStruct], PyTree[jax.ShapeDtypeStruct]]:
         """Return the shapes and types of one datapoint and of its context."""
@@ -128,13 +163,8 @@ class InMemory(Source):
 
         return jax.tree.map(row, (self._x, self._c))
 
-    def chunks(self, order: tuple[int, ...] | None, start: int = 0) -> Iterator[Chunk]:
-        """Yield all rows in one chunk."""
-        rows = self._rows
-        if order is not None:
-            rows = np.random.default_rng(order).permutation(rows)
-        if start < self.n_rows:
-            yield Chunk(self._x, self._c, rows[start:], self._weights)
+    def _chunks_of(self, rows: Int[np.ndarray, " n"]) -> Iterator[Chunk]:
+        yield Chunk(self._x, self._c, rows, self._on_device)
 
 
 def bucket(n: int) -> int:

@@ -17,6 +17,8 @@ from jax import Array, lax
 from jaxtyping import PRNGKeyArray as Key
 from jaxtyping import PyTree
 
+from aevb.models.kinds.rows import dense, n_cases
+
 _UNDER_WAY = 8  # blocks whose results may be on the device at one time
 
 
@@ -30,7 +32,7 @@ def map_rows(function: Callable, model: PyTree, X: PyTree, block: int, *extra: P
     model : PyTree
         Passed on.
     X : PyTree of np.ndarray
-        Rows along the leading axis.
+        Rows along the leading axis. An array may be a sparse one of SciPy (CSR): a block is dense.
     block : int
         Rows per compiled call; the last block is padded with its own first row.
     *extra
@@ -41,7 +43,7 @@ def map_rows(function: Callable, model: PyTree, X: PyTree, block: int, *extra: P
     PyTree of np.ndarray
         The results, stacked along a leading axis of n rows.
     """
-    n = len(jax.tree.leaves(X)[0])
+    n = n_cases(X)
     # JAX computes some blocks side by side while others are prepared. All calls are made here, in
     # the thread of the caller: whatever it has set (64 bits, a device, a precision) holds for all.
     parts: list[PyTree] = []
@@ -80,7 +82,7 @@ def _block(function: Callable, model: PyTree, rows: PyTree, extra: tuple) -> PyT
 
 def _rows(X: PyTree, start: int, block: int) -> PyTree:
     def cut(array: np.ndarray) -> np.ndarray:
-        part = array[start : start + block]
+        part = dense(array[start : start + block])
         if len(part) == block:
             return part
         return np.concatenate([part, np.repeat(part[:1], block - len(part), axis=0)])

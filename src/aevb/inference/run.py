@@ -299,9 +299,10 @@ def _visitor(
                 batch_size,
                 source.placement,
             )
-            finite.append(good)
             position = run.position + len(chunk.rows)
             run = run._replace(state=state, position=position, totals=(*run.totals, totals))
+            finite.append(good.block_until_ready())
+            del chunk  # before the next one is made
         return run, all(map(bool, finite))
 
     return visit_rows

@@ -37,11 +37,18 @@ ACTIVATIONS: dict[str, Elementwise] = {
 }
 
 
+_MANY = 1024  # inputs
+
+
 class Linear(eqx.Module):
     """Affine map ``x @ weight.T + bias``; weights uniform within ±√(6 / (in_size + out_size)).
 
     Compared with ±1/√in_size, the decoder of a few latents starts nearly linear, and bends less to
     the noise of small data; benchmarks/defaults.py measures both. Biases start at zero.
+
+    Optimizers like Adam move all weights by about the same step, which moves the output by as many
+    steps as there are inputs. Beyond 1024 inputs the weights are therefore held as multiples of
+    1024 / in_size, so that a step moves the output no further than with 1024.
 
     Parameters
     ----------
@@ -52,7 +59,8 @@ class Linear(eqx.Module):
 
     References
     ----------
-    Glorot and Bengio (2010), https://proceedings.mlr.press/v9/glorot10a.html
+    Glorot and Bengio (2010), https://proceedings.mlr.press/v9/glorot10a.html; Yang and others
+    (2021), https://arxiv.org/abs/2203.03466, table 8, for the multiples
     """
 
     weight: Float[Array, "out_size in_size"]
@@ -60,12 +68,19 @@ class Linear(eqx.Module):
 
     def __init__(self, in_size: int, out_size: int, *, key: Key):
         limit = math.sqrt(6 / (in_size + out_size))
-        self.weight = jax.random.uniform(key, (out_size, in_size), minval=-limit, maxval=limit)
+        weight = jax.random.uniform(key, (out_size, in_size), minval=-limit, maxval=limit)
+        self.weight = weight / _unit(in_size)
         self.bias = jnp.zeros(out_size)
 
     def __call__(self, x: Num[Array, "*batch in_size"]) -> Float[Array, "*batch out_size"]:
         """Map one vector."""
-        return x @ self.weight.T + self.bias  # in this order, batch axes come out in front
+        # In this order, batch axes come out in front.
+        return x @ self.weight.T * _unit(self.weight.shape[1]) + self.bias
+
+
+def _unit(in_size: int) -> float:
+    """Return what the weights of so many inputs are multiples of."""
+    return min(1.0, _MANY / in_size) if in_size else 1.0
 
 
 class MLP(eqx.Module):

@@ -30,7 +30,7 @@ from aevb.models.base import Frozen
 from aevb.models.checks import family_of
 from aevb.models.conditional import Conditional
 from aevb.models.flows import Bijection, FlowDistribution, check_options
-from aevb.models.kinds.case import n_cases, take
+from aevb.models.kinds.rows import dense, n_cases, take
 from aevb.probability.measures import Measure, measure_of
 
 __all__ = ["Fixed", "Flow", "LearnedNormal", "Mixture", "Normal", "Prior", "Vamp"]
@@ -413,9 +413,7 @@ def make_prior(prior: Any) -> Prior:
     return choose(prior, PRIORS, "prior", ", a Prior or a distribution of NumPyro")()
 
 
-def examples_for(
-    prior: Prior, X: PyTree[Shaped[np.ndarray, "n ..."]]
-) -> PyTree[Shaped[np.ndarray, "n_examples ..."]]:
+def examples_for(prior: Prior, X: PyTree) -> PyTree[Shaped[np.ndarray, "n_examples ..."]]:
     """Choose the training cases that a prior starts from, evenly spaced; None if it needs none."""
     n, n_rows = prior.n_examples, n_cases(X)
     if n > n_rows:
@@ -423,4 +421,4 @@ def examples_for(
             f"Expected at least {n} training cases for prior 'vamp' with n_components={n}; got "
             f"{n_rows}. Choose fewer: prior=priors.Vamp(n_components=...)."
         )
-    return take(X, np.linspace(0, n_rows - 1, n).astype(int)) if n else None
+    return dense(take(X, np.linspace(0, n_rows - 1, n).astype(int))) if n else None

@@ -93,23 +93,33 @@ def make_likelihood(likelihood: Any) -> Likelihood | None:
 
 
 def make_kind(
-    likelihood: Any, summary: Summary, dtype: DTypeLike, n_levels: tuple[int, ...] = ()
+    likelihood: Any,
+    summary: Summary,
+    dtype: DTypeLike,
+    n_levels: tuple[int, ...] = (),
+    *,
+    sparse: bool = False,
 ) -> tuple[Kind, str]:
     """Return the kind of some columns under a user's `likelihood`, and why if it was chosen."""
     chosen, why = make_likelihood(likelihood), ""
     if chosen is None:
-        chosen, why = choose_likelihood(summary, dtype)
+        chosen, why = choose_likelihood(summary, dtype, sparse=sparse)
     kind = choose(chosen.kind, KINDS, f"{type(chosen).__name__}.kind")
     return kind(chosen, np.dtype(dtype).name).settled(summary, n_levels), why
 
 
-def choose_likelihood(summary: Summary, dtype: DTypeLike) -> tuple[Likelihood, str]:
+def choose_likelihood(
+    summary: Summary, dtype: DTypeLike, *, sparse: bool = False
+) -> tuple[Likelihood, str]:
     """Choose a likelihood for some columns, and say why.
 
-    Bernoulli when all values lie in [0, 1] (or the type is uint8) and at least a quarter of them
-    are at the two ends of that range; else the discretised logistic for uint8, and Gaussian for
-    other types.
+    Whole numbers from 0 up, of which one is above 1, are counts in a sparse array: negative
+    binomial. Otherwise it is Bernoulli when all values lie in [0, 1] (or the type is uint8) and at
+    least a quarter of them are at the two ends of that range; else the discretised logistic for
+    uint8, and Gaussian for other types.
     """
+    if sparse and summary.low.min() >= 0 and summary.decimals.max() <= 0 and summary.high.max() > 1:
+        return NegativeBinomial(), "sparse counts"
     one = white(dtype)
     if summary.low.min() < 0 or summary.high.max() > one:
         return Gaussian(), "values outside [0, 1]"

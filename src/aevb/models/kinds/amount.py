@@ -73,9 +73,11 @@ class Amount(_OnAScale):
     name: ClassVar[str] = "amount"
     filler: ClassVar[float] = 1.0
 
-    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
+    def check(
+        self, block: Shaped[np.ndarray, "n ..."], columns: Names = None, first_row: int = 0
+    ) -> None:
         """Raise ValueError for a value that is 0 or less."""
-        refuse(block <= 0, block, "positive numbers", self.likelihood, columns)
+        refuse(block <= 0, block, "positive numbers", self.likelihood, columns, first_row)
 
     def view(self, block: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n ..."]:
         """Return the logarithms."""
@@ -155,10 +157,12 @@ class Proportion(_OnAScale):
     name: ClassVar[str] = "proportion"
     filler: ClassVar[float] = 0.5
 
-    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
+    def check(
+        self, block: Shaped[np.ndarray, "n ..."], columns: Names = None, first_row: int = 0
+    ) -> None:
         """Raise ValueError for a value that is not between 0 and 1."""
         outside = (block <= 0) | (block >= 1)
-        refuse(outside, block, "numbers between 0 and 1", self.likelihood, columns)
+        refuse(outside, block, "numbers between 0 and 1", self.likelihood, columns, first_row)
 
     def view(self, block: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n ..."]:
         """Return the log-odds."""

@@ -55,6 +55,8 @@ class Measured(NamedTuple):
     levels : ndarray
         Of data with levels, the share of each, shape (size, K); 0 where an entry has fewer. Of
         other data, of shape (0, 0).
+    high : ndarray
+        Of counts, the greatest value of each entry. Of other data, of shape (0,).
     """
 
     shift: Float[np.ndarray, " size"]
@@ -64,6 +66,7 @@ class Measured(NamedTuple):
     resolution: Float[np.ndarray, " size"]
     n_rows: int | Int[np.ndarray, " size"]
     levels: Float[np.ndarray, "size_or_none n_levels"] = np.zeros((0, 0))
+    high: Float[np.ndarray, " size_or_none"] = np.zeros(0)
 
 
 class Constants(eqx.Module):
@@ -88,6 +91,8 @@ class Constants(eqx.Module):
         Logarithms of the shares of levels, shape (size, K).
     total : Frozen or None
         Numbers of trials, shape (size,).
+    ceiling : Frozen or None
+        The greatest location that the decoder may give, for each entry.
     """
 
     inputs: Callable[..., Array]
@@ -98,6 +103,7 @@ class Constants(eqx.Module):
     white: float = eqx.field(static=True, default=1.0)
     levels: Frozen | None = None
     total: Frozen | None = None
+    ceiling: Frozen | None = None
 
 
 @dataclass(frozen=True)
@@ -167,8 +173,20 @@ class Kind(ABC):
         return {name: getattr(self, name) for name in sorted(names)}
 
     @abstractmethod
-    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
-        """Raise ValueError, naming column, row and value, if a value is outside the support."""
+    def check(
+        self, block: Shaped[np.ndarray, "n ..."], columns: Names = None, first_row: int = 0
+    ) -> None:
+        """Raise ValueError, naming column, row and value, if a value is outside the support.
+
+        Parameters
+        ----------
+        block : ndarray of shape (n, ...)
+            Some rows.
+        columns : sequence of str, optional
+            Names of the columns.
+        first_row : int
+            Number of the first of them in all data.
+        """
 
     def summarise(self, block: Shaped[np.ndarray, "n ..."], first_row: int = 0) -> Summary:
         """Summarise one chunk of rows."""
@@ -369,6 +387,7 @@ def refuse(
     expected: str,
     likelihood: Likelihood,
     columns: Names,
+    first_row: int = 0,
 ) -> None:
     """Raise ValueError for the first bad value, by column and row, if there is one.
 
@@ -384,6 +403,8 @@ def refuse(
         Whose support that is.
     columns : sequence of str, optional
         Names of the columns.
+    first_row : int
+        Number of the first row in all data.
     """
     if not bad.any():
         return
@@ -392,7 +413,7 @@ def refuse(
     several = f", and in {flat.sum() - 1} more cells" if flat.sum() > 1 else ""
     raise ValueError(
         f"Expected {expected} for likelihood {likelihood.name!r}; got "
-        f"{block.reshape(len(block), -1)[row, column]} in row {row}, "
+        f"{block.reshape(len(block), -1)[row, column]} in row {row + first_row}, "
         f"{column_name(column, columns)}{several}. Correct these values, or choose another "
         "likelihood."
     )

@@ -47,7 +47,9 @@ class Binary(Kind):
 
     name: ClassVar[str] = "binary"
 
-    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
+    def check(
+        self, block: Shaped[np.ndarray, "n ..."], columns: Names = None, first_row: int = 0
+    ) -> None:
         """Raise ValueError if a value lies outside [0, 1], or [0, 255] for 8-bit data."""
         one = white(self.dtype)
         if one > 1 and block.dtype.kind in "bf" and 0 < block.max() <= 1:
@@ -61,7 +63,7 @@ class Binary(Kind):
         row, column = map(int, np.argwhere((block < 0) | (one < block))[0])
         raise ValueError(
             f"Expected values from 0 to {one:g} for likelihood {self.likelihood.name!r} of data of "
-            f"type {self.dtype}; got {block[row, column]} in row {row}, "
+            f"type {self.dtype}; got {block[row, column]} in row {row + first_row}, "
             f"{column_name(column, columns)}. Rescale the data (8-bit images as uint8 need no "
             "scaling), or use likelihood='gaussian'."
         )

@@ -36,23 +36,6 @@ class Case(NamedTuple):
     observed: dict[str, Any] | None = None
 
 
-def n_cases(cases: PyTree) -> int:
-    """Return the number of rows of cases: an array, or a `Case` of arrays."""
-    return len(jax.tree.leaves(cases)[0])
-
-
-def take(cases: PyTree, rows: Any) -> PyTree:
-    """Return some rows of cases.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> take(Case({"a": np.arange(3)}), [2, 0]).blocks["a"].tolist()
-    [2, 0]
-    """
-    return jax.tree.map(lambda array: array[rows], cases)
-
-
 @final
 class CaseBlock(eqx.Module):
     """Several blocks, with the interface of one: what a model for `Case` is built from.

@@ -13,13 +13,16 @@ from jaxtyping import Shaped
 from aevb.errors import some
 from aevb.models.base import Frozen
 from aevb.models.kinds.base import Constants, Kind, Measured, Names, Scaled, refuse, standardised
-from aevb.models.kinds.entrywise import Entrywise, centre, log_noise
+from aevb.models.kinds.entrywise import Entrywise, Held, below, centre, log_noise
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary
 from aevb.models.linear import Start, Working
 from aevb.probability import counts
 
 _SMALL = 1e-3  # the least mean from which a decoder starts
+# How far above the logarithm of the greatest count its mean may go. Beyond, a single step too large
+# for a case far from all others would multiply means without end.
+_MARGIN = 2.0
 
 
 @final
@@ -29,9 +32,12 @@ class Count(Kind):
 
     name: ClassVar[str] = "count"
 
-    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
+    def check(
+        self, block: Shaped[np.ndarray, "n ..."], columns: Names = None, first_row: int = 0
+    ) -> None:
         """Raise ValueError for anything but whole numbers from 0 up."""
-        refuse(~_is_count(block), block, "whole numbers from 0 up", self.likelihood, columns)
+        bad, expected = ~_is_count(block), "whole numbers from 0 up"
+        refuse(bad, block, expected, self.likelihood, columns, first_row)
 
     def view(self, block: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n ..."]:
         """Return the numbers that the encoder reads, before they are standardised."""
@@ -46,13 +52,18 @@ class Count(Kind):
             constant=summary.constant,
             resolution=np.ones(len(summary.mean)),
             n_rows=summary.n,
+            high=summary.high,
         )
 
     def constants(self, measured: Measured) -> Constants:
-        """Return what the encoder reads, and where the decoder starts."""
+        """Return what the encoder reads, where the decoder starts, and how far it may go."""
         scale = np.where(measured.constant, np.inf, measured.scale)
-        start = jnp.asarray(measured.start, jnp.float32)
-        return Constants(Scaled(Standardise(measured.shift, scale), _log1p), start=start)
+        ceiling = np.log(np.maximum(measured.high, _SMALL)) + _MARGIN
+        return Constants(
+            Scaled(Standardise(measured.shift, scale), _log1p),
+            start=jnp.asarray(measured.start, jnp.float32),
+            ceiling=Frozen(jnp.asarray(ceiling, jnp.float32)),
+        )
 
 
 def _log1p(count: Array) -> Array:  # JAX's own functions cannot be pickled
@@ -85,6 +96,11 @@ def _mean_of_poisson(mean_log1p: np.ndarray) -> np.ndarray:
     return np.exp(low)
 
 
+def log_mean(location: Array, held: Held) -> Array:
+    """Return the logarithm of the mean, which stays below its ceiling."""
+    return location if held.ceiling is None else below(location, held.ceiling.value)
+
+
 @final
 @dataclass(frozen=True)
 class Poisson(_LogMean):
@@ -105,7 +121,7 @@ class Poisson(_LogMean):
         return {}
 
     def law(self, location, own, held):  # noqa: D102
-        return counts.Poisson(location, validate_args=False).to_event(1)
+        return counts.Poisson(log_mean(location, held), validate_args=False).to_event(1)
 
 
 @final
@@ -127,7 +143,9 @@ class NegativeBinomial(_LogMean):
         return {"log_concentration": _log_concentration(constants)}
 
     def law(self, location, own, held):  # noqa: D102
-        law = counts.NegativeBinomial(location, own["log_concentration"], validate_args=False)
+        law = counts.NegativeBinomial(
+            log_mean(location, held), own["log_concentration"], validate_args=False
+        )
         return law.to_event(1)
 
 
@@ -151,7 +169,9 @@ class ZeroInflatedNegativeBinomial(_LogMean):
         return {"log_concentration": concentration, "zeros": jnp.full_like(concentration, -2.0)}
 
     def law(self, location, own, held):  # noqa: D102
-        base = counts.NegativeBinomial(location, own["log_concentration"], validate_args=False)
+        base = counts.NegativeBinomial(
+            log_mean(location, held), own["log_concentration"], validate_args=False
+        )
         return counts.ZeroInflated(base, own["zeros"], validate_args=False).to_event(1)
 
 
@@ -170,7 +190,9 @@ class Successes(Kind):
 
     name: ClassVar[str] = "successes"
 
-    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
+    def check(
+        self, block: Shaped[np.ndarray, "n ..."], columns: Names = None, first_row: int = 0
+    ) -> None:
         """Raise ValueError for anything but whole numbers from 0 to the number of trials."""
         flat, total = block.reshape(len(block), -1), self._total
         if total.size not in (1, flat.shape[1]):
@@ -180,7 +202,8 @@ class Successes(Kind):
         expected = "whole numbers from 0 up"
         if np.isfinite(total).all():
             expected = f"whole numbers from 0 to the number of trials ({some(np.unique(total))})"
-        refuse(~_is_count(flat) | (flat > total), flat, expected, self.likelihood, columns)
+        bad = ~_is_count(flat) | (flat > total)
+        refuse(bad, flat, expected, self.likelihood, columns, first_row)
 
     @property
     def _total(self) -> np.ndarray:

@@ -31,6 +31,7 @@ class Held(eqx.Module):
 
     standardise: Standardise | None
     floor: Frozen | None
+    ceiling: Frozen | None
     event: Event | None
     levels: Frozen | None
     total: Frozen | None
@@ -100,6 +101,11 @@ def log_noise(constants: Constants, otherwise: ArrayLike = 0.0) -> Float[Array, 
 def above(raw: Array, floor: Array) -> Array:
     """Keep the learned logarithm of a scale above its floor, smoothly."""
     return floor + jax.nn.softplus(raw - floor)
+
+
+def below(raw: Array, ceiling: Array) -> Array:
+    """Keep a location below its ceiling, smoothly."""
+    return ceiling - jax.nn.softplus(ceiling - raw)
 
 
 def before_floor(log_scale: Array, floor: Array) -> Array:

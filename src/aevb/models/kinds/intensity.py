@@ -29,10 +29,12 @@ class Intensity(Kind):
 
     name: ClassVar[str] = "intensity"
 
-    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
+    def check(
+        self, block: Shaped[np.ndarray, "n ..."], columns: Names = None, first_row: int = 0
+    ) -> None:
         """Raise ValueError for anything but whole numbers from 0 to 255."""
         bad = (block < 0) | (block > _WHITE) | (block != np.rint(block))
-        refuse(bad, block, f"whole numbers from 0 to {_WHITE}", self.likelihood, columns)
+        refuse(bad, block, f"whole numbers from 0 to {_WHITE}", self.likelihood, columns, first_row)
 
     def measure(self, summary: Summary, seen: Summary, columns: Names = None) -> Measured:
         """Standardise each entry; constant ones have a scale of one intensity."""

@@ -37,7 +37,9 @@ class _Levels(Kind):
 
     n_levels: tuple[int, ...] = ()
 
-    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
+    def check(
+        self, block: Shaped[np.ndarray, "n ..."], columns: Names = None, first_row: int = 0
+    ) -> None:
         """Raise ValueError for anything but the numbers of levels."""
         flat = block.reshape(len(block), -1)
         bad = (flat < 0) | (flat != np.rint(flat))
@@ -48,7 +50,7 @@ class _Levels(Kind):
             expected = (
                 f"whole numbers from 0 to below the number of levels, {some(np.unique(most))},"
             )
-        refuse(bad, flat, expected, self.likelihood, columns)
+        refuse(bad, flat, expected, self.likelihood, columns, first_row)
 
     def settled(self, summary: Summary, n_levels: tuple[int, ...] = ()) -> _Levels:
         """Take as many levels as are known or the training data show, but at least two."""

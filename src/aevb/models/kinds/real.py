@@ -50,7 +50,9 @@ class Real(Kind):
 
     name: ClassVar[str] = "real"
 
-    def check(self, block: Shaped[np.ndarray, "n ..."], columns: Names = None) -> None:
+    def check(
+        self, block: Shaped[np.ndarray, "n ..."], columns: Names = None, first_row: int = 0
+    ) -> None:
         """Take any numbers: the border has refused those that are not finite."""
 
     def measure(self, summary: Summary, seen: Summary, columns: Names = None) -> Measured:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-CHUNK = 1024  # of one chunk: it fits into a processor's cache
+from aevb.models.kinds.rows import chunks_of, dense, is_sparse
+
 _FEW = 16  # rows, of which a single one may hold less than nine tenths of the squares
 # A value this many times further from all others than these are from each other stands alone.
 LONE = 1e4
@@ -84,16 +85,18 @@ class Summary(NamedTuple):
         return sorted(found)
 
 
-def summarise(X: np.ndarray, first_row: int = 0) -> Summary:
+def summarise(X: Any, first_row: int = 0) -> Summary:
     """Summarise one chunk of rows, shape (n, ...).
 
     Parameters
     ----------
-    X : ndarray of shape (n, ...)
+    X : ndarray of shape (n, ...), or sparse array of shape (n, d)
         Numbers without holes.
     first_row : int
         Number of its first row in all data.
     """
+    if is_sparse(X):
+        return _summarise_sparse(X)
     X = X.reshape(len(X), -1)
     low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
     rows = X.astype(np.float64)
@@ -111,6 +114,49 @@ def summarise(X: np.ndarray, first_row: int = 0) -> Summary:
     counts = (int(np.count_nonzero(value == X)) for value in (0, 1, 255))
     extremes = low, high, low_row, high_row, next_low, next_high
     return Summary._make((len(X), mean, squares, *extremes, *counts, _decimals(X, low, high)))
+
+
+def _summarise_sparse(X: Any) -> Summary:
+    """Summarise a sparse chunk without its zeros, as if no value stood alone.
+
+    All columns have the decimals of the one that has the most.
+    """
+    n, d = X.shape
+    by_column = X.tocsc()
+    counts = np.diff(by_column.indptr)
+    some = counts > 0
+    values = by_column.data.astype(np.float64)
+
+    def over_columns(function: np.ufunc, values: np.ndarray) -> np.ndarray:
+        result = np.zeros(d)
+        if len(values):
+            result[some] = function.reduceat(values, by_column.indptr[:-1][some])
+        return result
+
+    low, high = over_columns(np.minimum, values), over_columns(np.maximum, values)
+    low = np.where(counts < n, np.minimum(low, 0), low)
+    high = np.where(counts < n, np.maximum(high, 0), high)
+    mean = np.clip(over_columns(np.add, values) / n, low, high)
+    squares = over_columns(np.add, (values - np.repeat(mean, counts)) ** 2)
+    squares += (n - counts) * mean**2
+    n_zero = n * d - int(np.count_nonzero(values))
+    n_one, n_white = (int(np.count_nonzero(values == value)) for value in (1, 255))
+    ends = low.max(initial=0, keepdims=True), high.max(initial=0, keepdims=True)
+    most = _decimals(by_column.data[:, None], *ends) if len(values) else np.zeros(1, int)
+    row = np.zeros(d, int)
+    extremes = low, high, row, row, low, high
+    return Summary(n, mean, squares, *extremes, n_zero, n_one, n_white, np.repeat(most, d))
+
+
+def viewed(chunk: Any, view: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """Return what a kind's view makes of some rows: sparse where they are and 0 stays 0."""
+    if not is_sparse(chunk):
+        return view(chunk)
+    if view(np.zeros((1, 1))).any():
+        return view(dense(chunk))
+    chunk = chunk.copy()
+    chunk.data = view(chunk.data[:, None])[:, 0]
+    return chunk
 
 
 def _decimals(X: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -172,20 +218,14 @@ def merge(one: Summary, other: Summary) -> Summary:
     )
 
 
-def chunks_of(X: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the rows of an array, some at a time."""
-    for start in range(0, len(X), CHUNK):
-        yield X[start : start + CHUNK]
-
-
-def summarise_all(chunks: Iterable[np.ndarray]) -> Summary:
+def summarise_all(chunks: Iterable[Any]) -> Summary:
     """Summarise rows that come in chunks, in one pass."""
 
     def summaries() -> Iterator[Summary]:
         first_row = 0
         for chunk in chunks:
             yield summarise(chunk, first_row)
-            first_row += len(chunk)
+            first_row += chunk.shape[0]
 
     return functools.reduce(merge, summaries())
 

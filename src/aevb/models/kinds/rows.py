@@ -1,0 +1,54 @@
+"""Rows of cases: how many there are, some of them, and chunks that fit into a processor's cache.
+
+Cases are arrays, or PyTrees of arrays, rows leading. An array may be a sparse one of SciPy, by
+rows (CSR): a few of its rows at a time become dense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jaxtyping import PyTree
+
+CHUNK = 1024  # rows
+
+
+def n_cases(cases: PyTree) -> int:
+    """Return the number of rows of cases: an array, or a PyTree of arrays."""
+    return int(jax.tree.leaves(cases)[0].shape[0])
+
+
+def take(cases: PyTree, rows: Any) -> PyTree:
+    """Return some rows of cases; those of a sparse array are sparse.
+
+    Examples
+    --------
+    >>> take({"a": np.arange(3)}, [2, 0])["a"].tolist()
+    [2, 0]
+    """
+    return jax.tree.map(lambda array: array[rows], cases)
+
+
+def is_sparse(array: Any) -> bool:
+    """Whether an array is a sparse one of SciPy."""
+    return hasattr(array, "toarray")
+
+
+def dense(cases: PyTree) -> PyTree:
+    """Return cases without sparse arrays.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_array
+    >>> dense(csr_array([[0, 2]])).tolist()
+    [[0, 2]]
+    """
+    return jax.tree.map(lambda array: array.toarray() if is_sparse(array) else array, cases)
+
+
+def chunks_of(rows: Any) -> Iterator[Any]:
+    """Yield the rows of an array, some at a time."""
+    for start in range(0, rows.shape[0], CHUNK):
+        yield rows[start : start + CHUNK]
