@@ -30,7 +30,7 @@ def make(n: int, size: int) -> sparse.csr_array:
     """Draw counts of n cases, some rows at a time."""
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(8, size)).astype(np.float32) * 0.5
-    level = np.log(DENSITY) + rng.normal(size=size).astype(np.float32)
+    level = np.log(0.7 * DENSITY) + rng.normal(size=size).astype(np.float32)
     parts = []
     for start in range(0, n, 500):
         rows = min(500, n - start)

@@ -24,7 +24,7 @@ from aevb.models.linear import LinearStart, Start, Working
 
 FEW_COLUMNS = 256  # up to here the products of all pairs are summed over all rows
 N_ROWS = 4096  # rows that are used where there are more columns, or fewer:
-_MOST_VALUES = 2**22  # that are held at one time, in double precision
+_MOST_VALUES = 4_300_000  # that are held at one time, in double precision
 TOLERANCE = 1e-4  # nats per row; the fit ends with a step below it
 
 

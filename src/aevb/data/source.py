@@ -45,6 +45,11 @@ class Source(ABC):
     def n_rows(self) -> int:
         """Number of rows, the paper's N."""
 
+    @property
+    def has_chunks(self) -> bool:
+        """Whether the rows may come in several chunks."""
+        return True
+
     @abstractmethod
     def example(self) -> tuple[PyTree[jax.ShapeDtypeStruct], PyTree[jax.ShapeDtypeStruct]]:
         """Return the shapes and types of one datapoint and of its context."""
@@ -162,6 +167,11 @@ class InMemory(Numbered):
             return jax.ShapeDtypeStruct(array.shape[1:], array.dtype)
 
         return jax.tree.map(row, (self._x, self._c))
+
+    @property
+    def has_chunks(self) -> bool:
+        """Not in memory."""
+        return False
 
     def _chunks_of(self, rows: Int[np.ndarray, " n"]) -> Iterator[Chunk]:
         yield Chunk(self._x, self._c, rows, self._on_device)

@@ -15,7 +15,7 @@ from aevb.data.placement import OneDevice, Placement
 from aevb.data.source import Chunk, Numbered, bucket
 
 # Of one chunk, dense. Memory of more than 32 MB goes back to the system when it is freed.
-_BYTES = 40 * 2**20
+_BYTES = 36_000_000
 
 
 def is_annotated(X: Any) -> bool:
@@ -56,11 +56,18 @@ def sparse_rows(X: Any, columns: Sequence[str] | np.ndarray | None = None) -> sp
         narrow = X.data.astype(np.float32, copy=False)
     bad = np.flatnonzero(~np.isfinite(narrow))
     if len(bad):
-        rows = np.unique(np.searchsorted(X.indptr, bad, side="right") - 1)
-        at = np.unique(X.indices[bad])
-        names = [int(j) if columns is None else str(columns[j]) for j in at]
-        kinds = {"NaN" if np.isnan(v) else "infinity (inf)" for v in X.data[bad]}
-        raise ValueError(holes(" and ".join(sorted(kinds)), len(bad), rows, names))
+        rows = np.searchsorted(X.indptr, bad, side="right") - 1
+        at = [int(j) if columns is None else str(columns[j]) for j in X.indices[bad]]
+        finite = np.isfinite(X.data[bad])
+        if finite.all():
+            raise ValueError(
+                "Expected numbers within the range of float32 (3.4e38) for `X`; got "
+                f"{X.data[bad[0]]} in row {rows[0]}, column {at[0]!r}. Rescale the data."
+            )
+        kinds = {"NaN" if np.isnan(v) else "infinity (inf)" for v in X.data[bad[~finite]]}
+        raise ValueError(
+            holes(" and ".join(sorted(kinds)), len(bad), np.unique(rows), sorted(set(at)))
+        )
     return sparse.csr_array((narrow, X.indices, X.indptr), shape=X.shape)
 
 
@@ -104,6 +111,11 @@ class Sparse(Numbered):
         n_batches = max(_BYTES // (batch_size * d * x.dtype.itemsize), 1)
         self._size = min(n_batches * batch_size, bucket(n))
         super().__init__(n, weight)
+
+    @property
+    def has_chunks(self) -> bool:
+        """Unless there are few rows."""
+        return self.n_rows > self._size
 
     def example(self) -> tuple[jax.ShapeDtypeStruct, PyTree[jax.ShapeDtypeStruct]]:
         """Return the shapes and types of one datapoint and of its context."""

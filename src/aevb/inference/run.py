@@ -31,6 +31,7 @@ from aevb.inference.training import (
     initialise,
     mean_metrics,
     run_chunk,
+    run_chunk_in_place,
 )
 from aevb.models.base import LatentVariableModel, trainable
 
@@ -285,12 +286,16 @@ def _visitor(
     marks = trainable(run.state.model)
     batch_size = min(plan.batch_size, bucket(source.n_rows))
 
+    run_one = run_chunk_in_place if source.has_chunks else run_chunk
+
     def visit_rows(run: Run, order: tuple[int, ...]) -> tuple[Run, bool]:
         finite: list[Array] = []
+        if source.has_chunks:  # the state given stays valid
+            run = run._replace(state=jax.tree.map(_copy, run.state))
         for chunk in source.chunks(order, run.position):
             done = plan.done(run.epoch + run.position / source.n_rows)
             optimizer_state = set_learning_rate(run.state.optimizer_state, rate, done)
-            state, totals, good = run_chunk(
+            state, totals, good = run_one(
                 run.state._replace(optimizer_state=optimizer_state),
                 _visit(chunk, batch_size, source.n_rows),
                 plan.objective,
@@ -306,6 +311,10 @@ def _visitor(
         return run, all(map(bool, finite))
 
     return visit_rows
+
+
+def _copy(leaf: Any) -> Any:
+    return leaf.copy() if eqx.is_array(leaf) else leaf
 
 
 def _visit(chunk: Chunk, batch_size: int, n_total: int) -> Visit:
