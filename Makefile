@@ -12,10 +12,10 @@ PIP_FLAGS := -q --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --doctest-modules src tests $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types docs dist notebooks constraints clean
+.PHONY: help setup demo test test-slow test-pandas2 lint format types docs dist notebooks constraints clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PYTHON=$(PYTHON) makes the environment, WORKERS=$(WORKERS) processes run the tests."
 
 setup: $(INSTALLED)  ## create the environment and install the package in it
@@ -38,12 +38,18 @@ demo: $(INSTALLED)  ## fit the digits, print the table, save the model and pictu
 # Compiling is most of what the tests do. It takes half the time without XLA's optimizations and its
 # newer code generator, which the slow tests, the demo and everybody else have; and half of that again
 # where an earlier run left its programs in the cache.
-test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
-test: export XLA_FLAGS := --xla_cpu_use_fusion_emitters=false
-test: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
-test: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+test test-pandas2: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
+test test-pandas2: export XLA_FLAGS := --xla_cpu_use_fusion_emitters=false
+test test-pandas2: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
+test test-pandas2: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 test: $(INSTALLED)  ## run the tests and the docstrings' examples, without the slow tests
 	$(PYTEST) -m "not slow"
+
+test-pandas2: $(INSTALLED)  ## run the tests of tables and AnnData with pandas 2
+	$(BIN)/python -m venv --clear build/pandas2
+	grep -v "^pandas==" constraints.txt > build/pandas2/constraints.txt
+	build/pandas2/bin/python -m pip install $(PIP_FLAGS) -c build/pandas2/constraints.txt -e ".[data,plot]" "anndata>=0.12" pytest polars
+	build/pandas2/bin/python -m pytest -q tests/test_anndata.py tests/test_columns.py tests/data/test_tables.py
 
 test-slow: $(INSTALLED)  ## run the slow tests
 	$(PYTEST) -m slow || [ $$? -eq 5 ]  # 5: no test is marked slow

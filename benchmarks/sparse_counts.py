@@ -8,8 +8,7 @@ Set up as for `mnist_epoch.py`; no peers are needed. Then::
 The counts are those of a Poisson law whose rates follow eight latents and the size of a library,
 5 % of them above zero, in a sparse array of SciPy in single precision. `VAE(10)` is fitted for two
 epochs, under `exposure="total"` and without, each in a process of its own. Memory is the highest
-that the process had, with Python, all libraries and the array in it, and next to it what it had
-before the fit.
+that the process had; and that less what it had before the fit, and the array.
 """
 
 import argparse
@@ -59,9 +58,8 @@ def measure(n: int, size: int, exposure: str | None) -> report.Row:
         "above zero": X.nnz / n / size,
         "exposure": exposure or "none",
         "array, MB": megabytes,
-        "before the fit, MB": before,
-        "peak, MB": peak,
-        "allowed (2 × array + 500), MB": 2 * megabytes + 500,
+        "the whole process, MB": peak,
+        "of the fit and the array, MB": peak - before + megabytes,
         "epoch, s": vae.history_["seconds"][-1],
         "fit of 2 epochs, s": seconds,
     }
@@ -84,7 +82,18 @@ def main() -> None:
         command = [sys.executable, __file__, "--one", str(n), str(size), exposure]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
-    report.publish(__file__, rows, arguments)
+        print(rows[-1], flush=True)
+    allowed = 2 * rows[-1]["array, MB"] + 500
+    most = max(row["of the fit and the array, MB"] for row in rows)
+    targets = [report.target("memory of the fit and the array", most, "≤", round(allowed), " MB")]
+    report.publish(
+        "sparse_counts",
+        {"Two epochs of `VAE(10)`": rows, "Targets": targets},
+        settings={},
+        details={},
+        keep=not arguments.quick,
+        write=arguments.write,
+    )
 
 
 if __name__ == "__main__":

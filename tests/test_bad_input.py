@@ -117,7 +117,6 @@ BAD_DATA = {
         pd.DataFrame.sparse.from_spmatrix(scipy.sparse.eye(4)),
         r"column '0' of `X`; got Sparse.*Use X\.sparse\.to_dense\(\)",
     ),
-    "a sparse matrix": (scipy.sparse.csr_matrix(TABLE), r"dense data is required.*toarray\(\)"),
     "an empty frame": (pd.DataFrame(), r"and one column for `X`; got .* shape \(0, 0\)"),
     "a frame of no columns": (frame()[[]], r"and one column for `X`; got .* shape \(4, 0\)"),
     "a frame of no rows": (frame().iloc[:0], r"at least 2 rows .* shape \(0, 2\)"),

@@ -195,5 +195,5 @@ def test_models_without_one_take_none():
     vae = VAE(1, **SMALL | {"epochs": 1}).fit(X)
     with pytest.raises(ValueError, match="`condition` left at None"):
         vae.transform(X, condition=CITY)
-    with pytest.raises(ValueError, match="without a condition for `compare`"):
+    with pytest.raises(ValueError, match="without condition and exposure for `compare`"):
         VAE(1, **SMALL | {"epochs": 1}).fit(X, condition=CITY).compare(X[:50], train=X[50:])

@@ -1,8 +1,6 @@
 """Sparse arrays: the model of the same dense array, a few rows at a time."""
 
-import anndata
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -17,17 +15,12 @@ COUNTS = rng.poisson(RATES).astype(np.float32)
 COUNTS[:, 7] = 0
 SPARSE = sparse.csr_array(COUNTS)
 SMALL = {"hidden": (8,), "epochs": 3, "random_state": 0, "verbose": False, "batch_size": 50}
-GENES = [f"gene {j}" for j in range(12)]
 
 
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of a hundred rows."""
     monkeypatch.setattr(sources, "_BYTES", 100 * 12 * 4)
-
-
-def annotated(X, names=GENES):
-    return anndata.AnnData(X, var=pd.DataFrame(index=names))
 
 
 @pytest.mark.parametrize(
@@ -151,28 +144,6 @@ def test_a_file_says_the_same(tmp_path):
     vae.save(tmp_path / "model.aevb")
     other = VAE.load(tmp_path / "model.aevb")
     np.testing.assert_array_equal(other.transform(SPARSE), vae.transform(SPARSE))
-
-
-@pytest.mark.parametrize("make", [sparse.csr_matrix, np.asarray, sparse.csc_matrix])
-def test_annotated_data_are_their_array_with_names(make):
-    counts = np.maximum(COUNTS, np.eye(12)[0])  # no total is zero
-    data = annotated(make(counts))
-    vae = VAE(2, **SMALL, likelihood="negative-binomial").fit(data, exposure="total")
-    assert list(vae.feature_names_in_) == GENES
-    plain = VAE(2, **SMALL, likelihood="negative-binomial").fit(make(counts), exposure="total")
-    np.testing.assert_array_equal(vae.transform(data), plain.transform(make(counts)))
-    with pytest.raises(ValueError, match="order"):
-        vae.transform(data[:, ::-1])
-    with pytest.raises(ValueError, match="gene 3"):
-        vae.transform(data[:, :3])
-
-
-def test_annotated_data_may_be_in_a_file(tmp_path):
-    data = annotated(SPARSE.astype("f4"))
-    data.write_h5ad(tmp_path / "cells.h5ad")
-    backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
-    one, other = (VAE(2, **SMALL).fit(each) for each in (data, backed))
-    np.testing.assert_array_equal(one.transform(data), other.transform(backed))
 
 
 def bad(value, row=3, column=5, n=260):

@@ -42,8 +42,9 @@ def fitted_again(X, **options):
 
 
 NOT_EQUAL = {
-    "check_sample_weight_equivalence_on_dense_data": "the objective is the same, but each row has "
+    f"check_sample_weight_equivalence_on_{kind}_data": "the objective is the same, but each row has "
     "draws of its own, in minibatches of its own: see tests/test_weights.py"
+    for kind in ("dense", "sparse")
 }
 
 

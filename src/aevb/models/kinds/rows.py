@@ -25,6 +25,7 @@ def take(cases: PyTree, rows: Any) -> PyTree:
 
     Examples
     --------
+    >>> import numpy as np
     >>> take({"a": np.arange(3)}, [2, 0])["a"].tolist()
     [2, 0]
     """
