@@ -42,8 +42,8 @@ def fitted_again(X, **options):
 
 
 NOT_EQUAL = {
-    f"check_sample_weight_equivalence_on_{kind}_data": "the objective is the same, but each row has "
-    "draws of its own, in minibatches of its own: see tests/test_weights.py"
+    f"check_sample_weight_equivalence_on_{kind}_data": "the objective is the same, but each row "
+    "has draws of its own, in minibatches of its own: see tests/test_weights.py"
     for kind in ("dense", "sparse")
 }
 
