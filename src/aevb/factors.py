@@ -17,14 +17,15 @@ from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import randomized_svd
 
+from aevb.incomplete import fit_incomplete
 from aevb.models.kinds import Block
 from aevb.models.kinds.case import CaseBlock
 from aevb.models.kinds.rows import CHUNK, dense, n_cases, take
 from aevb.models.linear import LinearStart, Start, Working
 
 FEW_COLUMNS = 256  # up to here the products of all pairs are summed over all rows
-N_ROWS = 4096  # rows that are used where there are more columns, or fewer:
-_MOST_VALUES = 4_300_000  # that are held at one time, in double precision
+N_ROWS = 4096  # rows that are used where there are more columns, or holes; or fewer:
+MOST_VALUES, MOST_WITH_HOLES = 4_300_000, 2**20  # that are held at one time, in double precision
 TOLERANCE = 1e-4  # nats per row; the fit ends with a step below it
 
 
@@ -52,21 +53,9 @@ class Moments(NamedTuple):
         mean = self.mean + step * (other.n / n)
         return Moments(n, mean, self.products + other.products + between)
 
-    def rows(self, share: np.ndarray | None = None) -> np.ndarray:
-        """Return a few rows of the same mean and covariance.
-
-        Parameters
-        ----------
-        share : ndarray of shape (d,), optional
-            Of the values, those that are observed; the others count as the mean, which makes the
-            covariances look smaller than they are.
-        """
-        covariance = self.products / self.n
-        if share is not None:
-            diagonal = np.diag(covariance) / share
-            covariance = covariance / np.outer(share, share)
-            np.fill_diagonal(covariance, diagonal)
-        values, vectors = np.linalg.eigh(covariance)
+    def rows(self) -> np.ndarray:
+        """Return a few rows of the same mean and covariance."""
+        values, vectors = np.linalg.eigh(self.products / self.n)
         root = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T * np.sqrt(len(values))
         return self.mean + np.concatenate([root, -root])
 
@@ -196,50 +185,106 @@ def linear_start(
     context = np.zeros((n_cases(cases), 0)) if context is None else np.asarray(context, np.float64)
     weight = np.ones(n_cases(cases)) if weight is None else np.asarray(weight, np.float64)
     size = len(working.gain)
-    widths = block.widths if isinstance(block, CaseBlock) else None
-    few = cases
-    if size > FEW_COLUMNS:
-        chosen = _some_of(weight, min(N_ROWS, max(_MOST_VALUES // size, 256)))
-        few, context, weight = take(cases, chosen), context[chosen], np.ones(len(chosen))
-    parts = [slice(at, at + CHUNK) for at in range(0, n_cases(few), CHUNK)]
-    observed = np.zeros(0)  # of each value, in how many cases it is there
+    holes = isinstance(block, CaseBlock) and block.holes
+    if holes or size > FEW_COLUMNS:
+        most = MOST_VALUES // size
+        if holes:
+            most = MOST_WITH_HOLES // max(size, (latent_dim + context.shape[1] + 1) ** 2 // 16)
+        chosen = _some_of(weight, min(N_ROWS, max(most, 256)))
+        cases, context = take(cases, chosen), context[chosen]
+        weight = weight[chosen] if len(np.unique(chosen)) == len(weight) else np.ones(len(chosen))
+    parts = [slice(at, at + CHUNK) for at in range(0, n_cases(cases), CHUNK)]
 
-    def values(part: slice) -> np.ndarray:
-        nonlocal observed
-        chunk = dense(take(few, part))
+    def read(part: slice) -> np.ndarray:
+        chunk = dense(take(cases, part))
         n = n_cases(chunk)
         padded = jax.tree.map(lambda array: _padded(array, CHUNK), chunk)  # of one shape, always
-        read = np.asarray(_read(inputs, padded), np.float64)[:n].reshape(n, -1)
-        there = weight[part] @ read[:, size:]  # what is read beside the values
-        observed = observed + there if len(observed) else there
-        linear = working.gain * read[:, :size] + working.offset
-        return np.concatenate([linear, context[part]], axis=1)
+        return np.asarray(_read(inputs, padded), np.float64)[:n].reshape(n, -1)
+
+    if isinstance(block, CaseBlock) and block.holes:
+        rows = np.concatenate([*map(read, parts)])
+        return _start_with_holes(rows, block.widths, working, latent_dim, weight, context)
+
+    def values(part: slice) -> np.ndarray:
+        return np.concatenate([working.gain * read(part) + working.offset, context[part]], axis=1)
 
     if size <= FEW_COLUMNS:
         each = (Moments.of(values(part), weight[part]) for part in parts)
-        moments = functools.reduce(Moments.merge, each)
-        some = moments.rows(_share(observed, widths, moments.n, context.shape[1]))
+        some = functools.reduce(Moments.merge, each).rows()
     else:
         some = np.concatenate([*map(values, parts)])
-        share = _share(observed, widths, len(some), context.shape[1])
-        some = some if share is None else some / share
     some, slopes, centre = _without(some[:, :size], some[:, size:])
     model = fit_factors(some, latent_dim, working.noise)
     model = model._replace(noise=np.maximum(model.noise, working.least_noise))
     model, weights, scale = model.recognise()
     mean = model.mean - slopes @ centre
-    decoder = Start(
-        _single(np.concatenate([model.loadings, slopes], axis=1) / working.slope[:, None]),
-        _single(mean / working.slope + working.centre),
-        _single(model.noise / working.slope),
-    )
-    blind = np.zeros((latent_dim, len(observed)))
     encoder = Start(
-        _single(np.concatenate([weights * working.gain, blind, -weights @ slopes], axis=1)),
+        _single(np.concatenate([weights * working.gain, -weights @ slopes], axis=1)),
         _single(weights @ (working.offset - mean)),
         _single(scale),
     )
-    return LinearStart(decoder, encoder)
+    return LinearStart(_decoder(working, model._replace(mean=mean), slopes), encoder)
+
+
+def _decoder(working: Working, model: FactorModel, slopes: np.ndarray) -> Start:
+    """Return where the decoder begins: the model on the scale of the likelihood's locations."""
+    return Start(
+        _single(np.concatenate([model.loadings, slopes], axis=1) / working.slope[:, None]),
+        _single(model.mean / working.slope + working.centre),
+        _single(model.noise / working.slope),
+    )
+
+
+def _start_with_holes(
+    read: np.ndarray,
+    widths: np.ndarray,
+    working: Working,
+    latent_dim: int,
+    weight: np.ndarray,
+    context: np.ndarray,
+) -> LinearStart:
+    """Find where decoder and encoder of rows with holes begin.
+
+    The decoder: at the maximum of the likelihood of what is observed. The encoder: at the linear
+    function of all that it reads which is nearest to the exact posterior means.
+
+    Parameters
+    ----------
+    read : ndarray of shape (n, size + d)
+        What the encoder reads of each row: values, 0 where they are missing, and which are there.
+    widths : ndarray of shape (d,)
+        How many of the first each value has.
+    """
+    size = len(working.gain)
+    rows = working.gain * read[:, :size] + working.offset
+    observed = np.repeat(read[:, size:] > 0, widths, axis=1)
+    fit = fit_incomplete(rows, observed, latent_dim, working.noise, weight, context)
+    noise = np.maximum(fit.noise, working.least_noise)
+    model, _, _ = FactorModel(fit.mean, fit.loadings, noise).recognise()
+    rotated = fit._replace(loadings=model.loadings, noise=noise)
+    z, covariance = rotated.posterior(rows, observed, context)
+    # What the bound loses by another mean, and by another variance, goes by the precision.
+    precision = np.diagonal(np.linalg.inv(covariance), axis1=1, axis2=2)
+    known = np.concatenate([read, context], axis=1)
+    each = [_regression(known, *pair) for pair in zip(z.T, weight * precision.T, strict=True)]
+    weights, bias = map(np.stack, zip(*each, strict=True))
+    scale = 1 / np.sqrt(weight @ precision / weight.sum())
+    encoder = Start(_single(weights), _single(bias), _single(scale))
+    return LinearStart(_decoder(working, model, fit.slopes), encoder)
+
+
+def _regression(
+    known: np.ndarray, target: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return slopes and intercept of ridge regression."""
+    weight = weight / weight.mean()
+    share = weight / weight.sum()
+    centre, mean = share @ known, share @ target
+    deviations = known - centre
+    scaled = weight[:, None] * deviations
+    products = scaled.T @ deviations + np.eye(known.shape[1])
+    slopes = np.linalg.solve(products, scaled.T @ (target - mean))
+    return slopes, mean - slopes @ centre
 
 
 def _some_of(weight: np.ndarray, n: int) -> np.ndarray:
@@ -262,27 +307,6 @@ def _without(rows: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndar
     deviations = context - centre
     slopes = np.linalg.lstsq(deviations, rows - rows.mean(axis=0), rcond=1e-6)[0]
     return rows - deviations @ slopes, slopes.T, centre
-
-
-def _share(
-    observed: np.ndarray, widths: np.ndarray | None, n: float, n_more: int = 0
-) -> np.ndarray | None:
-    """Return the share of cases in which each input is observed; None: all are.
-
-    Parameters
-    ----------
-    observed : ndarray
-        Of each value, in how many cases it is there; empty: all are.
-    widths : ndarray
-        How many inputs each value has.
-    n : float
-        Number of cases, or their weight.
-    n_more : int
-        How many further columns are always observed.
-    """
-    if widths is None or not len(observed):
-        return None
-    return np.append(np.repeat(np.maximum(observed / n, 0.05), widths), np.ones(n_more))
 
 
 @eqx.filter_jit
