@@ -96,18 +96,6 @@ BAD_DATA = {
         pd.DataFrame(TABLE, columns=list("abab")),
         r"different name for each column of `X`; got \['a', 'b'\] more than once\. Rename",
     ),
-    "masked values": (  # were used in silence
-        np.ma.masked_array(TABLE, np.eye(30, 4) > 0),
-        r"masked values in 4 cells: rows \[0, 1, 2, 3\], columns \[0, 1, 2, 3\]\. Rem.*filled\(0\)",
-    ),
-    "masked images": (
-        np.ma.masked_array(IMAGES, IMAGES.max() == IMAGES),
-        r"masked values in 1 cell: rows \[\d+\], columns \[\d\]",
-    ),
-    "masked rows": (
-        [np.ma.masked_array([1.0, 2.0], [False, True]), [3.0, 4.0]],
-        r"masked values in 1 cell: rows \[0\], columns \[1\]",
-    ),
     "lists in cells": (frame(c=[[1], [2], [3], [4]]), r"column 'c' of `X`; got \[1\] in row 0"),
     "a dictionary in a cell": (
         np.array([[1, {}], [2, 3]], dtype=object),

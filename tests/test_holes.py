@@ -225,3 +225,44 @@ class TestRefusals:
         vae = VAE(2, **SMALL | {"epochs": 1}).fit(HOLES[:100])
         with pytest.raises(ValueError, match="without missing values for `compare`"):
             vae.compare(HOLES[100:200], train=HOLES[:100])
+
+
+def _rows():
+    rows = np.random.default_rng(0).normal(size=(40, 3)).round(2)
+    return rows, np.random.default_rng(1).random(rows.shape) < 0.2
+
+
+def _objects(rows, missing, value):
+    cells = rows.astype(object)
+    cells[missing] = value
+    return cells
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda rows, missing: np.ma.masked_array(rows, missing),
+        lambda rows, missing: np.ma.masked_array(rows.astype("f4"), missing),
+        lambda rows, missing: [
+            np.ma.masked_array(*pair) for pair in zip(rows, missing, strict=True)
+        ],
+        lambda rows, missing: _objects(rows, missing, pd.NA),
+        lambda rows, missing: _objects(rows, missing, None),
+        lambda rows, missing: _objects(rows, missing, pd.NA).tolist(),
+    ],
+    ids=["masked", "masked float32", "masked rows", "NA", "None", "NA in lists"],
+)
+def test_what_is_missing_may_be_written_otherwise(written):
+    rows, missing = _rows()
+    holes = np.where(missing, np.nan, rows)
+    options = {"hidden": (8,), "epochs": 3, "random_state": 0, "verbose": False}
+    vae, other = (VAE(1, **options).fit(X) for X in (holes, written(rows, missing)))
+    np.testing.assert_array_equal(other.transform(written(rows, missing)), vae.transform(holes))
+    filled = other.impute(written(rows, missing))
+    np.testing.assert_allclose(filled, vae.impute(holes), rtol=1e-6)
+
+
+def test_masked_integers_are_holes_as_well():
+    counts = np.ma.masked_equal(np.random.default_rng(0).poisson(3, size=(40, 3)), 4)
+    vae = VAE(1, likelihood="poisson", hidden=(8,), epochs=2, verbose=False).fit(counts)
+    assert vae.schema_.holes and not np.isnan(vae.impute(counts)).any()

@@ -56,6 +56,8 @@ class Search:
         Encoded cases, and their context or None; arrays of shape (n, ...).
     random : RandomState
         Draws who is held out.
+    weight : ndarray of shape (n,), optional
+        Weights of the cases; None: all the same.
 
     Attributes
     ----------
@@ -65,13 +67,20 @@ class Search:
         How to train on the rest.
     """
 
-    def __init__(self, plan: Plan, data: tuple[PyTree, PyTree], random: np.random.RandomState):
+    def __init__(
+        self,
+        plan: Plan,
+        data: tuple[PyTree, PyTree],
+        random: np.random.RandomState,
+        weight: np.ndarray | None = None,
+    ):
         n = n_cases(data)
         order = random.permutation(n).astype(np.int32)
         self.out, self.rest = np.split(order, [math.ceil(n / 10)])
         self.plan = plan._replace(stopping=EarlyStopping(plan.epochs, None))
         self._stopping = plan.stopping
         self._held_out = take(data, self.out)
+        self._weight = np.ones(len(self.out)) if weight is None else weight[self.out]
         self._clear = False  # that training has gone on for too long
         self._every = math.ceil(_STEPS_ON / math.ceil(len(self.rest) / plan.batch_size))
 
@@ -107,7 +116,7 @@ class Search:
     def _has_fallen(self, run: Run) -> bool:
         best = run.watch.best_state
         return best is not None and _is_better(
-            best.estimate, run.state.estimate, self._held_out, run.state.key
+            best.estimate, run.state.estimate, self._held_out, self._weight, run.state.key
         )
 
 
@@ -115,12 +124,19 @@ def _is_better(
     one: LatentVariableModel,
     other: LatentVariableModel,
     data: tuple[PyTree, PyTree],
+    weight: np.ndarray,
     key: jax.Array,
 ) -> bool:
-    """Whether a model's log-likelihood of some cases is higher by a standard error."""
+    """Whether a model's log-likelihood of some cases is higher by a standard error.
+
+    Cases count by their weights; the error is that of a weighted mean.
+    """
     x, c = data
     both = [
         predict.log_likelihood(model, x, key, context=c, n_draws=_DRAWS) for model in (one, other)
     ]
-    gain = both[0] - both[1]
-    return bool(gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain)))
+    gain, n = both[0] - both[1], len(weight)
+    share = weight / weight.sum()
+    mean = share @ gain
+    error = math.sqrt(share**2 @ (gain - mean) ** 2 * n / (n - 1))
+    return bool(mean > error)

@@ -27,6 +27,7 @@ from aevb.comparison import Comparison, compare
 from aevb.condition import Condition, read_condition
 from aevb.config import Config, hidden_layers
 from aevb.data.arrays import as_rows, check_finite, check_table, check_weights
+from aevb.data.cells import with_nan
 from aevb.data.source import InMemory, Numbered
 from aevb.data.sparse import Sparse
 from aevb.data.tables import is_table
@@ -571,7 +572,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         filled = self._filled(rows, context, n_draws, n_imputations, random_state)
         if not is_table(X) or self.schema_.columns is None:
             floats = [np.float64, np.float32]
-            X = check_array(X, dtype=floats, ensure_all_finite=False, allow_nd=True)
+            X = check_array(with_nan(X), dtype=floats, ensure_all_finite=False, allow_nd=True)
         if n_imputations is None:
             return self.schema_.fill(X, filled)
         draws = jax.tree.map(lambda leaf: np.moveaxis(leaf, 1, 0), filled)
@@ -1182,7 +1183,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ) -> tuple[Run | None, Plan]:
         """Train on nine tenths; return the run to go on from (None: a new one), and the plan."""
         apart = copy.deepcopy(random)  # a new run is that of a fit with this number of epochs
-        search = Search(plan, data, apart)
+        search = Search(plan, data, apart, source.weight)
         training, held_out = source.part(search.rest), source.part(search.out)
         run = self._begin(learned, take(data, search.rest), training, plan.objective, apart)
         check_fit(run.state.model, training, search.plan, run.state.key, held_out)

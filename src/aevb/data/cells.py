@@ -19,15 +19,13 @@ _FILL = "Remove these rows or columns, or fill the holes, for instance by"
 def check_cells(X: Any) -> None:
     """Raise ValueError or TypeError, naming column and row, for what is not a real number.
 
-    Masked values and pandas' NA are refused here, as NumPy would take the former for numbers and
-    fail on the latter. NaN and infinity are left to later checks.
+    NaN and infinity are left to later checks; `with_nan` has turned masked values into NaN.
 
     Parameters
     ----------
     X : array-like or table
         Of NumPy, lists, pandas, Polars, PyArrow.
     """
-    _check_mask(X)
     for name, column in _columns(X):
         _check_column(name, column)
 
@@ -43,17 +41,35 @@ def holes(
     )
 
 
-def _check_mask(X: Any) -> None:
-    """Raise ValueError for a masked array, or a list of them, that has masked values."""
+def with_nan(X: Any) -> Any:
+    """Return X with NaN for masked values, and for pandas' NA among objects.
+
+    Parameters
+    ----------
+    X : array-like or table
+        Of NumPy, lists, pandas, Polars, PyArrow. What has neither is returned as it is.
+
+    Examples
+    --------
+    >>> with_nan(np.ma.masked_equal([[1, 2], [3, 4]], 4)).tolist()
+    [[1.0, 2.0], [3.0, nan]]
+    """
     is_list = isinstance(X, list | tuple)
-    if not any(np.ma.is_masked(part) for part in (X if is_list else [X])):
-        return
-    mask = np.atleast_1d(np.ma.getmaskarray(np.ma.stack(X) if is_list else X))
-    bad = np.nonzero(mask.reshape(len(mask), -1))
-    rows, columns = (np.unique(index) for index in bad)
-    raise ValueError(
-        holes("masked values", len(bad[0]), rows, columns) + " X.filled(0) makes them 0."
-    )
+    if any(np.ma.is_masked(part) for part in (X if is_list else [X])):
+        masked: Any = np.ma.stack([np.ma.asarray(part) for part in X]) if is_list else X
+        kept = masked.dtype.kind in "fc"
+        return (masked if kept else masked.astype(np.float64)).filled(np.nan)
+    if not is_list and not (isinstance(X, np.ndarray) and X.dtype.kind == "O"):
+        return X
+    array = np.asarray(X, object) if is_list and np.ndim(X) > 1 else X
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "O":
+        return X
+    missing = [type(value).__name__ in ("NAType", "NaTType") for value in array.flat]
+    if not any(missing):
+        return X
+    array = array.copy()
+    array[np.reshape(missing, array.shape)] = np.nan
+    return array
 
 
 def _columns(X: Any) -> Iterator[tuple[str | int, Any]]:
