@@ -263,6 +263,6 @@ def test_what_is_missing_may_be_written_otherwise(written):
 
 
 def test_masked_integers_are_holes_as_well():
-    counts = np.ma.masked_equal(np.random.default_rng(0).poisson(3, size=(40, 3)), 4)
+    counts = np.ma.masked_equal(np.random.default_rng(0).poisson(3, size=(40, 3)), 6)
     vae = VAE(1, likelihood="poisson", hidden=(8,), epochs=2, verbose=False).fit(counts)
     assert vae.schema_.holes and not np.isnan(vae.impute(counts)).any()
