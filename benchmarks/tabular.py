@@ -8,8 +8,8 @@ Set up as for `mnist_epoch.py`; no peers are needed. Then::
 Half of the cells of each table, completely at random, are hidden; columns are standardised before
 (the protocol of MIWAE, Mattei and Frellsen, 2019). The error is the mean of the squares over the
 hidden cells; the mean of the columns has about 1. `VAE` has one set of parameters for all tables,
-the defaults with as many latents as in that protocol; the imputers of scikit-learn have their defaults. Every method sees the same
-cells, and the methods take turns within each seed.
+the defaults with as many latents as in that protocol; the imputers of scikit-learn have their
+defaults. Every method sees the same cells, and the methods take turns within each seed.
 """
 
 import argparse
