@@ -7,6 +7,7 @@ that a user wrote are not saved, only their arrays: they are passed again, and c
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -42,8 +43,9 @@ from aevb.models.posteriors import POSTERIOR_CLASSES
 from aevb.models.priors import PRIORS, Fixed, make_prior
 from aevb.schema import Schema
 
-FORMAT_VERSION = 4
-_HEADER = "aevb"
+FORMAT_VERSION = 5
+_OLDER = {4}  # that are read as well: without a checksum
+_HEADER, _CHECKSUM = "aevb", "sha256"  # in the file's own metadata
 _EXPLAINED = "explained_nats_"
 _NEEDED = {"parameters", "config", "left_out", "schema", "condition", "exposure", "history"}
 _MEASURED = "schema."  # before the names of what was measured on the data
@@ -101,7 +103,8 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
     tensors |= _measured(vae.schema_, _MEASURED)
     if vae.condition_ is not None:
         tensors |= _measured(vae.condition_.schema, _CONDITION)
-    metadata = {_HEADER: json.dumps(header, default=_encode)}
+    text = json.dumps(header, default=_encode)
+    metadata = {_HEADER: text, _CHECKSUM: _checksum(text, tensors)}
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(to_bytes(tensors, metadata=metadata))
 
@@ -162,7 +165,9 @@ def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any
         vae = estimator(**{**saved, **parameters})
         vae.explained_nats_ = tensors.pop(_EXPLAINED)
         template = _learned(vae, header, tensors, parameters)
-    except (KeyError, TypeError, AttributeError) as error:
+    except ModelFileError:
+        raise
+    except Exception as error:  # whatever a hostile header leads to
         raise ModelFileError(
             f"Expected a model file of aevb for `path`; the header of {path} does not describe a "
             f"model, or not with these parameters ({type(error).__name__}: {error})."
@@ -186,6 +191,7 @@ def _described(values: Json) -> tuple[Json, dict[str, str]]:
 
 def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json) -> PyTree:
     """Give an estimator what was learned, but for the model, whose template is returned."""
+    _check_sizes(header["config"], sum(array.size for array in tensors.values()))
     config = {name: _decode(value) for name, value in header["config"].items()}
     own = {name: given[name] for name in header["left_out"]["config"] if name in given}
     config = {"random_state": None, "init": "random", **config, **own}
@@ -212,7 +218,9 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     example: PyTree = schema.block.example()
     if condition_size:
         example = example, jax.ShapeDtypeStruct((condition_size,), np.float32)
-    examples = jax.tree.map(lambda one: np.zeros((n_examples, *one.shape), one.dtype), example)
+    examples = jax.tree.map(
+        lambda one: jax.ShapeDtypeStruct((n_examples, *one.shape), one.dtype), example
+    )
     template = eqx.filter_eval_shape(
         build_autoencoder,
         schema.block,
@@ -315,13 +323,21 @@ def _read(path: Path) -> tuple[Json, dict[str, np.ndarray]]:
         raise FileNotFoundError(f"Expected a model file for `path`; there is none at {path}.")
     try:
         with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(_HEADER)
+            metadata = file.metadata() or {}
+            text = metadata.get(_HEADER)
             header = json.loads(text) if text else None
             header = header if isinstance(header, dict) else None
             newest = (header or {}).get("format_version", 0)
-            if header is not None and newest == FORMAT_VERSION:
-                return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
+            if text and header is not None and newest in {FORMAT_VERSION, *_OLDER}:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                known = metadata.get(_CHECKSUM)
+                if known != _checksum(text, tensors) and (known or newest not in _OLDER):
+                    raise ModelFileError(
+                        f"Expected a whole model file for `path`; {path} is damaged: its checksum "
+                        "is not that of its content. Take another copy, or fit the model again."
+                    )
+                return header, tensors
+    except (SafetensorError, ValueError, RecursionError, TypeError) as error:
         raise ModelFileError(
             f"Expected a model file of aevb for `path`; {path} is damaged or of another kind "
             f"({error})."
@@ -340,6 +356,35 @@ def _read(path: Path) -> tuple[Json, dict[str, np.ndarray]]:
         f"Expected a model file of format {FORMAT_VERSION} for `path`; {path} has format {newest}. "
         f"{way}"
     )
+
+
+def _checksum(header: str, tensors: dict[str, np.ndarray]) -> str:
+    """Return the SHA-256 of the header, and of names, types, shapes and values of the arrays."""
+    digest = hashlib.sha256(header.encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _check_sizes(config: Json, n: int) -> None:
+    """Raise ModelFileError for a size that the n numbers of a file do not bear out."""
+
+    def check(value: Any) -> None:
+        if isinstance(value, dict) and "distribution" not in value:
+            value = list(value.values())
+        if isinstance(value, list):
+            for each in value:
+                check(each)
+        size = len(value) if isinstance(value, list) else value
+        if isinstance(size, int) and size > n:
+            raise ModelFileError(
+                "Expected a model file of aevb for `path`; its header speaks of sizes that its "
+                f"{n} numbers do not bear out."
+            )
+
+    for name in ("latent_dim", "hidden", "prior", "posterior"):
+        check(config[name])
 
 
 def _encode(value: Any) -> Any:

@@ -411,7 +411,10 @@ class Schema:
             settings = {name: _hashable(value) for name, value in each["settings"].items()}
             kind = KINDS[each["kind"]](likelihood, each["dtype"], **settings)
             where = _hashable(each["columns"])
-            parts[each["name"]] = Part(kind, tuple(each["shape"]), where, numbers)
+            shape = tuple(each["shape"])
+            if where is None and shape != tuple(described["shape"]):
+                raise ValueError(f"Expected shape {shape} for a schema of one part of that shape.")
+            parts[each["name"]] = Part(kind, shape, where, numbers)
         names, columns = described["names"], described["columns"]
         if columns is not None:
             chosen = {
