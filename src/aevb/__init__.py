@@ -32,6 +32,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "probability": [
             *("Batched", "ExpRelaxedOneHotCategorical", "GrayBernoulli", "Joint", "kl_divergence"),
         ],
+        "outliers": ["OutlierDetector"],
         "schema": ["Schema"],
         "vae": ["VAE"],
     },
