@@ -67,6 +67,7 @@ MAY_IMPORT = {
         "progress",
         "schema",
     },
+    "outliers": {"errors", "models", "vae"},
     "cli": {
         "columns",
         "data",

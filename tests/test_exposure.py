@@ -204,3 +204,40 @@ def test_a_model_says_whether_it_needs_one():
     with pytest.raises(ValueError, match="Gaussian"):
         VAE(2, **SMALL, likelihood="gaussian").fit(COUNTS, exposure="total")
     assert jax.tree.leaves(exposed.model_)
+
+
+def test_cases_are_fitted_and_mapped_in_one_call():
+    options = SMALL | {"likelihood": "poisson"}
+    one = VAE(2, **options).fit_transform(COUNTS, exposure=LIBRARY)
+    other = VAE(2, **options).fit(COUNTS, exposure=LIBRARY).transform(COUNTS, exposure=LIBRARY)
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ({"exposure": np.tile(LIBRARY, 2), "sample_weight": np.arange(len(Z)) % 2}, "one number"),
+        ({"exposure": np.ma.masked_array(LIBRARY, LIBRARY < 0.3)}, "nan"),
+        ({"exposure": LIBRARY, "validation_exposure": LIBRARY}, "validation_data"),
+    ],
+    ids=["twice as many", "masked", "of no cases"],
+)
+def test_what_does_not_fit_is_refused(told, named):
+    with pytest.raises(ValueError, match=named):
+        VAE(2, **SMALL, likelihood="poisson").fit(COUNTS, **told)
+
+
+def test_an_exposure_far_from_all_is_refused():
+    vae = VAE(2, **SMALL, likelihood="poisson").fit(COUNTS, exposure=LIBRARY)
+    with pytest.raises(ValueError, match="1e-60 in row 0"):
+        vae.elbo(COUNTS, exposure=1e-60)
+
+
+def test_a_column_that_was_empty_at_first_is_learned_later():
+    rng = np.random.default_rng(0)
+    first, later = rng.poisson(5, (60, 3)), rng.poisson([5, 5, 20], (60, 3))
+    first[:, 2] = 0
+    vae = VAE(2, **SMALL | {"learning_rate": 0.02, "likelihood": "poisson"}).partial_fit(first)
+    for _ in range(150):
+        vae.partial_fit(later)
+    assert 10 < vae.reconstruct(later)[:, 2].mean() < 40

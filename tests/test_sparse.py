@@ -128,6 +128,8 @@ def test_a_sparse_summary_is_that_of_the_dense_rows(X):
             getattr(other, name), getattr(one, name), rtol=1e-6, atol=1e-6, err_msg=name
         )
     assert other.decimals.max() == max(one.decimals.max(), 0)
+    negative = summarise(sparse.csr_array([[-120.5, 0], [-3.25, 0]]))
+    assert negative.decimals.tolist() == [2, 2]
     np.testing.assert_allclose(viewed(rows, np.arctan).toarray(), np.arctan(X))
     np.testing.assert_allclose(viewed(rows, np.cos), np.cos(X), rtol=1e-5)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from aevb.data.cells import with_nan
 from aevb.errors import some
 from aevb.schema import Schema
 
@@ -49,8 +50,8 @@ class Exposure:
         """
         if not schema.counts:
             raise ValueError(
-                "Expected counts for `X` beside `exposure`, with the likelihood 'poisson' or "
-                f"'negative-binomial' for instance; got {schema.likelihood}."
+                "Expected counts in `X` when `exposure` is given, with the likelihood 'poisson' or "
+                f"'negative-binomial' for instance; got {schema.likelihood_in_short}."
             )
         by_total = isinstance(exposure, str)
         each = _totals(exposure, schema, rows) if by_total else _numbers(exposure, rows.shape[0])
@@ -78,7 +79,14 @@ class Exposure:
         return self._relative(_numbers(self.typical if exposure is None else exposure, n))
 
     def _relative(self, each: np.ndarray) -> Float[np.ndarray, " n"]:
-        return (each / self.typical).astype(np.float32)
+        relative = each / self.typical
+        bad = np.flatnonzero((relative < 1e-30) | (relative > 1e30))
+        if len(bad):
+            raise ValueError(
+                f"Expected numbers near those of the fit, {self.typical:.3g} in the mean, for "
+                f"`exposure`; got {each[bad[0]]:g} in row {bad[0]}."
+            )
+        return relative.astype(np.float32)
 
 
 def read_exposure(
@@ -104,13 +112,13 @@ def exposure_of_new(
 def _check_none(exposure: Any) -> None:
     if exposure is not None:
         raise ValueError(
-            "Expected `exposure` left at None, as the model was fitted without one; got "
+            "Expected no `exposure`, as the model was fitted without one; got "
             f"{type(exposure).__name__}."
         )
 
 
 def _numbers(exposure: Any, n: int) -> np.ndarray:
-    each = np.asarray(exposure, np.float64)
+    each = np.asarray(with_nan(exposure), np.float64)
     if each.ndim == 0:
         each = np.full(n, float(each))
     if each.shape != (n,):
@@ -133,12 +141,12 @@ def _totals(exposure: str, schema: Schema, rows: Any) -> np.ndarray:
     each = schema.total(rows)
     if np.isnan(each).any():
         raise ValueError(
-            "Expected counts in all cells beside exposure='total'; some are missing in rows "
+            "Expected counts in all cells with exposure='total'; some are missing in rows "
             f"{some(np.flatnonzero(np.isnan(each)))}. Give numbers for `exposure`."
         )
     if not each.all():
         raise ValueError(
-            "Expected a count above zero in each case beside exposure='total'; got none in rows "
-            f"{some(np.flatnonzero(each == 0))}. Leave these cases out."
+            "Expected at least one count above zero in each case with exposure='total'; rows "
+            f"{some(np.flatnonzero(each == 0))} have none. Leave these cases out."
         )
     return each

@@ -190,9 +190,10 @@ def linear_start(
         most = MOST_VALUES // size
         if holes:
             most = MOST_WITH_HOLES // max(size, (latent_dim + context.shape[1] + 1) ** 2 // 16)
-        chosen = _some_of(weight, min(N_ROWS, max(most, 256)))
-        cases, context = take(cases, chosen), context[chosen]
-        weight = weight[chosen] if len(np.unique(chosen)) == len(weight) else np.ones(len(chosen))
+        most = min(N_ROWS, max(most, 256))
+        if len(weight) > most:
+            chosen = _some_of(weight, most)
+            cases, context, weight = take(cases, chosen), context[chosen], np.ones(len(chosen))
     parts = [slice(at, at + CHUNK) for at in range(0, n_cases(cases), CHUNK)]
 
     def read(part: slice) -> np.ndarray:
@@ -280,10 +281,13 @@ def _regression(
     weight = weight / weight.mean()
     share = weight / weight.sum()
     centre, mean = share @ known, share @ target
-    deviations = known - centre
-    scaled = weight[:, None] * deviations
-    products = scaled.T @ deviations + np.eye(known.shape[1])
-    slopes = np.linalg.solve(products, scaled.T @ (target - mean))
+    rows = np.sqrt(weight)[:, None] * (known - centre)
+    left = np.sqrt(weight) * (target - mean)
+    n, size = rows.shape
+    if n < size:  # the same numbers, from a system of n equations
+        slopes = rows.T @ np.linalg.solve(rows @ rows.T + np.eye(n), left)
+    else:
+        slopes = np.linalg.solve(rows.T @ rows + np.eye(size), rows.T @ left)
     return slopes, mean - slopes @ centre
 
 

@@ -4,7 +4,7 @@ The likelihood of what is observed,
 
 .. math:: \sum_i \log N(t_{io};\ (W z + A c_i + m)_o, \Psi_o),
 
-is that which the bound of a model of data with holes is tight at: missing values are integrated
+is the one at which the bound of a model of data with holes is tight: missing values are integrated
 out, none is filled in (Rubin and Thayer, 1982, https://doi.org/10.1007/BF02293851, for complete
 rows).
 """
@@ -19,7 +19,7 @@ from sklearn.utils.extmath import randomized_svd
 
 _STEPS = 50
 _TOLERANCE = 1e-4  # nats per row; the fit ends with a step below it
-_MOST = 0.9  # of a column's variance may the factors explain at the beginning
+_MOST = 0.9  # the largest share of a column's variance that the factors explain at the start
 _SMALL = 1e-6  # of a column's variance; the least that is left to the noise
 
 
@@ -75,6 +75,7 @@ def fit_incomplete(
         Numbers on which the mean depends.
     """
     n, size = rows.shape
+    weight = weight / weight.mean()
     there = weight @ observed
     mean = weight @ np.where(observed, rows, 0.0) / np.maximum(there, 1e-12)
     centred = np.where(observed, rows - mean, 0.0)

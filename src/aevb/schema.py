@@ -388,10 +388,14 @@ class Schema:
                 remarks.append(f"{noun} {some(known)} {said}")
         return remarks
 
+    @property
+    def likelihood_in_short(self) -> str:
+        """The likelihood in a few words."""
+        return str(self.likelihood) if self.columns is None else self.columns.in_short()
+
     def describe(self) -> str:
         """Say in a line what the data are, what was chosen for them, and what is odd about them."""
-        said = f"{self.n_rows} cases of shape {self.shape}: "
-        said += str(self.likelihood) if self.columns is None else self.columns.in_short()
+        said = f"{self.n_rows} cases of shape {self.shape}: {self.likelihood_in_short}"
         if self.why:
             said += f" ({self.why})"
         return "; ".join([said, *self.remarks])

@@ -29,7 +29,7 @@ from aevb.config import Config, hidden_layers
 from aevb.data.arrays import as_rows, check_finite, check_table, check_weights
 from aevb.data.cells import with_nan
 from aevb.data.source import InMemory, Numbered
-from aevb.data.sparse import Sparse
+from aevb.data.sparse import Sparse, array_of, is_annotated
 from aevb.data.tables import is_table
 from aevb.epochs import Search, is_searched, most_epochs
 from aevb.errors import DivergenceError, choose, integer, number
@@ -331,6 +331,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 rows = self._rows(validation_data, learned.schema)
                 told = learned.context(rows, validation_condition, validation_exposure)
                 held = Data(rows, told)
+            elif validation_condition is not None or validation_exposure is not None:
+                raise ValueError(
+                    "Expected `validation_data` beside their condition or exposure; got None."
+                )
             elif self.validation_fraction:
                 rest, out = self._hold_out(n_cases(data), random)
                 data, held = take(data, rest), take(data, out)
@@ -400,6 +404,36 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             check_fit(run.state.model, source, plan, run.state.key)
             self._advance(run, source, plan, data)
         return self
+
+    def fit_transform(
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        *,
+        condition: Rows | None = None,
+        exposure: Exposures = None,
+        **fit_params: Any,
+    ) -> np.ndarray:
+        """Fit the model, and map the same cases to their latent representation.
+
+        Parameters
+        ----------
+        X : array-like, table or sparse array
+            Cases.
+        y : Ignored
+            For scikit-learn's pipelines.
+        condition, exposure : optional
+            As in `fit`.
+        **fit_params
+            Further arguments of `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, latent_dim)
+            Posterior means, as of `transform`.
+        """
+        self.fit(X, y, condition=condition, exposure=exposure, **fit_params)
+        return self.transform(X, condition=condition, exposure=exposure)
 
     def transform(
         self, X: Rows, *, condition: Rows | None = None, exposure: Exposures = None
@@ -572,7 +606,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         filled = self._filled(rows, context, n_draws, n_imputations, random_state)
         if not is_table(X) or self.schema_.columns is None:
             floats = [np.float64, np.float32]
-            X = check_array(with_nan(X), dtype=floats, ensure_all_finite=False, allow_nd=True)
+            X = array_of(X) if is_annotated(X) else with_nan(X)
+            X = check_array(X, dtype=floats, ensure_all_finite=False, allow_nd=True)
         if n_imputations is None:
             return self.schema_.fill(X, filled)
         draws = jax.tree.map(lambda leaf: np.moveaxis(leaf, 1, 0), filled)
@@ -677,9 +712,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if n is None:
             covariates = read_condition(self.condition_, condition, None)
             n = max(1 if covariates is None else len(covariates), np.size(exposure))
-        context = self._learned.context_of_new(condition, exposure, n)
         if given is not None:
             return self._sample_given(given, n, random_state, mean, condition, exposure)
+        context = self._learned.context_of_new(condition, exposure, n)
         seed = self.config_.random_state if random_state is None else random_state
         key = random_key(check_random_state(seed))
         made = predict.sample(self.model_, n, key, context=context, mean=mean)
@@ -1072,7 +1107,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         exposure: Exposures,
         sample_weight: ArrayLike | None,
     ) -> tuple[Learned, Data, np.ndarray | None]:
-        """Learn what training data are, and what they have beside them; return rows and weights."""
+        """Learn what training data are, and what is told of them; return rows and weights."""
         X, (condition, exposure), weight = _weighted(X, (condition, exposure), sample_weight)
         schema, rows = self._learn_schema(X)
         learned, covariates = Learned(schema, None, None), None
@@ -1306,7 +1341,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
 
 class Data(NamedTuple):
-    """Cases as rows or encoded, and what the model is told of each beside them, if anything."""
+    """Cases as rows or encoded, and what else the model is told of each, if anything."""
 
     x: PyTree
     c: PyTree
@@ -1335,7 +1370,7 @@ class Learned(NamedTuple):
         return 0 if self.condition is None else self.condition.size
 
     def context(self, rows: Any, condition: Rows | None, exposure: Exposures) -> PyTree:
-        """Return what the model is told of cases beside their values; None: nothing."""
+        """Return what the model is told of cases besides their values; None: nothing."""
         covariates = read_condition(self.condition, condition, rows.shape[0])
         relative = read_exposure(self.exposure, exposure, self.schema, rows)
         return covariates if relative is None else Context(covariates, relative)
@@ -1388,20 +1423,22 @@ def _weighted(
     """
     if weight is None:
         return X, told, None
-    weight = check_weights(weight, _num_samples(X))
+    n = _num_samples(X)
+    weight = check_weights(weight, n)
     some = np.flatnonzero(weight)
-    if len(some) < len(weight):
+    if len(some) < n:
+        X = X.tocsr() if is_sparse(X) else X
         X, weight = _safe_indexing(X, some), weight[some]
-        told = tuple(_some_of(each, some) for each in told)
+        told = tuple(_some_of(each, some, n) for each in told)
     return X, told, weight
 
 
-def _some_of(told: Any, rows: np.ndarray) -> Any:
-    if told is None or isinstance(told, str) or np.isscalar(told):
-        return told
+def _some_of(told: Any, rows: np.ndarray, n: int) -> Any:
+    """Return what is told of some of n cases; if it is not told of n, all of it."""
     if isinstance(told, Mapping):
-        return {name: _safe_indexing(cells, rows) for name, cells in told.items()}
-    return _safe_indexing(told, rows)
+        return {name: _some_of(cells, rows, n) for name, cells in told.items()}
+    one = told is None or isinstance(told, str) or np.ndim(told) == 0
+    return told if one or _num_samples(told) != n else _safe_indexing(told, rows)
 
 
 def _index(X: Any) -> Any:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from aevb import MLP
-from aevb.models.networks import ACTIVATIONS, Linear
+from aevb.inference.sgvb import log_weight_prior
+from aevb.models.networks import ACTIVATIONS, Linear, applied_weights
 
 make_mlp = eqx.filter_jit(MLP)
 H = np.linspace(-3.0, 3.0, 13, dtype=np.float32)
@@ -86,3 +87,23 @@ def test_an_unknown_activation_is_answered_with_the_nearest_known():
     body = make_mlp(3, (2,), "rellu", key=jax.random.key(0))
     with pytest.raises(ValueError, match=r"`activation`; got 'rellu'\. Did you mean 'relu'\?"):
         body(jnp.ones(3))
+
+
+@pytest.mark.parametrize("in_size", [4, 1024, 4096])
+def test_a_step_moves_wide_layers_no_further_than_others(in_size):
+    layer = Linear(in_size, 3, key=jax.random.key(0))
+    limit = np.sqrt(6 / (in_size + 3))
+    applied = applied_weights(layer).weight
+    assert 0.9 * limit < abs(applied).max() <= limit
+    x = jnp.ones(in_size)
+    np.testing.assert_allclose(layer(x), applied @ x, rtol=1e-5, atol=1e-5)
+    moved = eqx.tree_at(lambda at: at.weight, layer, layer.weight + 0.01)
+    np.testing.assert_allclose(moved(x) - layer(x), 0.01 * min(in_size, 1024), rtol=1e-3)
+
+
+def test_a_weight_prior_is_that_of_the_weights_applied():
+    layer = Linear(4096, 2, key=jax.random.key(0))
+    applied = applied_weights(layer).weight
+    np.testing.assert_allclose(
+        log_weight_prior([layer], 1.0), -0.5 * jnp.sum(applied**2), rtol=1e-5
+    )

@@ -24,8 +24,22 @@ def is_annotated(X: Any) -> bool:
 
 
 def array_of(X: Any) -> Any:
-    """Return the array of an AnnData, read into memory if it is in a file."""
-    return X.X.to_memory() if hasattr(X.X, "to_memory") else X.X[:]
+    """Return the array of an AnnData, read into memory if it is in a file.
+
+    Raises
+    ------
+    ValueError
+        When there is none.
+    """
+    array = X.X
+    if array is None:
+        raise ValueError(
+            "Expected an AnnData with an array in `X.X`; got None there. Fit one of its layers: "
+            "X.layers['counts'], for instance."
+        )
+    if isinstance(array, np.ndarray) or sparse.issparse(array):
+        return array
+    return array.to_memory() if hasattr(array, "to_memory") else array[:]
 
 
 def names_of_columns(X: Any) -> Any:
@@ -74,7 +88,8 @@ def sparse_rows(X: Any, columns: Sequence[str] | np.ndarray | None = None) -> sp
 class Sparse(Numbered):
     """Rows of a sparse array, which are dense in chunks of a few megabytes only.
 
-    The batches are those of `InMemory`, whose numbers training gives to the last bit.
+    The batches are those of `InMemory`. An automatic learning rate falls from chunk to chunk, not
+    from epoch to epoch; at a fixed one, training gives the same numbers.
 
     Parameters
     ----------

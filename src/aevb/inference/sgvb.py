@@ -20,6 +20,7 @@ from aevb.inference.estimators import ESTIMATORS, Estimate, Estimator
 from aevb.inference.objective import Batch, Metrics, Objective
 from aevb.models.base import LatentVariableModel, given, name_of, trainable
 from aevb.models.checks import family_of
+from aevb.models.networks import applied_weights
 from aevb.probability.divergences import has_closed_form, kl_per_dimension
 
 # Estimators of equation (2) with a KL term to weigh; the others have none, or a bound of their own.
@@ -293,7 +294,9 @@ def log_weight_prior(model: PyTree, scale: Setting) -> Float[Array, ""]:
     Weights are arrays of two dimensions or more whose name is not "bias", and which are not part
     of a ``latent_prior``. Raises ValueError where there are none.
     """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(model, trainable(model)))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(
+        eqx.filter(applied_weights(model), trainable(model))
+    )
     weights = [leaf for path, leaf in leaves if leaf.ndim > 1 and _is_of_weights(path)]
     if not weights:
         raise ValueError(

@@ -19,7 +19,7 @@ from aevb.probability.exposure import at_exposure
 
 
 class Context(NamedTuple):
-    """What is known of a datum of counts beside itself.
+    """What is known of a datum of counts besides its values.
 
     Attributes
     ----------

@@ -78,6 +78,18 @@ class Linear(eqx.Module):
         return x @ self.weight.T * _unit(self.weight.shape[1]) + self.bias
 
 
+def applied_weights(model: PyTree) -> PyTree:
+    """Return a model whose layers hold the weights themselves, not multiples of them."""
+
+    def of(node: PyTree) -> PyTree:
+        if not isinstance(node, Linear):
+            return node
+        weight = node.weight * _unit(node.weight.shape[1])
+        return eqx.tree_at(lambda layer: layer.weight, node, weight)
+
+    return jax.tree.map(of, model, is_leaf=lambda node: isinstance(node, Linear))
+
+
 def _unit(in_size: int) -> float:
     """Return what the weights of so many inputs are multiples of."""
     return min(1.0, _MANY / in_size) if in_size else 1.0

@@ -20,12 +20,12 @@ def at_exposure(law: Distribution | Blocks, exposure: ArrayLike) -> Distribution
     .. math:: \log E[x] = \log \text{exposure} + \log m
 
     so that the logarithm of the exposure is what generalised linear models call an offset. Of
-    several blocks those that are no counts stay as they are.
+    several blocks, those that are not counts stay as they are.
 
     Parameters
     ----------
     law : Distribution or Blocks
-        Of counts: Poisson, negative binomial, also with more zeros.
+        Of counts: Poisson, negative binomial, or either of them zero-inflated.
     exposure : float
         Positive.
 

@@ -92,7 +92,7 @@ class Constants(eqx.Module):
     total : Frozen or None
         Numbers of trials, shape (size,).
     ceiling : Frozen or None
-        The greatest location that the decoder may give, for each entry.
+        Location of each entry beyond which it grows slowly.
     """
 
     inputs: Callable[..., Array]

@@ -13,15 +13,16 @@ from jaxtyping import Shaped
 from aevb.errors import some
 from aevb.models.base import Frozen
 from aevb.models.kinds.base import Constants, Kind, Measured, Names, Scaled, refuse, standardised
-from aevb.models.kinds.entrywise import Entrywise, Held, below, centre, log_noise
+from aevb.models.kinds.entrywise import Entrywise, Held, centre, log_noise, slowed
 from aevb.models.kinds.scaling import Standardise
 from aevb.models.kinds.summary import Summary
 from aevb.models.linear import Start, Working
 from aevb.probability import counts
 
 _SMALL = 1e-3  # the least mean from which a decoder starts
-# How far above the logarithm of the greatest count its mean may go. Beyond, a single step too large
-# for a case far from all others would multiply means without end.
+# How far above the logarithm of its greatest count a mean is free. Beyond, its logarithm grows as a
+# logarithm: a single step too large, for a case far from all others, would multiply means without
+# end.
 _MARGIN = 2.0
 
 
@@ -56,9 +57,9 @@ class Count(Kind):
         )
 
     def constants(self, measured: Measured) -> Constants:
-        """Return what the encoder reads, where the decoder starts, and how far it may go."""
+        """Return what the encoder reads, where the decoder starts, and how far it is free."""
         scale = np.where(measured.constant, np.inf, measured.scale)
-        ceiling = np.log(np.maximum(measured.high, _SMALL)) + _MARGIN
+        ceiling = np.log(np.maximum(measured.high, 1.0)) + _MARGIN
         return Constants(
             Scaled(Standardise(measured.shift, scale), _log1p),
             start=jnp.asarray(measured.start, jnp.float32),
@@ -97,8 +98,8 @@ def _mean_of_poisson(mean_log1p: np.ndarray) -> np.ndarray:
 
 
 def log_mean(location: Array, held: Held) -> Array:
-    """Return the logarithm of the mean, which stays below its ceiling."""
-    return location if held.ceiling is None else below(location, held.ceiling.value)
+    """Return the logarithm of the mean, which grows slowly beyond its ceiling."""
+    return location if held.ceiling is None else slowed(location, held.ceiling.value)
 
 
 @final

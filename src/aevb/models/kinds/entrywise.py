@@ -103,9 +103,10 @@ def above(raw: Array, floor: Array) -> Array:
     return floor + jax.nn.softplus(raw - floor)
 
 
-def below(raw: Array, ceiling: Array) -> Array:
-    """Keep a location below its ceiling, smoothly."""
-    return ceiling - jax.nn.softplus(ceiling - raw)
+def slowed(raw: Array, ceiling: Array) -> Array:
+    """Let a location grow only logarithmically beyond its ceiling: smoothly, without an end."""
+    beyond = jax.nn.softplus(raw - ceiling)
+    return raw - beyond + jnp.log1p(beyond)
 
 
 def before_floor(log_scale: Array, floor: Array) -> Array:

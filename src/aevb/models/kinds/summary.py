@@ -141,7 +141,7 @@ def _summarise_sparse(X: Any) -> Summary:
     squares += (n - counts) * mean**2
     n_zero = n * d - int(np.count_nonzero(values))
     n_one, n_white = (int(np.count_nonzero(values == value)) for value in (1, 255))
-    ends = low.max(initial=0, keepdims=True), high.max(initial=0, keepdims=True)
+    ends = low.min(initial=0, keepdims=True), high.max(initial=0, keepdims=True)
     most = _decimals(by_column.data[:, None], *ends) if len(values) else np.zeros(1, int)
     row = np.zeros(d, int)
     extremes = low, high, row, row, low, high
