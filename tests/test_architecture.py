@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "columns": {"data", "errors", "models"},
     "schema": {"columns", "errors", "models"},
     "condition": {"columns", "data", "errors", "evaluation", "models", "schema"},
-    "exposure": {"errors", "schema"},
+    "exposure": {"data", "errors", "schema"},
     "config": {"errors", "models"},
     "incomplete": set(),
     "factors": {"incomplete", "models"},

@@ -91,7 +91,7 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
         self.n_features_in_ = vae.n_features_in_
         if hasattr(vae, "feature_names_in_"):
             self.feature_names_in_ = vae.feature_names_in_
-        self._usual = np.nanmedian(_nats(vae, _some(X, len(scores))), axis=0)
+        self._seen, self._usual = _some(X, len(scores)), None
         return self
 
     def score_samples(self, X: Rows) -> np.ndarray:
@@ -157,6 +157,8 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
             Nats above what is usual in the column; NaN where a value is missing.
         """
         check_is_fitted(self)
+        if self._usual is None:
+            self._usual = np.nanmedian(_nats(self.vae_, self._seen), axis=0)
         return _nats(self.vae_, X) - self._usual
 
     def __sklearn_tags__(self) -> Tags:
