@@ -57,6 +57,7 @@ MAY_IMPORT = {
         "data",
         "epochs",
         "errors",
+        "evaluation",
         "exposure",
         "factors",
         "inference",

@@ -16,6 +16,8 @@ from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import integer
 from aevb.evaluation import cells, latent, marginal
+from aevb.evaluation.evidence import Evidence
+from aevb.evaluation.evidence import evidence as evidence_of_one
 from aevb.evaluation.rows import map_rows, row_key
 from aevb.models.base import LatentVariableModel, given
 from aevb.models.flows import FlowDistribution
@@ -27,6 +29,7 @@ __all__ = [
     "decode",
     "elbo",
     "encode",
+    "evidence",
     "impute",
     "latent_kl",
     "latent_mean",
@@ -210,6 +213,22 @@ def log_likelihood(
     return map_rows(_log_likelihood, model, (X, context), SCORE_BLOCK, key, n_draws)
 
 
+def evidence(
+    model: LatentVariableModel,
+    X: PyTree,
+    key: Key,
+    *,
+    context: PyTree = None,
+    n_draws: int = 1000,
+) -> Evidence:
+    """Estimate log p(x) of each row, with its errors; see `aevb.evaluation.evidence`.
+
+    Arguments as in `log_likelihood`, whose numbers it gives.
+    """
+    n_draws = integer(n_draws, "n_draws", minimum=1)
+    return map_rows(_evidence, model, (X, context), SCORE_BLOCK, key, n_draws)
+
+
 def impute(
     model: LatentVariableModel,
     X: PyTree,
@@ -372,3 +391,8 @@ def _log_likelihood(
 ) -> Float[Array, ""]:
     x, c = row
     return marginal.log_likelihood(model, x, row_key(key, x), c=c, n_draws=n_draws)
+
+
+def _evidence(model: LatentVariableModel, row: Row, key: Key, n_draws: int) -> Evidence:
+    x, c = row
+    return evidence_of_one(model, x, row_key(key, x), c=c, n_draws=n_draws)

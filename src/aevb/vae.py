@@ -33,6 +33,7 @@ from aevb.data.sparse import Sparse, array_of, is_annotated
 from aevb.data.tables import is_table
 from aevb.epochs import Search, is_searched, most_epochs
 from aevb.errors import DivergenceError, choose, integer, number
+from aevb.evaluation.evidence import Evidence
 from aevb.exposure import Exposure, exposure_of_new, read_exposure
 from aevb.factors import linear_start
 from aevb.inference.estimators import Estimator
@@ -836,6 +837,49 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         return self._scores(predict.log_likelihood, X, n_draws, random_state, condition, exposure)
 
+    def evidence(
+        self,
+        X: Rows,
+        n_draws: int = 1000,
+        random_state: RandomState = None,
+        *,
+        condition: Rows | None = None,
+        exposure: Exposures = None,
+    ) -> Evidence:
+        """Estimate log p(x) of each case, with its standard error, its bias, and their reliability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases.
+        n_draws : int, default=1000
+            Importance samples.
+        random_state : int, RandomState or None
+            Seed of the draws; None: 0.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each case, of a model that was fitted with some. A single one is
+            that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the cases'
+            totals, if it was fitted with these.
+
+        Returns
+        -------
+        Evidence
+            ``log_likelihood``, the numbers of `log_likelihood`; ``standard_error``, ``bias``,
+            ``n_effective``, ``pareto_k``, ``reliable``: arrays of shape (n,). Prints as a summary.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from aevb import VAE
+        >>> X = np.random.default_rng(0).normal(size=(80, 1)) + np.zeros(3)
+        >>> found = VAE(1, hidden=(4,), epochs=5, random_state=0).fit(X).evidence(X[:9])
+        >>> found.log_likelihood.shape, found.standard_error.shape
+        ((9,), (9,))
+        """
+        return self._scores(predict.evidence, X, n_draws, random_state, condition, exposure)
+
     def score_samples(
         self, X: Rows, *, condition: Rows | None = None, exposure: Exposures = None
     ) -> np.ndarray:
@@ -1320,7 +1364,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         random_state: RandomState,
         condition: Rows | None,
         exposure: Exposures,
-    ) -> np.ndarray:
+    ) -> Any:
         data = self._cases(X, condition, exposure)
         n_draws = integer(n_draws, "n_draws", minimum=1)
         key = random_key(check_random_state(0 if random_state is None else random_state))
