@@ -16,8 +16,8 @@ from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import integer
 from aevb.evaluation import cells, latent, marginal
-from aevb.evaluation.evidence import Evidence
-from aevb.evaluation.evidence import evidence as evidence_of_one
+from aevb.evaluation.importance import Evidence
+from aevb.evaluation.importance import evidence as evidence_of_one
 from aevb.evaluation.rows import map_rows, row_key
 from aevb.models.base import LatentVariableModel, given
 from aevb.models.flows import FlowDistribution

@@ -33,7 +33,7 @@ from aevb.data.sparse import Sparse, array_of, is_annotated
 from aevb.data.tables import is_table
 from aevb.epochs import Search, is_searched, most_epochs
 from aevb.errors import DivergenceError, choose, integer, number
-from aevb.evaluation.evidence import Evidence
+from aevb.evaluation.importance import Evidence
 from aevb.exposure import Exposure, exposure_of_new, read_exposure
 from aevb.factors import linear_start
 from aevb.inference.estimators import Estimator

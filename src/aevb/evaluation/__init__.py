@@ -1,7 +1,7 @@
 """Whether to trust it: likelihoods of fitted models, and their diagnostics."""
 
 from aevb.evaluation.diagnostics import GradientVariance, gradient_variance
-from aevb.evaluation.evidence import Evidence, evidence
+from aevb.evaluation.importance import Evidence, evidence
 from aevb.evaluation.marginal import elbo, log_likelihood
 from aevb.evaluation.reciprocal import (
     PosteriorDraws,
