@@ -264,12 +264,13 @@ def _start_with_holes(
     model, _, _ = FactorModel(fit.mean, fit.loadings, noise).recognise()
     rotated = fit._replace(loadings=model.loadings, noise=noise)
     z, covariance = rotated.posterior(rows, observed, context)
-    # What the bound loses by another mean, and by another variance, goes by the precision.
+    # What the bound loses by another mean goes by the precision. The best scale for it would be that
+    # of the mean precision; this one is wider, and safer to draw from.
     precision = np.diagonal(np.linalg.inv(covariance), axis1=1, axis2=2)
     known = np.concatenate([read, context], axis=1)
     each = [_regression(known, *pair) for pair in zip(z.T, weight * precision.T, strict=True)]
     weights, bias = map(np.stack, zip(*each, strict=True))
-    scale = 1 / np.sqrt(weight @ precision / weight.sum())
+    scale = np.sqrt(weight @ np.diagonal(covariance, axis1=1, axis2=2) / weight.sum())
     encoder = Start(_single(weights), _single(bias), _single(scale))
     return LinearStart(_decoder(working, model, fit.slopes), encoder)
 
