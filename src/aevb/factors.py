@@ -264,8 +264,8 @@ def _start_with_holes(
     model, _, _ = FactorModel(fit.mean, fit.loadings, noise).recognise()
     rotated = fit._replace(loadings=model.loadings, noise=noise)
     z, covariance = rotated.posterior(rows, observed, context)
-    # What the bound loses by another mean goes by the precision. The best scale for it would be that
-    # of the mean precision; this one is wider, and safer to draw from.
+    # What the bound loses by another mean goes by the precision. The scale of the mean precision
+    # would be the best for it; this one is wider, and safer to draw from.
     precision = np.diagonal(np.linalg.inv(covariance), axis1=1, axis2=2)
     known = np.concatenate([read, context], axis=1)
     each = [_regression(known, *pair) for pair in zip(z.T, weight * precision.T, strict=True)]
