@@ -384,7 +384,7 @@ def _check_sizes(config: Json, n: int) -> None:
             )
 
     for name in ("latent_dim", "hidden", "prior", "posterior"):
-        check(config.get(name))  # what is left out was checked when it was given again
+        check(config.get(name))  # None: the user gives it again
 
 
 def _encode(value: Any) -> Any:
