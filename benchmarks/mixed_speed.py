@@ -17,13 +17,12 @@ import argparse
 import json
 import logging
 import re
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pandas as pd
 import report
+from alone import measured, status
 
 
 def make(n: int, size: int, missing: float) -> pd.DataFrame:
@@ -48,12 +47,6 @@ def make(n: int, size: int, missing: float) -> pd.DataFrame:
             cells[rng.random(n) < missing] = np.nan
         columns[f"c{j}"] = cells
     return pd.DataFrame(columns)
-
-
-def status(field: str) -> float:
-    """Return a figure of this process in MB, as Linux keeps it."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(field)) / 1024
 
 
 class Listener(logging.Handler):
@@ -115,12 +108,7 @@ def main() -> None:
     sizes = [(1_000_000, 50, 0.0), (1_000_000, 50, 0.1), (10_000, 200, 0.0)]
     if arguments.quick:
         sizes = [(5000, 10, 0.0), (5000, 20, 0.1)]
-    rows = []
-    for size in sizes:
-        command = [sys.executable, __file__, "--one", *map(str, size)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(rows[-1], flush=True)
+    rows = [measured(__file__, *size) for size in sizes]
     first, last = rows[0], rows[-1]
     targets = [
         report.target("a million rows of 50 columns, rows/s", first["rows/s"], "≥", 200_000),

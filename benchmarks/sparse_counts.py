@@ -13,13 +13,11 @@ that the process had; and that less what it had before the fit, and the array.
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 
 import numpy as np
 import report
-from mixed_speed import status
+from alone import measured, status
 from scipy import sparse
 
 DENSITY = 0.05
@@ -76,13 +74,8 @@ def main() -> None:
         n, size, exposure = arguments.one
         print(json.dumps(measure(int(n), int(size), None if exposure == "none" else exposure)))
         return
-    n, size = (2000, 300) if arguments.quick else (50_000, 5000)
-    rows = []
-    for exposure in ("none", "total"):
-        command = [sys.executable, __file__, "--one", str(n), str(size), exposure]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(rows[-1], flush=True)
+    n, size = (2000, 1500) if arguments.quick else (50_000, 5000)
+    rows = [measured(__file__, n, size, exposure) for exposure in ("none", "total")]
     allowed = 2 * rows[-1]["array, MB"] + 500
     most = max(row["of the fit and the array, MB"] for row in rows)
     targets = [report.target("memory of the fit and the array", most, "≤", round(allowed), " MB")]

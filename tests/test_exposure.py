@@ -113,7 +113,12 @@ def test_new_cases_have_the_exposure_asked_for():
     )
 
 
-@pytest.mark.parametrize("own", [{}, {"prior": "vamp"}, {"init": "random"}], ids=str)
+FIXED = {"prior": dist.Gamma(2.0, 1.0), "posterior": "gamma"}
+
+
+@pytest.mark.parametrize(
+    "own", [{}, {"prior": "vamp"}, {"init": "random"}, FIXED], ids=["", "vamp", "random", "fixed"]
+)
 @pytest.mark.parametrize("condition", [None, np.arange(len(COUNTS)) % 2], ids=["", "condition"])
 def test_all_predictions_know_it_and_a_file_keeps_it(tmp_path, own, condition):
     told = {"condition": condition, "exposure": LIBRARY}

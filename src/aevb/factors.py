@@ -185,7 +185,7 @@ def linear_start(
     context = np.zeros((n_cases(cases), 0)) if context is None else np.asarray(context, np.float64)
     weight = np.ones(n_cases(cases)) if weight is None else np.asarray(weight, np.float64)
     size = len(working.gain)
-    holes = isinstance(block, CaseBlock) and block.holes
+    holes = block if isinstance(block, CaseBlock) and block.holes else None
     if holes or size > FEW_COLUMNS:
         most = MOST_VALUES // size
         if holes:
@@ -202,9 +202,9 @@ def linear_start(
         padded = jax.tree.map(lambda array: _padded(array, CHUNK), chunk)  # of one shape, always
         return np.asarray(_read(inputs, padded), np.float64)[:n].reshape(n, -1)
 
-    if isinstance(block, CaseBlock) and block.holes:
+    if holes:
         rows = np.concatenate([*map(read, parts)])
-        return _start_with_holes(rows, block.widths, working, latent_dim, weight, context)
+        return _start_with_holes(rows, holes, working, latent_dim, weight, context)
 
     def values(part: slice) -> np.ndarray:
         return np.concatenate([working.gain * read(part) + working.offset, context[part]], axis=1)
@@ -238,7 +238,7 @@ def _decoder(working: Working, model: FactorModel, slopes: np.ndarray) -> Start:
 
 def _start_with_holes(
     read: np.ndarray,
-    widths: np.ndarray,
+    block: CaseBlock,
     working: Working,
     latent_dim: int,
     weight: np.ndarray,
@@ -253,12 +253,12 @@ def _start_with_holes(
     ----------
     read : ndarray of shape (n, size + d)
         What the encoder reads of each row: values, 0 where they are missing, and which are there.
-    widths : ndarray of shape (d,)
-        How many of the first each value has.
+    block : CaseBlock
+        Tells how many of the first each value has.
     """
     size = len(working.gain)
     rows = working.gain * read[:, :size] + working.offset
-    observed = np.repeat(read[:, size:] > 0, widths, axis=1)
+    observed = np.repeat(read[:, size:] > 0, block.widths, axis=1)
     fit = fit_incomplete(rows, observed, latent_dim, working.noise, weight, context)
     noise = np.maximum(fit.noise, working.least_noise)
     model, _, _ = FactorModel(fit.mean, fit.loadings, noise).recognise()

@@ -141,7 +141,7 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def surprise(self, X: Rows) -> np.ndarray:
-        """Return which cells make a case unusual: how surprising each is, beside its column.
+        """Return which cells make a case unusual: how surprising each is, for its column.
 
         See `VAE.surprise`: minus the log-probability of a cell given the others of its case, here
         less the median of (at most 500) training cases in the same column.

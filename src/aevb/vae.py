@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -17,41 +17,38 @@ from jaxtyping import PyTree
 from numpy.typing import ArrayLike
 from numpyro.distributions import Distribution
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, _safe_indexing, check_random_state
-from sklearn.utils.validation import _num_samples, check_array, check_is_fitted
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from aevb import predict
 from aevb.algorithm import FAST, check_callbacks, check_fit
 from aevb.columns import Columns, check_likelihood, check_unseen
 from aevb.comparison import Comparison, compare
-from aevb.condition import Condition, read_condition
+from aevb.condition import read_condition
 from aevb.config import Config, hidden_layers
-from aevb.data.arrays import as_rows, check_finite, check_table, check_weights
+from aevb.data.arrays import as_rows, check_finite, check_table
 from aevb.data.cells import with_nan
-from aevb.data.source import InMemory, Numbered
-from aevb.data.sparse import Sparse, array_of, is_annotated
+from aevb.data.source import Numbered
+from aevb.data.sparse import array_of, is_annotated
 from aevb.data.tables import is_table
 from aevb.epochs import Search, is_searched, most_epochs
 from aevb.errors import DivergenceError, choose, integer, number
 from aevb.evaluation.importance import Evidence
-from aevb.exposure import Exposure, exposure_of_new, read_exposure
-from aevb.factors import linear_start
 from aevb.inference.estimators import Estimator
 from aevb.inference.objective import Objective
 from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer
 from aevb.inference.run import Callback, Epoch, Plan, Run, advance, begin, result_of
 from aevb.inference.sgvb import SGVB, Schedule, make_objective
 from aevb.inference.stopping import EarlyStopping, Watch
+from aevb.learned import Data, Learned, weighted
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
-from aevb.models.exposed import Context, ExposedAutoEncoder, PerExposure, per_exposure
 from aevb.models.kinds import Likelihood
 from aevb.models.kinds.case import Case
 from aevb.models.kinds.rows import dense, is_sparse, n_cases, take
-from aevb.models.linear import LinearStart
 from aevb.models.networks import Activation, Body, activation_function
 from aevb.models.posteriors import Posterior, make_posterior
-from aevb.models.priors import Fixed, Prior, examples_for, make_prior
+from aevb.models.priors import Fixed, Prior, make_prior
 from aevb.probability.distributions import Batched
 from aevb.progress import ProgressBar
 from aevb.schema import Schema
@@ -334,7 +331,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 held = Data(rows, told)
             elif validation_condition is not None or validation_exposure is not None:
                 raise ValueError(
-                    "Expected `validation_data` beside their condition or exposure; got None."
+                    "Expected `validation_data` with their condition or exposure; got None."
                 )
             elif self.validation_fraction:
                 rest, out = self._hold_out(n_cases(data), random)
@@ -390,7 +387,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         with self._nothing_lost():
             random = check_random_state(self.random_state)
             if hasattr(self, "model_"):
-                X, told, weight = _weighted(X, (condition, exposure), sample_weight)
+                X, told, weight = weighted(X, (condition, exposure), sample_weight)
                 data = self._cases(X, *told)
                 source = data.source(self.batch_size, weight)
                 run = self._continued(source, objective, random)
@@ -1109,9 +1106,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Return n cases of which some values are given."""
         covariates = read_condition(self.condition_, condition, None)
         if covariates is not None and len(covariates) > 1:
-            raise ValueError("Expected a single `condition` beside `given`; got several.")
+            raise ValueError("Expected a single `condition` with `given`; got several.")
         if exposure is not None and np.size(exposure) > 1:
-            raise ValueError("Expected a single `exposure` beside `given`; got several.")
+            raise ValueError("Expected a single `exposure` with `given`; got several.")
         row = self.schema_.row_of(given)
         seed = self.config_.random_state if random_state is None else random_state
         n_draws, n_drawn = max(10_000, 20 * n), None if mean else n
@@ -1152,17 +1149,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         sample_weight: ArrayLike | None,
     ) -> tuple[Learned, Data, np.ndarray | None]:
         """Learn what training data are, and what is told of them; return rows and weights."""
-        X, (condition, exposure), weight = _weighted(X, (condition, exposure), sample_weight)
+        X, told, weight = weighted(X, (condition, exposure), sample_weight)
         schema, rows = self._learn_schema(X)
-        learned, covariates = Learned(schema, None, None), None
-        if condition is not None:
-            known, covariates = Condition.learn(condition, rows.shape[0])
-            learned = learned._replace(condition=known)
-        if exposure is None:
-            return learned, Data(rows, covariates), weight
-        units, relative = Exposure.learn(exposure, schema, rows)
-        data = Data(rows, Context(covariates, relative))
-        return learned._replace(exposure=units).measured_on(data), data, weight
+        return *Learned.of(schema, rows, *told), weight
 
     def _learn_schema(self, X: Rows) -> tuple[Schema, np.ndarray]:
         """Learn the schema of training data, and return them as rows of numbers."""
@@ -1222,7 +1211,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         model = _build(schema.block, examples=examples, start=start, key=key_model, **parts)
         model = learned.exposed(model)
         if isinstance(config.prior, Fixed):  # the ends of its support are known by value alone
-            check_model(model, schema.block.example())
+            check_model(model, *source.example())
         self.schema_, self.condition_, self.exposure_ = learned
         self.config_ = config
         self._optimizer = self._new_optimizer()
@@ -1382,107 +1371,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.allow_nan = tags.input_tags.sparse = True
         return tags
-
-
-class Data(NamedTuple):
-    """Cases as rows or encoded, and what else the model is told of each, if anything."""
-
-    x: PyTree
-    c: PyTree
-
-    def encoded(self, schema: Schema) -> Data:
-        """Return rows as the model takes them."""
-        return self._replace(x=schema.encode(self.x))
-
-    def source(self, batch_size: int, weight: np.ndarray | None = None) -> Numbered:
-        """Return where training takes them from."""
-        if is_sparse(self.x):
-            return Sparse(self.x, self.c, batch_size=batch_size, weight=weight)
-        return InMemory(self.x, self.c, weight=weight)
-
-
-class Learned(NamedTuple):
-    """What was learned of training data, their condition, and their exposure."""
-
-    schema: Schema
-    condition: Condition | None
-    exposure: Exposure | None
-
-    @property
-    def condition_size(self) -> int:
-        """How many numbers the networks read of a condition."""
-        return 0 if self.condition is None else self.condition.size
-
-    def context(self, rows: Any, condition: Rows | None, exposure: Exposures) -> PyTree:
-        """Return what the model is told of cases besides their values; None: nothing."""
-        covariates = read_condition(self.condition, condition, rows.shape[0])
-        relative = read_exposure(self.exposure, exposure, self.schema, rows)
-        return covariates if relative is None else Context(covariates, relative)
-
-    def context_of_new(self, condition: Rows | None, exposure: Exposures, n: int) -> PyTree:
-        """Return what the model is told of cases that it is to make."""
-        covariates = read_condition(self.condition, condition, n)
-        relative = exposure_of_new(self.exposure, exposure, n)
-        return covariates if relative is None else Context(covariates, relative)
-
-    def measured_on(self, data: Data) -> Learned:
-        """Return the same with the scaling of some of the rows."""
-        exposure = data.c.exposure if self.exposure else None
-        return self._replace(schema=self.schema.measured_on(data.x, exposure))
-
-    def start(self, data: Data, config: Config, weight: np.ndarray | None) -> LinearStart | None:
-        """Return where training starts; None: at random."""
-        block, working = self.schema.block, self.schema.working()
-        if working is None or not config.starts_linear:
-            return None
-        cases, covariates, inputs = data.x, data.c, block.constants.inputs
-        if self.exposure:
-            covariates, exposure = data.c
-            cases, inputs = (cases, exposure), PerExposure(inputs, self.schema.counts)
-        return linear_start(
-            block, working, cases, config.latent_dim, weight, covariates, inputs=inputs
-        )
-
-    def examples(self, data: Data, config: Config) -> PyTree:
-        """Return the cases that the prior starts from, as the encoder takes them."""
-        chosen = examples_for(config.prior, data)
-        if chosen is None:
-            return None
-        x, covariates = chosen
-        if self.exposure:
-            x, covariates = per_exposure(x, covariates.exposure, self.schema.counts), covariates[0]
-        return x if covariates is None else (x, covariates)
-
-    def exposed(self, model: PyTree) -> PyTree:
-        """Return a model under an exposure, if there is one."""
-        return ExposedAutoEncoder(model, self.schema.counts) if self.exposure else model
-
-
-def _weighted(
-    X: Any, told: tuple[Any, ...], weight: ArrayLike | None
-) -> tuple[Any, tuple[Any, ...], np.ndarray | None]:
-    """Return the cases whose weight is not 0, what is told of them, and their weights.
-
-    The weights are None if all are the same.
-    """
-    if weight is None:
-        return X, told, None
-    n = _num_samples(X)
-    weight = check_weights(weight, n)
-    some = np.flatnonzero(weight)
-    if len(some) < n:
-        X = X.tocsr() if is_sparse(X) else X
-        X, weight = _safe_indexing(X, some), weight[some]
-        told = tuple(_some_of(each, some, n) for each in told)
-    return X, told, weight
-
-
-def _some_of(told: Any, rows: np.ndarray, n: int) -> Any:
-    """Return what is told of some of n cases; if it is not told of n, all of it."""
-    if isinstance(told, Mapping):
-        return {name: _some_of(cells, rows, n) for name, cells in told.items()}
-    one = told is None or isinstance(told, str) or np.ndim(told) == 0
-    return told if one or _num_samples(told) != n else _safe_indexing(told, rows)
 
 
 def _index(X: Any) -> Any:

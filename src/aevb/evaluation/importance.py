@@ -19,7 +19,7 @@ from jaxtyping import Float, PyTree
 from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import integer
-from aevb.inference.estimators import draw
+from aevb.evaluation.marginal import log_weights
 from aevb.models.base import LatentVariableModel, given
 
 _FEW = 5  # of the largest weights; from fewer no shape is estimated
@@ -136,9 +136,7 @@ def evidence(
 
     def accumulate(carry: tuple[Array, Array, Array], i: Array) -> tuple[tuple, None]:
         total, squares, largest = carry
-        draws = draw(view, x, jax.random.fold_in(key, i), chunk, pathwise=False)
-        log_w = draws.log_likelihood + draws.log_prior() - draws.log_posterior()
-        log_w = jnp.where(i * chunk + jnp.arange(chunk) < n_draws, log_w, -jnp.inf)
+        log_w = log_weights(view, x, key, i, chunk, n_draws)
         total = jnp.logaddexp(total, jax.nn.logsumexp(log_w))
         squares = jnp.logaddexp(squares, jax.nn.logsumexp(2 * log_w))
         largest, _ = lax.top_k(jnp.concatenate([largest, log_w]), n_tail + 1)

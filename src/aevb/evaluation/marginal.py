@@ -7,12 +7,12 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float, PyTree
+from jaxtyping import Float, Int, PyTree
 from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import integer
 from aevb.inference.estimators import draw
-from aevb.models.base import LatentVariableModel, given
+from aevb.models.base import Given, LatentVariableModel, given
 from aevb.probability.divergences import has_closed_form, kl_divergence
 
 
@@ -122,11 +122,18 @@ def log_likelihood(
     view = given(model, c)
 
     def accumulate(total: Array, i: Array) -> tuple[Array, None]:
-        draws = draw(view, x, jax.random.fold_in(key, i), chunk, pathwise=False)
-        log_w = draws.log_likelihood + draws.log_prior() - draws.log_posterior()
-        log_w = jnp.where(i * chunk + jnp.arange(chunk) < n_draws, log_w, -jnp.inf)
+        log_w = log_weights(view, x, key, i, chunk, n_draws)
         return jnp.logaddexp(total, jax.nn.logsumexp(log_w)), None
 
     nothing = jnp.array(-jnp.inf, dtype=float)  # of JAX's widest enabled type, as the sum will be
     total, _ = lax.scan(accumulate, nothing, jnp.arange(math.ceil(n_draws / chunk)))
     return total - math.log(n_draws)
+
+
+def log_weights(
+    view: Given, x: PyTree, key: Key, i: Int[Array, ""], chunk: int, n_draws: int
+) -> Float[Array, " chunk"]:
+    """Draw the i-th chunk of importance weights, log p(x, z) / q(z|x); -inf beyond the last."""
+    draws = draw(view, x, jax.random.fold_in(key, i), chunk, pathwise=False)
+    log_w = draws.log_likelihood + draws.log_prior() - draws.log_posterior()
+    return jnp.where(i * chunk + jnp.arange(chunk) < n_draws, log_w, -jnp.inf)

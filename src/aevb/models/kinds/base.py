@@ -26,7 +26,7 @@ from jaxtyping import PRNGKeyArray as Key
 from aevb.models.base import Frozen
 from aevb.models.conditional import Conditional
 from aevb.models.kinds.scaling import Standardise
-from aevb.models.kinds.summary import Summary, merge, summarise
+from aevb.models.kinds.summary import Summary
 from aevb.models.linear import Departure, Start, Working
 from aevb.models.networks import Linear
 from aevb.probability.distributions import Reshaped
@@ -187,14 +187,6 @@ class Kind(ABC):
         first_row : int
             Number of the first of them in all data.
         """
-
-    def summarise(self, block: Shaped[np.ndarray, "n ..."], first_row: int = 0) -> Summary:
-        """Summarise one chunk of rows."""
-        return summarise(block, first_row)
-
-    def merge(self, one: Summary, other: Summary) -> Summary:
-        """Return the summary of the rows of both."""
-        return merge(one, other)
 
     def settled(self, summary: Summary, n_levels: tuple[int, ...] = ()) -> Kind:
         """Return this kind with what its settings leave to the training data.

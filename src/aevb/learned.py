@@ -1,0 +1,141 @@
+"""What a fit has learned of its data, and data as training and predictions take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import PyTree
+from numpy.typing import ArrayLike
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
+
+from aevb.condition import Condition, read_condition
+from aevb.config import Config
+from aevb.data.arrays import check_weights
+from aevb.data.source import InMemory, Numbered
+from aevb.data.sparse import Sparse
+from aevb.exposure import Exposure, exposure_of_new, read_exposure
+from aevb.factors import linear_start
+from aevb.models.exposed import Context, ExposedAutoEncoder, PerExposure, per_exposure
+from aevb.models.kinds.rows import is_sparse
+from aevb.models.linear import LinearStart
+from aevb.models.priors import examples_for
+from aevb.schema import Schema
+
+
+class Data(NamedTuple):
+    """Cases as rows or encoded, and what else the model is told of each, if anything."""
+
+    x: PyTree
+    c: PyTree
+
+    def encoded(self, schema: Schema) -> Data:
+        """Return rows as the model takes them."""
+        return self._replace(x=schema.encode(self.x))
+
+    def source(self, batch_size: int, weight: np.ndarray | None = None) -> Numbered:
+        """Return where training takes them from."""
+        if is_sparse(self.x):
+            return Sparse(self.x, self.c, batch_size=batch_size, weight=weight)
+        return InMemory(self.x, self.c, weight=weight)
+
+
+class Learned(NamedTuple):
+    """What was learned of training data, their condition, and their exposure."""
+
+    schema: Schema
+    condition: Condition | None
+    exposure: Exposure | None
+
+    @classmethod
+    def of(
+        cls, schema: Schema, rows: Any, condition: Any = None, exposure: Any = None
+    ) -> tuple[Learned, Data]:
+        """Learn condition and exposure of rows whose schema is known; return them with the rows."""
+        learned, covariates = cls(schema, None, None), None
+        if condition is not None:
+            known, covariates = Condition.learn(condition, rows.shape[0])
+            learned = learned._replace(condition=known)
+        if exposure is None:
+            return learned, Data(rows, covariates)
+        units, relative = Exposure.learn(exposure, schema, rows)
+        data = Data(rows, Context(covariates, relative))
+        return learned._replace(exposure=units).measured_on(data), data
+
+    @property
+    def condition_size(self) -> int:
+        """How many numbers the networks read of a condition."""
+        return 0 if self.condition is None else self.condition.size
+
+    def context(self, rows: Any, condition: Any, exposure: Any) -> PyTree:
+        """Return what the model is told of cases besides their values; None: nothing."""
+        covariates = read_condition(self.condition, condition, rows.shape[0])
+        relative = read_exposure(self.exposure, exposure, self.schema, rows)
+        return covariates if relative is None else Context(covariates, relative)
+
+    def context_of_new(self, condition: Any, exposure: Any, n: int) -> PyTree:
+        """Return what the model is told of cases that it is to make."""
+        covariates = read_condition(self.condition, condition, n)
+        relative = exposure_of_new(self.exposure, exposure, n)
+        return covariates if relative is None else Context(covariates, relative)
+
+    def measured_on(self, data: Data) -> Learned:
+        """Return the same with the scaling of some of the rows."""
+        exposure = data.c.exposure if self.exposure else None
+        return self._replace(schema=self.schema.measured_on(data.x, exposure))
+
+    def start(self, data: Data, config: Config, weight: np.ndarray | None) -> LinearStart | None:
+        """Return where training starts; None: at random."""
+        block, working = self.schema.block, self.schema.working()
+        if working is None or not config.starts_linear:
+            return None
+        cases, covariates, inputs = data.x, data.c, block.constants.inputs
+        if self.exposure:
+            covariates, exposure = data.c
+            cases, inputs = (cases, exposure), PerExposure(inputs, self.schema.counts)
+        return linear_start(
+            block, working, cases, config.latent_dim, weight, covariates, inputs=inputs
+        )
+
+    def examples(self, data: Data, config: Config) -> PyTree:
+        """Return the cases that the prior starts from, as the encoder takes them."""
+        chosen = examples_for(config.prior, data)
+        if chosen is None:
+            return None
+        x, covariates = chosen
+        if self.exposure:
+            x, covariates = per_exposure(x, covariates.exposure, self.schema.counts), covariates[0]
+        return x if covariates is None else (x, covariates)
+
+    def exposed(self, model: PyTree) -> PyTree:
+        """Return a model under an exposure, if there is one."""
+        return ExposedAutoEncoder(model, self.schema.counts) if self.exposure else model
+
+
+def weighted(
+    X: Any, told: tuple[Any, ...], weight: ArrayLike | None
+) -> tuple[Any, tuple[Any, ...], np.ndarray | None]:
+    """Return the cases whose weight is not 0, what is told of them, and their weights.
+
+    The weights are None if all are the same.
+    """
+    if weight is None:
+        return X, told, None
+    n = _num_samples(X)
+    weight = check_weights(weight, n)
+    some = np.flatnonzero(weight)
+    if len(some) < n:
+        X = X.tocsr() if is_sparse(X) else X
+        X, weight = _safe_indexing(X, some), weight[some]
+        told = tuple(_some_of(each, some, n) for each in told)
+    return X, told, weight
+
+
+def _some_of(told: Any, rows: np.ndarray, n: int) -> Any:
+    """Return what is told of some of n cases; if it is not told of n, all of it."""
+    if isinstance(told, Mapping):
+        return {name: _some_of(cells, rows, n) for name, cells in told.items()}
+    one = told is None or isinstance(told, str) or np.ndim(told) == 0
+    return told if one or _num_samples(told) != n else _safe_indexing(told, rows)
