@@ -78,7 +78,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     likelihood : str or Likelihood, default="auto"
         Decoder p(x|z). ``"auto"`` is Bernoulli if the data are in [0, 1], or 8-bit (uint8), and at
         least a quarter of the values are at the two ends of that range; otherwise it is the
-        discretised logistic for 8-bit data, and Gaussian for others. Real numbers: ``"gaussian"``,
+        discretised logistic for 8-bit data, the negative binomial for counts in a sparse array, and
+        Gaussian for others. Real numbers: ``"gaussian"``,
         ``"student-t"``, ``"laplace"``; amounts: ``"log-normal"``, ``"gamma"``; proportions:
         ``"beta"``, ``"continuous-bernoulli"``; counts: ``"poisson"``, ``"negative-binomial"``,
         ``"zero-inflated-negative-binomial"``, ``"beta-binomial"``; numbers of levels:
