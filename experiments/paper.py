@@ -116,7 +116,7 @@ def step_for(kept: list[Row], wanted: float | None, trial: Callable[[float], flo
     def score(step: float) -> float:
         try:
             value = trial(step)
-        except aevb.DivergenceError:
+        except aevb.TrainingDiverged:
             return -np.inf
         return -np.inf if np.isnan(value) else value
 

@@ -141,7 +141,7 @@ def follow(
 
     try:
         train(max(missing) // per_epoch, evaluate)
-    except aevb.DivergenceError as error:
+    except aevb.TrainingDiverged as error:
         print(key, error, flush=True)
         results.put({**key, "samples": error.epoch * per_epoch}, [{"diverged": True}])
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import aevb
-from aevb import DivergenceError
+from aevb import TrainingDiverged
 from aevb.inference.estimators import Estimate
 from aevb.inference.sgvb import SGVB
 from aevb.inference.stopping import judged_column
@@ -172,7 +172,7 @@ def test_divergence_names_the_epoch_and_what_to_try(line):
     def exploding(step):
         return jnp.where(step < 2 * STEPS, 1e-3, jnp.inf)
 
-    with pytest.raises(DivergenceError) as caught:
+    with pytest.raises(TrainingDiverged) as caught:
         aevb.train(
             line(),
             DATA,
@@ -188,7 +188,7 @@ def test_divergence_names_the_epoch_and_what_to_try(line):
 
 
 def test_data_that_are_not_finite_are_no_fit(line):
-    with pytest.raises(DivergenceError, match=r"in epoch 1 .*no epoch was completed"):
+    with pytest.raises(TrainingDiverged, match=r"in epoch 1 .*no epoch was completed"):
         aevb.train(line(), np.where(DATA > 2, np.nan, DATA), **OPTIONS)
 
 
@@ -251,7 +251,9 @@ def test_a_context_may_be_the_objectives_own(line):
 def test_held_out_rows_without_a_finite_bound_are_named(line, bad):
     held_out = DATA[:6].copy()
     held_out[2, 1] = bad
-    with pytest.raises(DivergenceError, match=r"bound of `validation_data`; got validation_elbo ="):
+    with pytest.raises(
+        TrainingDiverged, match=r"bound of `validation_data`; got validation_elbo ="
+    ):
         aevb.train(line(), DATA, **OPTIONS, validation_data=held_out, patience=1)
 
 

@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse
 from hypothesis import HealthCheck, example, given, settings
 
-from aevb import VAE, DivergenceError
+from aevb import VAE, TrainingDiverged
 
 pytestmark = pytest.mark.usefixtures("own_messages")
 
@@ -302,7 +302,7 @@ def test_divergence_says_where_and_what_to_try_and_keeps_the_last_good_epoch():
         r"in epoch 3 the bound or a parameter became infinite or NaN \(the model after epoch 2 is "
         r"kept\)\. Try a smaller `learning_rate`.*larger `batch_size`.*extreme values"
     )
-    with pytest.raises(DivergenceError, match=message) as caught:
+    with pytest.raises(TrainingDiverged, match=message) as caught:
         vae.fit(TABLE)  # one step per epoch
     assert caught.value.epoch == 3
     good = VAE(2, **{**options, "epochs": 2}).fit(TABLE)
@@ -315,7 +315,7 @@ def test_divergence_in_the_first_epoch_leaves_what_was_there(fitted):
     settings = fitted[0].get_params()
     for vae in (VAE(2, **SMALL), fitted[0]):
         vae.set_params(optimizer="sgd", learning_rate=1e30, epochs=5, batch_size=3)
-        with pytest.raises(DivergenceError, match=r"in epoch 1 .*no epoch was completed"):
+        with pytest.raises(TrainingDiverged, match=r"in epoch 1 .*no epoch was completed"):
             vae.fit(TABLE[:, :3])
         if vae is not fitted[0]:
             assert not hasattr(vae, "model_")
@@ -326,7 +326,7 @@ def test_divergence_in_the_first_epoch_leaves_what_was_there(fitted):
 def test_divergence_error_can_be_sent_to_another_process():
     import pickle
 
-    error = pickle.loads(pickle.dumps(DivergenceError("in epoch 3", 3)))
+    error = pickle.loads(pickle.dumps(TrainingDiverged("in epoch 3", 3, "elbo")))
     assert (str(error), error.epoch) == ("in epoch 3", 3)
 
 
@@ -358,7 +358,7 @@ def test_any_numbers_are_fitted_well_or_refused_with_words(X):
             warnings.filterwarnings("ignore", "(?s).* dwarfs the differences")
             warnings.filterwarnings("ignore", "No value in (columns|rows)")
             vae.fit(X)
-    except (ValueError, DivergenceError) as error:
+    except (ValueError, TrainingDiverged) as error:
         assert re.search(r"Expected .* got |Training diverged", str(error))
         if is_infinite or np.isnan(X).all():
             assert "Expected" in str(error)

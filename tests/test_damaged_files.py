@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from aevb import VAE, ModelFileError, likelihoods
-from aevb.persistence import _checksum
+from aevb.storage import checksum as _checksum
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 3))

@@ -24,8 +24,8 @@ from aevb import VAE, Gaussian, ModelFileError
 from aevb.inference.estimators import ESTIMATORS
 from aevb.models import Conditional, Likelihood
 from aevb.models.kinds.base import Location
-from aevb.persistence import _checksum
 from aevb.probability.rescaled import Rescaled
+from aevb.storage import checksum as _checksum
 
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 2, (40, 4, 3), dtype=np.uint8) * 255

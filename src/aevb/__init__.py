@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "algorithm": ["train"],
         "comparison": ["Comparison"],
         "data": ["datasets"],
-        "errors": ["DivergenceError", "ModelFileError"],
+        "errors": ["FitWarning", "ModelFileError", "TrainingDiverged"],
         "evaluation": [
             *("GradientVariance", "elbo", "gradient_variance", "log_likelihood"),
             "reciprocal_importance_sampling",

@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 
 from aevb.data.source import InMemory, Source
 from aevb.errors import integer
+from aevb.inference.clipping import Clipping
 from aevb.inference.estimators import Estimator
 from aevb.inference.full_vb import Bayesian, FullVB
 from aevb.inference.mcem import MonteCarloEM
@@ -32,8 +33,9 @@ from aevb.inference.run import (
     round_ends,
 )
 from aevb.inference.sgvb import SGVB, Schedule, make_objective
-from aevb.inference.stopping import Converged, EarlyStopping
+from aevb.inference.stopping import Converged, EarlyStopping, TimeLimit
 from aevb.inference.wake_sleep import WakeSleep
+from aevb.interruption import Interruption
 from aevb.models.base import LatentVariableModel
 from aevb.models.checks import check_model, check_trainable
 from aevb.progress import ProgressBar
@@ -65,6 +67,9 @@ def train(
     validation_context: PyTree = None,
     patience: int | None = None,
     tol: float | None = None,
+    tol_params: float | None = None,
+    time_limit: float | None = None,
+    clip_norm: str | float | None = "auto",
     callbacks: Sequence[Callback] = (),
     resume: Run | None = None,
     verbose: bool | str = "auto",
@@ -120,9 +125,19 @@ def train(
         (default 10), and return the best epoch's model. With neither, training does not stop early.
         The bound is the importance-weighted one if the estimator has one, otherwise the ELBO. It is
         that of the validation data, if there are any, otherwise that of the training data (minus
-        ``kl_parameters`` for full variational Bayes).
+        ``kl_parameters`` for full variational Bayes), averaged over about `patience` epochs. Epochs
+        of a warm-up of `kl_weight` do not count.
+    tol_params : float, optional
+        Stop after an epoch that has moved the parameters by a smaller share of their size (‖Δθ‖ /
+        ‖θ‖): the paper's "until convergence of the parameters".
+    time_limit : float, optional
+        Stop after the first epoch that ends more than so many seconds after the call.
+    clip_norm : "auto", float or None
+        Largest norm of a gradient; larger ones are shortened to it. ``"auto"``: ten times what is
+        typical of the steps before, which spares all but spikes. None: none.
     callbacks : sequence of callables
-        Each is called with an `Epoch` after every epoch, and returns True to stop the training.
+        Each is called with an `Epoch` after every epoch, and returns True, or the reason, to stop
+        the training.
     resume : Run, optional
         A run to continue, with the same data and settings: ``result.run``, or an ``epoch.run`` that
         a callback has kept. It ends at the same model, bit by bit, as a run that was never
@@ -139,9 +154,10 @@ def train(
     ------
     ValueError, TypeError
         For arguments that do not fit, before the first step.
-    DivergenceError
-        When the bound or a parameter is no longer finite after an epoch, or the bound of
-        `validation_data` is not.
+    TrainingDiverged
+        When the bound or a parameter is not finite after an epoch, or the bound of
+        `validation_data` is not, although training went back to the epoch before three times, and
+        on from there with smaller steps.
 
     References
     ----------
@@ -186,15 +202,23 @@ def train(
     objective = choose_objective(model, objective, settings)
     key = _typed(key)
     source = _source(data, context, "data")
-    stopping, first_round = EarlyStopping(patience, tol), None
+    limit = TimeLimit(time_limit)
+    stopping, first_round = EarlyStopping(patience, tol, tol_params), None
     if isinstance(epochs, str):
         first_round, epochs = auto_rounds(source.n_rows, batch_size)
         if stopping.on:
             first_round = None
         else:
-            stopping = Converged(round_ends(first_round, epochs))
+            stopping = Converged(round_ends(first_round, epochs), tol_params)
     plan = Plan(
-        objective, optimizer, learning_rate, batch_size, epochs, stopping, first_round=first_round
+        objective,
+        optimizer,
+        learning_rate,
+        batch_size,
+        epochs,
+        stopping,
+        clipping=Clipping(clip_norm),
+        first_round=first_round,
     )
     bar = ProgressBar(epochs - (0 if resume is None else resume.epoch), verbose)
     held_out = None
@@ -211,9 +235,10 @@ def train(
     run = resume
     if run is None:
         run = begin(model, source, plan.objective, optimizer, learning_rate, key)
-    with bar:
-        run = advance(run, source, plan, validation=held_out, callbacks=(bar, *callbacks))
-    if first_round is not None and run.epoch == epochs and not stopping.stops(run.watch):
+    with bar, Interruption() as interruption:
+        every = (bar, *callbacks, limit, interruption)
+        run = advance(run, source, plan, validation=held_out, callbacks=every)
+    if first_round is not None and run.stopped == "epochs":
         warnings.warn(
             f"Not converged: the bound was still rising after {epochs} epochs, the most that "
             "epochs='auto' makes. Train on by epochs=..., with resume=result.run for instance.",

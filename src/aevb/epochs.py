@@ -15,6 +15,7 @@ from aevb.models.base import LatentVariableModel
 from aevb.models.kinds.rows import n_cases, take
 
 _DRAWS = 256  # of importance sampling
+_CLEAR = "held_out"  # the reason to stop when held-out cases have become less likely
 _STEPS_ON = 500  # steps from one look to the next at whether enough has been seen
 
 
@@ -81,15 +82,14 @@ class Search:
         self._stopping = plan.stopping
         self._held_out = take(data, self.out)
         self._weight = np.ones(len(self.out)) if weight is None else weight[self.out]
-        self._clear = False  # that training has gone on for too long
         self._every = math.ceil(_STEPS_ON / math.ceil(len(self.rest) / plan.batch_size))
 
-    def __call__(self, epoch: Epoch) -> bool:
-        """After an epoch: whether it is clear that training has gone on for too long."""
+    def __call__(self, epoch: Epoch) -> str | None:
+        """Return the reason to stop, once it is clear that training has gone on for too long."""
         watch = epoch.run.watch
         due = watch.waited >= max(self._every, watch.best_epoch)
-        self._clear = due and watch.waited % self._every == 0 and self._has_fallen(epoch.run)
-        return self._clear
+        clear = due and watch.waited % self._every == 0 and self._has_fallen(epoch.run)
+        return _CLEAR if clear else None
 
     def then(self, run: Run, *, diverged: bool = False) -> tuple[Run | None, Plan]:
         """Return the run to go on from with all cases, None for a new one, and how to train.
@@ -102,14 +102,15 @@ class Search:
             Whether that was the last epoch whose numbers were finite.
         """
         plan = self.plan._replace(stopping=self._stopping)
-        stopped = run.epoch < plan.epochs and not (self._clear or diverged)
+        clear = run.stopped == _CLEAR
+        stopped = run.epoch < plan.epochs and not (clear or diverged)
         if stopped:  # by the user's callback
             return run._replace(watch=Watch()), plan._replace(epochs=run.epoch)
-        if self._clear or self._has_fallen(run):
+        if clear or self._has_fallen(run):
             return None, plan._replace(epochs=run.watch.best_epoch)
         if diverged:  # if not of the held-out cases alone, the new run will say so
             return None, plan
-        run = run._replace(watch=Watch())
+        run = run.stopped_for("")._replace(watch=Watch())
         last = plan.epochs + math.ceil(plan.epochs / 5)
         return run, plan._replace(epochs=last, first_round=plan.epochs)
 

@@ -8,24 +8,31 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
-class DivergenceError(ArithmeticError):
-    """Training reached numbers that are not finite; the last good state is kept.
+class TrainingDiverged(ArithmeticError):
+    """Training reached numbers that are not finite, time and again; the last good state is kept.
 
     Attributes
     ----------
     epoch : int
-        Number of the epoch (from 1) in which the bound or a parameter stopped being finite.
+        Number of the epoch (from 1) in which it did so last.
+    quantity : str
+        What was infinite or NaN: a bound or another metric, or the path of a parameter.
     result : TrainResult or None
         Model, history and state after the epoch before; None when it has been pickled.
     """
 
-    def __init__(self, message: str, epoch: int, result: Any = None):
+    def __init__(self, message: str, epoch: int, quantity: str, result: Any = None):
         super().__init__(message)
         self.epoch = epoch
+        self.quantity = quantity
         self.result = result
 
     def __reduce__(self) -> tuple:
-        return type(self), (self.args[0], self.epoch)
+        return type(self), (self.args[0], self.epoch, self.quantity)
+
+
+class FitWarning(UserWarning):
+    """A model is fitted, but not as was to be expected."""
 
 
 class ModelFileError(ValueError):

@@ -7,7 +7,6 @@ that a user wrote are not saved, only their arrays: they are passed again, and c
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -25,14 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import PyTree
-from numpyro.distributions import Distribution
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
 from aevb import probability
 from aevb.condition import Condition
 from aevb.config import Config
-from aevb.data.files import replacing
 from aevb.errors import ModelFileError
 from aevb.exposure import Exposure
 from aevb.models.autoencoder import build_autoencoder
@@ -42,10 +37,10 @@ from aevb.models.linear import no_start
 from aevb.models.posteriors import POSTERIOR_CLASSES
 from aevb.models.priors import PRIORS, Fixed, make_prior
 from aevb.schema import Schema
+from aevb.storage import Form, Json, fill, named_leaves
 
-FORMAT_VERSION = 5
-_OLDER = {4}  # that are read as well: without a checksum
-_HEADER, _CHECKSUM = "aevb", "sha256"  # in the file's own metadata
+FORM = Form("model file", key="aevb", version=5, unsigned=frozenset({4}))
+_PARTS_AGAIN = "Pass the same encoder, decoder and activation as were saved."
 _EXPLAINED = "explained_nats_"
 _NEEDED = {"parameters", "config", "left_out", "schema", "condition", "exposure", "history"}
 _MEASURED = "schema."  # before the names of what was measured on the data
@@ -53,7 +48,6 @@ _CONDITION = "condition."  # and on their condition
 _BY_COLUMN = "by column"  # marks what is said of each column
 _OURS = "aevb."  # before the name of a distribution that is not NumPyro's
 # Families that are saved with their options: what marks them in JSON, and the classes by name.
-Json = dict[str, Any]  # of names; what JSON can hold, once it is encoded
 
 _CONFIGS: dict[str, dict[str, Any]] = {
     "likelihood": LIKELIHOODS,
@@ -72,13 +66,12 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
     path : str or path-like
         Where to; an existing file is replaced.
     """
-    parameters, no_parameters = _described(vae.get_params(deep=False))
+    parameters, no_parameters = described(vae.get_params(deep=False))
     parts = vae.schema_.parts
     likelihoods = [part.kind.likelihood for part in parts.values()]
     built = {"likelihood": likelihoods, **vars(vae.config_)}
-    config, no_config = _described(built)
+    config, no_config = described(built)
     header = {
-        "format_version": FORMAT_VERSION,
         "estimator": type(vae).__name__,
         "parameters": parameters,
         "config": config,
@@ -89,24 +82,24 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
         "feature_names": getattr(vae, "feature_names_in_", None),
         "history": vae.history_,
         "best_epoch": vae.best_epoch_,
-        "versions": {
-            "python": platform.python_version(),
-            **{library: version(library) for library in ("aevb", "jax", "equinox", "numpy")},
-        },
+        "versions": versions(),
     }
     tensors = {
         name: np.asarray(leaf, order="C")
-        for name, leaf in _named_leaves(vae.model_)
+        for name, leaf in named_leaves(vae.model_)
         if eqx.is_array(leaf)
     }
     tensors[_EXPLAINED] = np.asarray(vae.explained_nats_)
     tensors |= _measured(vae.schema_, _MEASURED)
     if vae.condition_ is not None:
         tensors |= _measured(vae.condition_.schema, _CONDITION)
-    text = json.dumps(header, default=_encode)
-    metadata = {_HEADER: text, _CHECKSUM: _checksum(text, tensors)}
-    with replacing(Path(path)) as temporary:
-        temporary.write_bytes(to_bytes(tensors, metadata=metadata))
+    FORM.write(Path(path), header, tensors, _encode)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that a model's numbers depend on."""
+    libraries = ("aevb", "jax", "jaxlib", "equinox", "numpyro", "optax", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 
 def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any:
@@ -133,7 +126,7 @@ def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any
     ModelFileError
         When the file is foreign, damaged or newer, or its arrays do not fit the model.
     """
-    header, tensors = _read(Path(path))
+    header, tensors = FORM.read(Path(path))
     lacking = _NEEDED - header.keys()
     if lacking:
         raise ModelFileError(
@@ -172,21 +165,21 @@ def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any
             f"Expected a model file of aevb for `path`; the header of {path} does not describe a "
             f"model, or not with these parameters ({type(error).__name__}: {error})."
         ) from error
-    vae.model_ = _fill(template, tensors)
+    vae.model_ = fill(template, tensors, _PARTS_AGAIN)
     return vae
 
 
-def _described(values: Json) -> tuple[Json, dict[str, str]]:
+def described(values: Json) -> tuple[Json, dict[str, str]]:
     """Return what JSON can hold, and how the rest looked."""
-    described, left_out = {}, {}
+    known, left_out = {}, {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             value = {_BY_COLUMN: dict(value)}
         try:
-            described[name] = json.loads(json.dumps(value, default=_encode, allow_nan=False))
+            known[name] = json.loads(json.dumps(value, default=_encode, allow_nan=False))
         except (TypeError, ValueError):
             left_out[name] = repr(value)[:200]
-    return described, left_out
+    return known, left_out
 
 
 def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json) -> PyTree:
@@ -265,106 +258,6 @@ def _of_parts(likelihood: Any, schema: Json) -> list[Likelihood]:
     names = schema["names"]
     first = [names[part["columns"][0] if part["columns"] else 0] for part in parts]
     return [likelihood[name] for name in first]
-
-
-def _fill(template: PyTree, tensors: dict[str, np.ndarray]) -> PyTree:
-    """Put the arrays into their places, each checked against the model's own."""
-    tensors = dict(tensors)
-    leaves = []
-    for name, leaf in _named_leaves(template):
-        if not isinstance(leaf, jax.ShapeDtypeStruct):
-            leaves.append(leaf)
-            continue
-        expected = f"{leaf.dtype.name}{list(leaf.shape)}"
-        if name not in tensors:
-            raise ModelFileError(
-                f"Expected {expected} for {name!r}; the file holds no such array. "
-                "Pass the same encoder, decoder and activation as were saved."
-            )
-        array = tensors.pop(name)
-        if array.shape != leaf.shape or array.dtype != leaf.dtype:
-            raise ModelFileError(
-                f"Expected {expected} for {name!r}; the file holds "
-                f"{array.dtype.name}{list(array.shape)}. "
-                "Pass the same encoder, decoder and activation as were saved."
-            )
-        leaves.append(jnp.asarray(array))
-    if tensors:
-        raise ModelFileError(
-            f"The file holds arrays that the model has no place for: {', '.join(sorted(tensors))}. "
-            "Pass the same encoder, decoder and activation as were saved."
-        )
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)
-
-
-def _named_leaves(tree: PyTree) -> list[tuple[str, PyTree]]:
-    """Return the leaves in JAX's order, each with the name of its place."""
-    nodes, _ = jax.tree_util.tree_flatten_with_path(
-        tree, is_leaf=lambda node: isinstance(node, Distribution)
-    )
-    named = []
-    for path, node in nodes:
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        if not isinstance(node, Distribution):
-            named.append((name, node))
-            continue
-        # The order of a distribution's parameters differs from process to process: name them.
-        children, _ = node.tree_flatten()
-        for field, child in zip(node.gather_pytree_data_fields(), children, strict=True):
-            named += [
-                (".".join(part for part in (name, field, inner) if part), leaf)
-                for inner, leaf in _named_leaves(child)
-            ]
-    return named
-
-
-def _read(path: Path) -> tuple[Json, dict[str, np.ndarray]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a model file for `path`; there is none at {path}.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            text = metadata.get(_HEADER)
-            header = json.loads(text) if text else None
-            header = header if isinstance(header, dict) else None
-            newest = (header or {}).get("format_version", 0)
-            if text and header is not None and newest in {FORMAT_VERSION, *_OLDER}:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                known = metadata.get(_CHECKSUM)
-                if known != _checksum(text, tensors) and (known or newest not in _OLDER):
-                    raise ModelFileError(
-                        f"Expected a whole model file for `path`; {path} is damaged: its checksum "
-                        "is not that of its content. Take another copy, or fit the model again."
-                    )
-                return header, tensors
-    except (SafetensorError, ValueError, RecursionError, TypeError) as error:
-        raise ModelFileError(
-            f"Expected a model file of aevb for `path`; {path} is damaged or of another kind "
-            f"({error})."
-        ) from error
-    if header is None:
-        raise ModelFileError(
-            f"Expected a model file of aevb for `path`; {path} is a safetensors file from "
-            "elsewhere."
-        )
-    way = (
-        "Install a newer version of aevb to read it."
-        if newest > FORMAT_VERSION
-        else "It was written by an older version: fit the model again."
-    )
-    raise ModelFileError(
-        f"Expected a model file of format {FORMAT_VERSION} for `path`; {path} has format {newest}. "
-        f"{way}"
-    )
-
-
-def _checksum(header: str, tensors: dict[str, np.ndarray]) -> str:
-    """Return the SHA-256 of the header, and of names, types, shapes and values of the arrays."""
-    digest = hashlib.sha256(header.encode())
-    for name, array in sorted(tensors.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def _check_sizes(config: Json, n: int) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
@@ -21,36 +16,33 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from aevb import predict
-from aevb.algorithm import FAST, check_callbacks, check_fit
+from aevb.algorithm import check_callbacks
 from aevb.columns import Columns, check_likelihood, check_unseen
 from aevb.comparison import Comparison, compare
 from aevb.condition import read_condition
-from aevb.config import Config, hidden_layers
+from aevb.config import hidden_layers
 from aevb.data.arrays import as_rows, check_finite, check_table
 from aevb.data.cells import with_nan
-from aevb.data.source import Numbered
 from aevb.data.sparse import array_of, is_annotated
 from aevb.data.tables import is_table
-from aevb.epochs import Search, is_searched, most_epochs
-from aevb.errors import DivergenceError, choose, integer, number
+from aevb.errors import choose, integer, number
 from aevb.evaluation.importance import Evidence
+from aevb.fitting import Fitting, nothing_lost, random_key
+from aevb.inference.clipping import Clipping
 from aevb.inference.estimators import Estimator
-from aevb.inference.objective import Objective
 from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer
-from aevb.inference.run import Callback, Epoch, Plan, Run, advance, begin, result_of
+from aevb.inference.run import Callback
 from aevb.inference.sgvb import SGVB, Schedule, make_objective
-from aevb.inference.stopping import EarlyStopping, Watch
+from aevb.inference.stopping import EarlyStopping, TimeLimit
+from aevb.interruption import Interruption
 from aevb.learned import Data, Learned, weighted
-from aevb.models.autoencoder import build_autoencoder
-from aevb.models.checks import check_model
 from aevb.models.kinds import Likelihood
 from aevb.models.kinds.case import Case
-from aevb.models.kinds.rows import dense, is_sparse, n_cases, take
+from aevb.models.kinds.rows import dense, is_sparse, take
 from aevb.models.networks import Activation, Body, activation_function
 from aevb.models.posteriors import Posterior, make_posterior
-from aevb.models.priors import Fixed, Prior, make_prior
+from aevb.models.priors import Prior, make_prior
 from aevb.probability.distributions import Batched
-from aevb.progress import ProgressBar
 from aevb.schema import Schema
 
 if TYPE_CHECKING:
@@ -61,8 +53,6 @@ Rows = ArrayLike | Any
 RandomState = int | np.random.RandomState | None
 # Of counts: "total", a number for each case, or one for all.
 Exposures = Any
-
-_build = eqx.filter_jit(build_autoencoder)
 
 
 class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -156,9 +146,25 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Stop when the bound has not risen by more than `tol` nats (default 0) for `patience` epochs
         (default 10), and keep the best epoch's model. With neither, training does not stop early.
         The bound is the importance-weighted one if `estimator` has one, otherwise the ELBO. It is
-        that of the held-out cases, if there are any.
+        that of the held-out cases, if there are any; otherwise it is that of the training cases,
+        averaged over about `patience` epochs. Epochs of a warm-up of `kl_weight` do not count.
+    tol_params : float, optional
+        Stop after an epoch that has moved the parameters by a smaller share of their size (‖Δθ‖ /
+        ‖θ‖): the paper's "until convergence of the parameters".
+    time_limit : float, optional
+        Stop after the first epoch that ends more than so many seconds after `fit` began.
+    n_init : int, default=1
+        Number of starts. The model of the best is kept, by the bound that `patience` goes by.
+    clip_norm : "auto", float or None, default="auto"
+        Largest norm of a gradient; larger ones are shortened to it. ``"auto"``: ten times what is
+        typical of the steps before, which spares all but spikes. None: none.
+    checkpoint : path-like, optional
+        A directory to keep the training in. If it is killed, the same call goes on where it was,
+        and ends at the same model, bit by bit; once it has ended, the same call returns its model
+        at once. What is written takes at most a fiftieth of the time. `partial_fit` writes none.
     callbacks : sequence of callables, default=()
-        Each is called with an `Epoch` after every epoch, and returns True to stop the training.
+        Each is called with an `Epoch` after every epoch, and returns True, or the reason, to stop
+        the training.
         Where ``epochs="auto"`` fits all cases anew, the epochs begin at 1 again.
     random_state : int, RandomState or None, default=None
         Seed. The same seed, data, machine and number of cores give the same model, bit by bit.
@@ -184,7 +190,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     history_ : dict of list
         One entry per epoch: epoch; elbo, kl, reconstruction, iw_bound of importance-weighted
         bounds (nats per case, averaged over the epoch); validation_elbo and validation_iw_bound (if
-        cases are held out; NaN once they are not); seconds, datapoints_per_second.
+        cases are held out; NaN once they are not); seconds, datapoints_per_second; stopped, of the
+        last epoch: why training ended there ("epochs", "patience", "tol", "tol_params",
+        "time_limit", "interrupted", "callback"); recoveries, if there were any.
         ``pandas.DataFrame(vae.history_)`` reads it.
     n_epochs_ : int
         Epochs trained.
@@ -241,6 +249,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         validation_fraction: float = 0.0,
         patience: int | None = None,
         tol: float | None = None,
+        tol_params: float | None = None,
+        time_limit: float | None = None,
+        n_init: int = 1,
+        clip_norm: str | float | None = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Callback] = (),
         random_state: RandomState = None,
         verbose: bool | str = "auto",
@@ -267,6 +280,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.tol = tol
+        self.tol_params = tol_params
+        self.time_limit = time_limit
+        self.n_init = n_init
+        self.clip_norm = clip_norm
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
@@ -318,11 +336,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ------
         ValueError, TypeError
             For data or parameters that do not fit, before the first step.
-        DivergenceError
+        TrainingDiverged
             When the numbers stop being finite. The last good epoch's model is kept.
         """
         objective = self._check_parameters()
-        with self._nothing_lost():
+        limit = TimeLimit(self.time_limit)
+        with nothing_lost(self), Interruption() as interruption:
             random = check_random_state(self.random_state)
             learned, data, weight = self._learn(X, condition, exposure, sample_weight)
             held = None
@@ -334,26 +353,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 raise ValueError(
                     "Expected `validation_data` with their condition or exposure; got None."
                 )
-            elif self.validation_fraction:
-                rest, out = self._hold_out(n_cases(data), random)
-                data, held = take(data, rest), take(data, out)
-                weight = None if weight is None else weight[rest]
-                learned = learned.measured_on(data)
-            data = data.encoded(learned.schema)
-            source = data.source(self.batch_size, weight)
-            held_out = None
-            if held is not None:
-                held_out = held.encoded(learned.schema).source(self.batch_size)
-            most = most_epochs(n_cases(data), self.batch_size)
-            plan = self._plan(objective, most if self.epochs == "auto" else int(self.epochs))
-            run = None
-            searched = self.epochs == "auto" and held is None and not plan.stopping.on
-            if searched and is_searched(n_cases(data)):
-                run, plan = self._search(learned, data, source, plan, random)
-            if run is None:
-                run = self._begin(learned, data, source, objective, random)
-                check_fit(run.state.model, source, plan, run.state.key, held_out)
-            self._advance(run, source, plan, data, held_out)
+            Fitting(self, objective, (limit, interruption)).fit(learned, data, weight, held, random)
         return self
 
     def partial_fit(
@@ -385,23 +385,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self. `history_` grows by one entry.
         """
         objective = self._check_parameters()
-        with self._nothing_lost():
+        with nothing_lost(self), Interruption() as interruption:
             random = check_random_state(self.random_state)
+            learned = None
             if hasattr(self, "model_"):
                 X, told, weight = weighted(X, (condition, exposure), sample_weight)
                 data = self._cases(X, *told)
-                source = data.source(self.batch_size, weight)
-                run = self._continued(source, objective, random)
             else:
                 learned, data, weight = self._learn(X, condition, exposure, sample_weight)
                 data = data.encoded(learned.schema)
-                source = data.source(self.batch_size, weight)
-                run = self._begin(learned, data, source, objective, random)
-            plan = self._plan(objective, run.epoch + 1)._replace(
-                stopping=EarlyStopping(None, None), falls=False
-            )
-            check_fit(run.state.model, source, plan, run.state.key)
-            self._advance(run, source, plan, data)
+            Fitting(self, objective, (interruption,)).pass_over(learned, data, weight, random)
         return self
 
     def fit_transform(
@@ -1080,7 +1073,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         integer(self.batch_size, "batch_size", minimum=1)
         if self.epochs != "auto":
             integer(self.epochs, "epochs", minimum=1)
-        EarlyStopping(self.patience, self.tol)
+        integer(self.n_init, "n_init", minimum=1)
+        EarlyStopping(self.patience, self.tol, self.tol_params)
+        Clipping(self.clip_norm)
+        if not isinstance(self.checkpoint, str | os.PathLike | None):
+            raise TypeError(
+                "Expected the path of a directory, or None, for `checkpoint`; got "
+                f"{self.checkpoint!r}."
+            )
         hidden_layers(self.hidden, 1)
         activation_function(self.activation)
         check_callbacks(self.callbacks)
@@ -1181,143 +1181,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_finite(rows, schema.names, missing=holes)
         return rows
 
-    def _hold_out(self, n: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        """Return the numbers of the rows to train on, and of those held out."""
-        order = random.permutation(n)
-        n_held = math.ceil(self.validation_fraction * n)
-        if n_held > n - 2:
-            raise ValueError(
-                "Expected a share that leaves two cases or more to train on for "
-                f"`validation_fraction`; got {self.validation_fraction} of {n} cases."
-            )
-        return order[n_held:], order[:n_held]
-
-    def _begin(
-        self,
-        learned: Learned,
-        data: Data,
-        source: Numbered,
-        objective: Objective,
-        random: np.random.RandomState,
-    ) -> Run:
-        """Build the model for some cases, and return the run before its first step."""
-        schema = learned.schema
-        config = Config.of(self, schema.n_rows)
-        key_model, key = random_key(random, FAST), random_key(random, FAST)
-        start = learned.start(data, config, source.weight)
-        config = replace(config, init="random" if start is None else "linear")
-        parts = config.architecture()
-        parts["condition_size"] = learned.condition_size
-        examples = learned.examples(data, config)
-        model = _build(schema.block, examples=examples, start=start, key=key_model, **parts)
-        model = learned.exposed(model)
-        if isinstance(config.prior, Fixed):  # the ends of its support are known by value alone
-            check_model(model, *source.example())
-        self.schema_, self.condition_, self.exposure_ = learned
-        self.config_ = config
-        self._optimizer = self._new_optimizer()
-        return begin(model, source, objective, self.optimizer, self.learning_rate, key)
-
-    def _continued(self, source: Numbered, objective: SGVB, random: np.random.RandomState) -> Run:
-        """Return the run so far; from its model alone, after `load` or for another optimizer."""
-        if getattr(self, "_optimizer", None) == self._new_optimizer():
-            return self._run
-        self._optimizer = self._new_optimizer()
-        key = random_key(random, FAST)
-        run = begin(self.model_, source, objective, self.optimizer, self.learning_rate, key)
-        return run._replace(epoch=self.n_epochs_, history=self.history_)
-
-    def _new_optimizer(self) -> tuple:
-        """Return what the form of the optimizer's state depends on: numbers only sit in it."""
-        schedule = self.learning_rate if callable(self.learning_rate) else None
-        return self.optimizer, schedule
-
-    def _plan(self, objective: SGVB, epochs: int) -> Plan:
-        return Plan(
-            objective,
-            self.optimizer,
-            self.learning_rate,
-            int(self.batch_size),
-            epochs,
-            EarlyStopping(self.patience, self.tol),
-        )
-
-    def _search(
-        self,
-        learned: Learned,
-        data: Data,
-        source: Numbered,
-        plan: Plan,
-        random: np.random.RandomState,
-    ) -> tuple[Run | None, Plan]:
-        """Train on nine tenths; return the run to go on from (None: a new one), and the plan."""
-        apart = copy.deepcopy(random)  # a new run is that of a fit with this number of epochs
-        search = Search(plan, data, apart, source.weight)
-        training, held_out = source.part(search.rest), source.part(search.out)
-        run = self._begin(learned, take(data, search.rest), training, plan.objective, apart)
-        check_fit(run.state.model, training, search.plan, run.state.key, held_out)
-        try:
-            last = self._advance(run, training, search.plan, data, held_out, search)
-            onward, plan = search.then(last)
-        except DivergenceError as error:
-            onward, plan = search.then(error.result.run, diverged=True)
-        if onward is not None:
-            random.set_state(apart.get_state())
-        return onward, plan
-
-    def _advance(
-        self,
-        run: Run,
-        source: Numbered,
-        plan: Plan,
-        data: Data,
-        held_out: Numbered | None = None,
-        search: Search | None = None,
-    ) -> Run:
-        """Train on, and keep every epoch that is complete, whatever comes; return the last run."""
-        before = getattr(self, "history_", None)
-        model = run.state.model
-        estimator = model.estimator if self.estimator == "auto" else self.estimator
-        headline = f"VAE on {self.schema_.describe()}; estimator {estimator!r}"
-        if search is not None:
-            headline += "; a tenth of the cases is held out at first"
-
-        def keep(epoch: Epoch) -> None:
-            self._keep(epoch.run)
-
-        try:
-            with ProgressBar(plan.epochs - run.epoch, self.verbose, headline) as bar:
-                callbacks: Sequence[Callback] = (keep, bar, *self.callbacks)
-                if search is not None:
-                    callbacks = (*callbacks, search)
-                run = advance(run, source, plan, validation=held_out, callbacks=callbacks)
-            if search is None:
-                best = run.watch.best_epoch or run.epoch
-                self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)
-        finally:
-            if getattr(self, "history_", None) is not before:
-                some = take(data, slice(None, None, math.ceil(n_cases(data) / 4096)))
-                kl = predict.latent_kl(self.model_, some.x, context=some.c)
-                self.explained_nats_ = kl.mean(axis=0)
-        return run
-
-    def _keep(self, run: Run, best_epoch: int | None = None) -> None:
-        self._run, self.model_ = run, run.state.estimate
-        self.best_epoch_ = run.epoch if best_epoch is None else best_epoch
-        self.n_epochs_, self.history_ = run.epoch, run.history
-
-    @contextmanager
-    def _nothing_lost(self) -> Iterator[None]:
-        """Undo everything if an error comes before the first epoch is complete."""
-        before = dict(vars(self))
-        try:
-            yield
-        except BaseException:
-            if getattr(self, "history_", None) is before.get("history_"):
-                self.__dict__.clear()
-                self.__dict__.update(before)
-            raise
-
     @property
     def likelihood_(self) -> Likelihood | Columns:
         """The likelihood in use; of a table, that of each column."""
@@ -1377,8 +1240,3 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 def _index(X: Any) -> Any:
     """Return the index of a table of pandas; None of anything else."""
     return X.index if is_table(X) and hasattr(X, "iloc") else None
-
-
-def random_key(random: np.random.RandomState, impl: str | None = None) -> jax.Array:
-    """Draw a JAX key from a NumPy generator."""
-    return jax.random.key(random.randint(2**31 - 1), impl=impl)

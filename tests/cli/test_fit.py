@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from typer.main import get_command
 
-from aevb import VAE, DivergenceError
+from aevb import VAE, TrainingDiverged
 from aevb.cli import app, report
 from aevb.cli.commands import _layers
 from aevb.data.files import read_rows
@@ -208,7 +208,7 @@ def test_the_same_seed_gives_the_same_model(fit, folder, tmp_path):
     ("error", "code", "said"),
     [
         (KeyboardInterrupt(), 130, "Interrupted."),
-        (DivergenceError("Training diverged: ...", 4), 1, "Error: Training diverged: ..."),
+        (TrainingDiverged("Training diverged: ...", 4, "elbo"), 1, "Error: Training diverged: ..."),
     ],
     ids=["Ctrl-C", "divergence"],
 )

@@ -106,7 +106,7 @@ class Training:
     def __call__(self, epochs, callback):
         for number in range(1, epochs + 1):
             if number == self.diverges_at:
-                raise aevb.DivergenceError("It diverged.", number, None)
+                raise aevb.TrainingDiverged("It diverged.", number, "elbo")
             self.epochs = number
             callback(SimpleNamespace(number=number, history={"seconds": [1.0] * number}))
 
@@ -160,7 +160,7 @@ def test_the_step_is_the_kept_one_or_the_one_wanted_or_the_best(script, capsys):
 
     def trial(step):
         if step != 0.01:
-            raise aevb.DivergenceError("It diverged.", 1, None)
+            raise aevb.TrainingDiverged("It diverged.", 1, "elbo")
         return -1e9
 
     assert paper.step_for([], None, trial) == 0.01

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TextIO
 import typer
 from typer.core import TyperGroup
 
-from aevb.errors import DivergenceError
+from aevb.errors import TrainingDiverged
 
 _CHUNK = 512  # cases scored between two moves of the progress bar
 _FORMATS = ".csv, .tsv, .parquet, .feather, .xlsx, .npy, .npz, .idx or .idx.gz"
@@ -41,7 +41,7 @@ class _Commands(TyperGroup):
                 return super().invoke(ctx)
             except BrokenPipeError:
                 raise
-            except (ValueError, TypeError, OSError, ImportError, DivergenceError) as error:
+            except (ValueError, TypeError, OSError, ImportError, TrainingDiverged) as error:
                 if isinstance(error, TypeError) and not str(error).startswith("Expected "):
                     raise  # not a mistake of the user's
                 _say("Error:", typer.colors.RED, str(error))
@@ -245,7 +245,7 @@ def fit(
     )
     try:
         vae.fit(rows)
-    except (KeyboardInterrupt, DivergenceError):
+    except (KeyboardInterrupt, TrainingDiverged):
         if hasattr(vae, "model_"):
             vae.save(output)
             _say("Kept:", typer.colors.YELLOW, f"epoch {vae.n_epochs_}'s model, in {output}")

@@ -321,6 +321,10 @@ class FullVB(Objective):
                 f"{type(self.objective).__name__}."
             )
 
+    def counts(self, step: int, last: int) -> bool:
+        """Whether the bound of what is averaged over θ counts."""
+        return as_objective(self.objective).counts(step, last)
+
     def check(self, model: LatentVariableModel, x: PyTree, c: PyTree, key: Key) -> None:
         """Check what is averaged over θ, at the mean of q(θ)."""
         if isinstance(model, Bayesian):

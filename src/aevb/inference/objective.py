@@ -133,6 +133,13 @@ class Objective(eqx.Module):
     def check(self, model: LatentVariableModel, x: PyTree, c: PyTree, key: Key) -> None:
         """Raise ValueError or TypeError if it cannot serve a model, of which it sees shapes."""
 
+    def counts(self, step: int, last: int) -> bool:
+        """Whether the bound after so many steps, of `last` in all, counts for stopping early.
+
+        It does not while a weight is being warmed up.
+        """
+        return True
+
     @property
     def has_e_step(self) -> bool:
         """Whether the state belongs to the rows that were trained on."""

@@ -91,12 +91,25 @@ def make_optimizer(
     return _injected(optimizer), lambda done: rate
 
 
-def set_learning_rate(state: PyTree, rate: Rate | None, done: float) -> PyTree:
-    """Put a learning rate into the state of an optimizer that reads it from there."""
+def set_learning_rate(state: PyTree, rate: Rate | None, done: float, scale: float) -> PyTree:
+    """Put a learning rate, times a scale, into the state of an optimizer that reads it there."""
     if rate is None:
         return state
-    value = np.float32(rate(done))
+    value = np.float32(scale * rate(done))
     return state._replace(hyperparams={**state.hyperparams, "learning_rate": value})
+
+
+@functools.lru_cache(maxsize=32)
+def with_smaller_steps(
+    optimizer: optax.GradientTransformation, scale: float
+) -> optax.GradientTransformation:
+    """Return an optimizer whose updates are scaled, with a state of the same form."""
+
+    def update(gradient: PyTree, state: PyTree, parameters: PyTree = None) -> tuple:
+        updates, state = optimizer.update(gradient, state, parameters)
+        return jax.tree.map(lambda leaf: scale * leaf, updates), state
+
+    return optax.GradientTransformation(optimizer.init, update)
 
 
 def averaging(state: PyTree) -> optax.contrib.ScheduleFreeState | None:

@@ -10,20 +10,30 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, PyTree
 from jaxtyping import PRNGKeyArray as Key
 
 from aevb.data.source import Chunk, Source, bucket
-from aevb.errors import DivergenceError
+from aevb.errors import FitWarning, TrainingDiverged
+from aevb.inference.clipping import Clipping
 from aevb.inference.objective import Objective
-from aevb.inference.optimizers import LearningRate, Optimizer, make_optimizer, set_learning_rate
-from aevb.inference.stopping import BOUNDS, EarlyStopping, Watch, judged_value
+from aevb.inference.optimizers import (
+    LearningRate,
+    Optimizer,
+    make_optimizer,
+    set_learning_rate,
+    with_smaller_steps,
+)
+from aevb.inference.stopping import BOUNDS, EarlyStopping, Seen, Watch, judged_value
 from aevb.inference.training import (
     TrainState,
     Visit,
@@ -37,6 +47,9 @@ from aevb.models.base import LatentVariableModel, trainable
 
 Row = dict[str, Any]  # what an epoch adds to the history, by column
 History = dict[str, list[Any]]
+
+MOST_RECOVERIES = 3  # in one run, from numbers that are not finite
+SMALLER = 0.1  # times as large are the steps after each
 
 
 class Run(NamedTuple):
@@ -56,6 +69,8 @@ class Run(NamedTuple):
         One entry per epoch, by column.
     watch : Watch
         What early stopping has seen.
+    recoveries : int
+        How often training has gone back to the last good epoch, to go on in smaller steps.
     """
 
     state: TrainState
@@ -64,6 +79,19 @@ class Run(NamedTuple):
     totals: tuple = ()
     history: History = {}  # noqa: RUF012
     watch: Watch = Watch()
+    recoveries: int = 0
+
+    @property
+    def stopped(self) -> str:
+        """Why training stopped after the last epoch; empty if it goes on."""
+        return self.history["stopped"][-1] if self.history.get("stopped") else ""
+
+    def stopped_for(self, reason: str) -> Run:
+        """Return the same with the reason for which training stops here; empty: it goes on."""
+        if reason == self.stopped:
+            return self
+        reasons = [*self.history["stopped"][:-1], reason]
+        return self._replace(history={**self.history, "stopped": reasons})
 
 
 class Plan(NamedTuple):
@@ -83,6 +111,8 @@ class Plan(NamedTuple):
         When to stop before.
     falls : bool
         Whether the automatic learning rate falls over these epochs.
+    clipping : Clipping
+        How large a gradient may be.
     first_round : int, optional
         Where the first of several rounds ends. Each later one doubles the epochs made so far, and
         the automatic learning rate falls along each. None: one round of all epochs.
@@ -95,6 +125,7 @@ class Plan(NamedTuple):
     epochs: int
     stopping: EarlyStopping
     falls: bool = True
+    clipping: Clipping = Clipping()
     first_round: int | None = None
 
     def done(self, epoch: float) -> float:
@@ -111,7 +142,7 @@ class Plan(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """What a callback sees after each epoch; it returns True to stop the training.
+    """What a callback sees after each epoch; it returns True, or a reason, to stop the training.
 
     Attributes
     ----------
@@ -157,7 +188,10 @@ class TrainResult(NamedTuple):
         ``iw_bound`` of importance-weighted estimators, ``kl_parameters`` of full variational
         Bayes, or whatever another objective reports; the bounds of held-out datapoints after the
         epoch, ``validation_elbo`` and ``validation_iw_bound``; ``seconds``,
-        ``datapoints_per_second``.
+        ``datapoints_per_second``; ``stopped``, which is empty but for the last epoch, where it is
+        the reason: "epochs" (all that were asked for), "patience", "tol", "tol_params",
+        "time_limit", "converged", "interrupted", "callback" or what a callback has returned;
+        ``recoveries``, if there were any.
         ``pandas.DataFrame(history)`` reads it.
     state : TrainState
         Model, optimizer's state and key; of the best epoch, if training may stop early.
@@ -171,7 +205,7 @@ class TrainResult(NamedTuple):
     run: Run
 
 
-Callback = Callable[[Epoch], bool | None]
+Callback = Callable[[Epoch], bool | str | None]
 
 
 def begin(
@@ -202,37 +236,65 @@ def advance(
     *,
     validation: Source | None = None,
     callbacks: Sequence[Callback] = (),
+    keep: Callable[[Run], None] | None = None,
 ) -> Run:
     """Train on from a run, up to the last epoch that is planned or until a stop is due.
 
+    Where a number is not finite, training goes back to the epoch before, and on from there in
+    smaller steps.
+
+    Parameters
+    ----------
+    run, source, plan
+        Where to go on from, the rows, and how.
+    validation : Source, optional
+        Held-out rows.
+    callbacks : sequence of callables
+        Called with an `Epoch` after each epoch.
+    keep : callable, optional
+        Called with the run after each epoch, when it is known whether training stops there.
+
     Raises
     ------
-    DivergenceError
-        When the bound, a parameter, or the bound of held-out rows is not finite after an epoch.
-        Its `result` is the run after the epoch before.
+    TrainingDiverged
+        When the bound, a parameter, or the bound of held-out rows is not finite after an epoch,
+        although the steps have become smaller three times. Its `result` is the run after the epoch
+        before.
     """
     order = [int(word) for word in np.asarray(jax.random.key_data(run.state.key)).flat]
+    marks = trainable(run.state.model)
     visit_rows = _visitor(run, source, plan)
     while run.epoch < plan.epochs:
         began = time.perf_counter()
-        last_good, number = run, run.epoch + 1
-        run, finite = visit_rows(run, (*order, run.epoch))
+        last_good, number = run.stopped_for(""), run.epoch + 1
+        run, finite = visit_rows(last_good, (*order, run.epoch))
         seconds = time.perf_counter() - began
-        if not finite:
-            raise _diverged(_divergence_message(number, plan.learning_rate), number, last_good)
-        means = mean_metrics(run.totals, source.n_rows)
-        row: Row = {"epoch": number, **{k: _plain(v) for k, v in means.items()}}
-        if validation is not None:
+        held_out: dict[str, float] = {}
+        if finite and validation is not None:
             held_out = _held_out_bounds(run.state, validation, plan)
-            if not all(map(math.isfinite, held_out.values())):
-                raise _diverged(_held_out_message(number, held_out), number, last_good)
-            row |= held_out
-        row |= {"seconds": seconds, "datapoints_per_second": source.n_rows / seconds}
-        watch = plan.stopping.after(run.watch, judged_value(row), run.state, number)
-        run = Run(run.state, epoch=number, history=_appended(run.history, row), watch=watch)
+        if not (finite and all(map(math.isfinite, held_out.values()))):
+            run = _recovered(last_good, run, held_out, plan)
+            visit_rows = _visitor(run, source, plan)
+            continue
+        means = mean_metrics(run.totals, source.n_rows)
+        row: Row = {"epoch": number, **{k: _plain(v) for k, v in means.items()}, **held_out}
+        row |= {"seconds": seconds, "datapoints_per_second": source.n_rows / seconds, "stopped": ""}
+        if run.recoveries:
+            row["recoveries"] = run.recoveries
+        watch = _watched(run, last_good, row, plan, marks)
+        run = run._replace(
+            epoch=number, position=0, totals=(), history=_appended(run.history, row), watch=watch
+        )
         epoch = Epoch(number, plan.epochs, row, run)
-        wanted = [bool(callback(epoch)) for callback in callbacks]
-        if plan.stopping.stops(watch) or any(wanted):
+        wanted = [callback(epoch) for callback in callbacks]
+        reason = plan.stopping.reason(watch) or next(filter(None, wanted), None)
+        if reason is None and number == plan.epochs:
+            reason = "epochs"
+        if reason is not None:
+            run = run.stopped_for(reason if isinstance(reason, str) else "callback")
+        if keep is not None:
+            keep(run)
+        if reason is not None:
             break
     return run
 
@@ -283,6 +345,9 @@ def _visitor(
     The run that it gets stays valid: it is what to return to when the new one is not finite.
     """
     optimizer, rate = make_optimizer(plan.optimizer, plan.learning_rate)
+    scale = SMALLER**run.recoveries
+    if rate is None and scale < 1:
+        optimizer = with_smaller_steps(optimizer, scale)
     marks = trainable(run.state.model)
     batch_size = min(plan.batch_size, bucket(source.n_rows))
 
@@ -294,7 +359,7 @@ def _visitor(
             run = run._replace(state=jax.tree.map(_copy, run.state))
         for chunk in source.chunks(order, run.position):
             done = plan.done(run.epoch + run.position / source.n_rows)
-            optimizer_state = set_learning_rate(run.state.optimizer_state, rate, done)
+            optimizer_state = set_learning_rate(run.state.optimizer_state, rate, done, scale)
             state, totals, good = run_one(
                 run.state._replace(optimizer_state=optimizer_state),
                 _visit(chunk, batch_size, source.n_rows),
@@ -303,6 +368,7 @@ def _visitor(
                 marks,
                 batch_size,
                 source.placement,
+                plan.clipping,
             )
             position = run.position + len(chunk.rows)
             run = run._replace(state=state, position=position, totals=(*run.totals, totals))
@@ -348,27 +414,79 @@ def _plain(value: np.ndarray | np.generic) -> Any:
     return float(value) if np.ndim(value) == 0 else np.asarray(value)
 
 
-def _diverged(message: str, epoch: int, last_good: Run) -> DivergenceError:
+def _watched(run: Run, before: Run, row: Row, plan: Plan, marks: PyTree[bool]) -> Watch:
+    """Return what early stopping has seen after an epoch, whose row of the history is `row`."""
+    stopping = plan.stopping
+    if not (stopping.on or stopping.measures_moves):
+        return run.watch
+    step = int(run.state.step)
+    if not plan.objective.counts(step, round(step * plan.epochs / row["epoch"])):
+        return run.watch
+    moved = math.inf
+    if stopping.measures_moves:
+        moved = float(_relative_change(before.state.model, run.state.model, marks))
+    held_out = any(f"validation_{name}" in row for name in BOUNDS)
+    seen = Seen(row["epoch"], judged_value(row), run.state, held_out, moved)
+    return stopping.after(run.watch, seen)
+
+
+@eqx.filter_jit
+def _relative_change(
+    before: LatentVariableModel, after: LatentVariableModel, marks: PyTree[bool]
+) -> Float[Array, ""]:
+    one, other = (jax.tree.leaves(eqx.filter(model, marks)) for model in (before, after))
+    change = sum(jnp.sum(jnp.abs(b - a) ** 2) for a, b in zip(one, other, strict=True))
+    size = sum(jnp.sum(jnp.abs(a) ** 2) for a in one)
+    return jnp.sqrt(change / size)  # infinite from zero, or NaN: not small
+
+
+def _recovered(last_good: Run, bad: Run, held_out: dict[str, float], plan: Plan) -> Run:
+    """Return the run to go on from after numbers that are not finite."""
+    number = last_good.epoch + 1
+    quantity, value = _fault(bad, held_out)
+    if last_good.recoveries < MOST_RECOVERIES:
+        recoveries = last_good.recoveries + 1
+        warnings.warn(
+            f"Training went back to epoch {last_good.epoch}, and on from there with steps "
+            f"{SMALLER**recoveries:g} times as large: in epoch {number}, {quantity} was {value}.",
+            FitWarning,
+            stacklevel=2,
+        )
+        return last_good._replace(recoveries=recoveries)
+    advice = (
+        "Look in the held-out rows for values that are impossible under the model."
+        if held_out
+        else f"Try a smaller `learning_rate` (now {plan.learning_rate!r}) or a larger "
+        "`batch_size`, and look for extreme values in the data."
+    )
+    kept = f"the model after epoch {number - 1} is kept"
+    kept = kept if number > 1 else "no epoch was completed"
     state = last_good.state
-    return DivergenceError(
-        message, epoch, TrainResult(state.estimate, last_good.history, state, last_good)
+    raise TrainingDiverged(
+        f"Training diverged: in epoch {number}, {quantity} was {value}, although the steps had "
+        f"become smaller {MOST_RECOVERIES} times ({kept}). {advice}",
+        number,
+        quantity,
+        TrainResult(state.estimate, last_good.history, state, last_good),
     )
 
 
-def _held_out_message(epoch: int, bounds: dict[str, float]) -> str:
-    got = ", ".join(f"{name} = {value}" for name, value in bounds.items())
-    return (
-        f"Expected a finite bound of `validation_data`; got {got} after epoch {epoch}, whose "
-        "training was finite. Look in the held-out rows for values that are infinite, NaN or "
-        "impossible under the model."
+def _fault(run: Run, held_out: dict[str, float]) -> tuple[str, float]:
+    """Return the name and the value of the first number that is not finite."""
+    totals = {
+        name: sum(total[name] for total in jax.device_get(run.totals))
+        for name in (run.totals[0] if run.totals else ())
+    }
+    parameters, _ = jax.tree_util.tree_flatten_with_path(
+        eqx.filter(run.state.model, trainable(run.state.model))
     )
-
-
-def _divergence_message(epoch: int, learning_rate: LearningRate) -> str:
-    kept = "no epoch was completed" if epoch == 1 else f"the model after epoch {epoch - 1} is kept"
-    return (
-        f"Training diverged: in epoch {epoch} the bound or a parameter became infinite or NaN "
-        f"({kept}). Try a smaller `learning_rate` (now {learning_rate!r}), a larger `batch_size`, "
-        "an optimizer with clipped gradients (optax.chain(optax.clip_by_global_norm(...), ...)), "
-        "or look for extreme values in the data."
-    )
+    named = {
+        f"the parameter {jax.tree_util.keystr(path, simple=True, separator='.')}": leaf
+        for path, leaf in parameters
+    }
+    for name, value in {**totals, **held_out, **named}.items():
+        wrong = np.ravel(np.asarray(value))
+        wrong = wrong[~np.isfinite(wrong)]
+        if len(wrong):
+            return name, complex(wrong[0]) if np.iscomplexobj(wrong) else float(wrong[0])
+    return "the sum of the parameters' sizes", math.inf

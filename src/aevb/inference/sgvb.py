@@ -202,6 +202,13 @@ class SGVB(Objective):
         plain_weight = not callable(self.kl_weight)
         return self.estimator == "auto" and self.free_bits is None and plain_weight
 
+    def counts(self, step: int, last: int) -> bool:
+        """Whether a scheduled `kl_weight` has come to 1, or to what it is at the end."""
+        if not callable(self.kl_weight):
+            return True
+        now, end = (float(self.kl_weight(jnp.int32(at))) for at in (step, last))
+        return now >= min(end, 1.0) - 1e-6
+
     def check(self, model: LatentVariableModel, x: PyTree, c: PyTree, key: Key) -> None:
         """Raise TypeError if a user's estimator does not return an `Estimate`."""
         if callable(self.estimator):

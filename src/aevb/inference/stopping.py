@@ -1,14 +1,17 @@
-"""When to stop: by a bound that no longer rises."""
+"""When to stop: by a bound that no longer rises, parameters that no longer move, or the clock."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
 from aevb.errors import integer, number
+
+_FROM_ZERO_UP = "a number from 0 up, or None"
 
 # The bounds that objectives report; the tighter one first.
 BOUNDS = ("iw_bound", "elbo")
@@ -38,28 +41,75 @@ def judged_value(metrics: Mapping[str, Any]) -> Any:
     return metrics[column] - own
 
 
+class Seen(NamedTuple):
+    """What the rules see of an epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        Its number, from 1.
+    bound : float or None
+        The plain bound that is judged, as `judged_value` says.
+    state : TrainState
+        The state after the epoch.
+    held_out : bool
+        Whether the bound is that of held-out rows, always with the same draws.
+    moved : float
+        How far the parameters have moved in this epoch, relative to their size.
+    """
+
+    epoch: int
+    bound: Any
+    state: PyTree
+    held_out: bool = False
+    moved: float = math.inf
+
+
 class EarlyStopping:
     """The rule by which training stops: `patience` epochs have brought no more than `tol` nats.
+
+    The bound of training rows is that of other draws after every epoch, and so it is smoothed: an
+    exponential average over about `patience` epochs.
 
     Parameters
     ----------
     patience : int or None
-        Number of epochs; None: 10, or no early stop if `tol` is None as well.
+        Number of epochs; None: 10, or no early stop by the bound if `tol` is None as well.
     tol : float or None
         Nats by which the bound has to rise; None: 0.
+    tol_params : float or None
+        Stop after an epoch that has moved the parameters by less, relative to their size: the
+        paper's "until convergence of the parameters". None: do not.
     """
 
-    def __init__(self, patience: int | None, tol: float | None):
+    def __init__(self, patience: int | None, tol: float | None, tol_params: float | None = None):
         self.on = patience is not None or tol is not None
+        self.by = "patience" if tol is None else "tol"
         self.patience = 10 if patience is None else integer(patience, "patience", minimum=1)
-        expected = "a number from 0 up, or None"
         tol = 0.0 if tol is None else tol
-        self.tol = number(tol, "tol", expected, lambda tol: 0 <= tol < math.inf)
+        self.tol = number(tol, "tol", _FROM_ZERO_UP, lambda tol: 0 <= tol < math.inf)
+        self.tol_params = None
+        if tol_params is not None:
+            self.tol_params = number(
+                tol_params, "tol_params", _FROM_ZERO_UP, lambda tol: 0 <= tol < math.inf
+            )
 
-    def after(self, watch: Watch, bound: Any, state: PyTree, epoch: int) -> Watch:
-        """Take in an epoch's bound and the state after it."""
+    @property
+    def measures_moves(self) -> bool:
+        """Whether it has to be told how far the parameters have moved."""
+        return self.tol_params is not None
+
+    def after(self, watch: Watch, seen: Seen) -> Watch:
+        """Take in an epoch, of those that count."""
+        if self.measures_moves:
+            watch = watch._replace(moved=seen.moved)
         if not self.on:
             return watch
+        epoch, bound, state, held_out, _ = seen
+        if not held_out:
+            before = bound if watch.smoothed is None else watch.smoothed
+            bound = before + 2 / (self.patience + 1) * (bound - before)
+            watch = watch._replace(smoothed=bound)
         if watch.best_state is None or bound > watch.best:  # there is one to return in any case
             best = bound if bound > watch.best else watch.best
             watch = watch._replace(best=best, best_state=state, best_epoch=epoch)
@@ -67,9 +117,13 @@ class EarlyStopping:
             return watch._replace(reference=bound, waited=0)
         return watch._replace(waited=watch.waited + 1)
 
-    def stops(self, watch: Watch) -> bool:
-        """Say whether it is time to stop."""
-        return self.on and watch.waited >= self.patience
+    def reason(self, watch: Watch) -> str | None:
+        """Return why it is time to stop; None: it is not."""
+        if self.on and watch.waited >= self.patience:
+            return self.by
+        if self.tol_params is not None and watch.moved <= self.tol_params:
+            return "tol_params"
+        return None
 
 
 class Converged(EarlyStopping):
@@ -85,12 +139,15 @@ class Converged(EarlyStopping):
         The epochs at which rounds end.
     """
 
-    def __init__(self, ends: Sequence[int]):
-        super().__init__(1, None)
+    def __init__(self, ends: Sequence[int], tol_params: float | None = None):
+        super().__init__(1, None, tol_params)
+        self.by = "converged"
         self.ends = ends
 
-    def after(self, watch: Watch, bound: Any, state: PyTree, epoch: int) -> Watch:
+    def after(self, watch: Watch, seen: Seen) -> Watch:
         """Take in an epoch's bound, and at the end of a round the state after it."""
+        watch = watch._replace(moved=seen.moved)
+        epoch, bound, state, *_ = seen
         number = next(i for i, end in enumerate(self.ends) if end >= epoch)
         end = self.ends[number]
         begin = self.ends[number - 1] if number else 0
@@ -124,6 +181,10 @@ class Watch(NamedTuple):
         Epochs, or rounds, since the reference was exceeded.
     recent : tuple of float
         Bounds of the epochs of which the next mean is taken.
+    smoothed : float or None
+        The exponential average of the bound of training rows.
+    moved : float
+        How far the last epoch has moved the parameters, relative to their size.
     """
 
     best: float = -math.inf
@@ -132,3 +193,25 @@ class Watch(NamedTuple):
     reference: float = -math.inf
     waited: int = 0
     recent: tuple[float, ...] = ()
+    smoothed: float | None = None
+    moved: float = math.inf
+
+
+class TimeLimit:
+    """Stops training after the first epoch that ends beyond a time limit; a callback.
+
+    Parameters
+    ----------
+    seconds : float or None
+        Counted from now. None: no limit.
+    """
+
+    def __init__(self, seconds: float | None):
+        if seconds is not None:
+            expected = "a positive number of seconds, or None"
+            seconds = number(seconds, "time_limit", expected, lambda time: 0 < time < math.inf)
+        self.ends = math.inf if seconds is None else time.monotonic() + seconds
+
+    def __call__(self, epoch: Any) -> str | None:
+        """Return the reason to stop, if it is time to."""
+        return "time_limit" if time.monotonic() >= self.ends else None

@@ -21,6 +21,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int, PyTree, Shaped
 from jaxtyping import PRNGKeyArray as Key
 
+from aevb.inference.clipping import Clipping
 from aevb.inference.objective import Batch, Metrics, Objective
 from aevb.inference.optimizers import averaging
 
@@ -35,6 +36,7 @@ class TrainState(NamedTuple):
     objective_state: PyTree
     key: Key
     step: Int[Array, ""]
+    gradient_norm: Float[Array, ""]  # the typical one, of the steps before
 
     @property
     def estimate(self) -> PyTree:
@@ -129,7 +131,8 @@ def initialise(
     # A weak type becomes a strong one in the first step, and all would be compiled again.
     model, objective_state = jax.tree.map(_strong, (model, objective_state))
     optimizer_state = optimizer.init(as_reals(eqx.filter(model, trainable)))
-    return TrainState(model, optimizer_state, objective_state, key, jnp.zeros((), jnp.int32))
+    none = jnp.zeros((), jnp.int32)
+    return TrainState(model, optimizer_state, objective_state, key, none, jnp.zeros(()))
 
 
 def _strong(leaf: PyTree) -> PyTree:
@@ -172,6 +175,7 @@ def step(
     optimizer: optax.GradientTransformation,
     trainable: PyTree[bool],
     placement: Any,
+    clipping: Clipping,
 ) -> tuple[TrainState, Metrics]:
     """Take one step of gradient ascent on the objective; return the state and the metrics.
 
@@ -195,12 +199,14 @@ def step(
         gradient, (metrics, objective_state) = jax.grad(loss, has_aux=True)(parameters)
         gradient = jax.tree.map(jnp.conj, gradient)  # of complex parameters, to go uphill
         gradient, metrics = placement.reduce((gradient, metrics), batch.n_real)
+        gradient, norm = clipping(gradient, state.gradient_norm)
         updates, optimizer_state = optimizer.update(
             as_reals(gradient), state.optimizer_state, as_reals(parameters)
         )
         moved = eqx.apply_updates(parameters, _like(parameters, updates))
         model = eqx.combine(moved, rest)
-        return TrainState(model, optimizer_state, objective_state, state.key, state.step), metrics
+        state = TrainState(model, optimizer_state, objective_state, state.key, state.step, norm)
+        return state, metrics
 
     if objective.n_updates == 1:
         state, metrics = update(state, batch, key)
@@ -255,6 +261,7 @@ def _run_chunk(
     trainable: PyTree[bool],
     batch_size: int,
     placement: Any,
+    clipping: Clipping,
 ) -> tuple[TrainState, Metrics, Bool[Array, ""]]:
     """Run ⌈n/B⌉ steps over a chunk, in one compiled loop.
 
@@ -274,7 +281,7 @@ def _run_chunk(
         arrays, totals = carry
         state = eqx.combine(arrays, static)
         batch = batch_at(visit, i, batch_size, state.key, state.step)
-        state, metrics = step(state, batch, objective, optimizer, trainable, placement)
+        state, metrics = step(state, batch, objective, optimizer, trainable, placement, clipping)
         count = batch.n_real
         totals = jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
         return eqx.filter(state, eqx.is_array), totals

@@ -1,0 +1,280 @@
+"""Where a fit is, on disk: a training that was killed goes on from there, bit by bit.
+
+A directory holds one fit. ``fit.json`` says of which data and parameters, and how the random
+generator stood at its beginning; the checkpoints beside it hold a `Run` each. The rest of what a
+fit needs comes from the same call with the same data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from aevb.data.files import replacing
+from aevb.errors import FitWarning, ModelFileError
+from aevb.inference.run import Plan, Run
+from aevb.inference.stopping import Watch
+from aevb.inference.training import TrainState
+from aevb.models.kinds.rows import is_sparse
+from aevb.persistence import described, versions
+from aevb.storage import Form, Json, fill, named_leaves
+
+FORM = Form("checkpoint", key="aevb-checkpoint", version=1)
+PAUSES = ("time_limit", "interrupted")  # reasons to stop after which the same call goes on
+
+_KEPT = 2  # the newest ones
+_SHARE = 0.02  # of the time of training, at most, to write in
+# They change neither the model nor what an epoch is.
+_IRRELEVANT = {"callbacks", "checkpoint", "time_limit", "verbose"}
+
+
+class Stage(NamedTuple):
+    """Which part of a fit a run belongs to.
+
+    Attributes
+    ----------
+    start : int
+        Number of the start, from 0, of `n_init`.
+    searching : bool
+        Whether a tenth of the cases is held out to find the number of epochs.
+    epochs, first_round : int or None
+        Of the plan.
+    """
+
+    start: int
+    searching: bool
+    epochs: int
+    first_round: int | None
+
+    def plan(self, plan: Plan) -> Plan:
+        """Return a plan with the epochs of this stage."""
+        return plan._replace(epochs=self.epochs, first_round=self.first_round)
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    stage: Stage
+    header: Json
+    tensors: dict[str, np.ndarray]
+
+    def run(self, template: Run) -> Run:
+        """Return the run, given one of the same form."""
+        own = {"state": template.state, "best": template.state}
+        if not self.header["has_best"]:
+            del own["best"]
+        states = jax.tree.map(_unpacked, fill(_shapes(own), self.tensors, _OTHER), own)
+        watch = {**self.header["watch"], "recent": tuple(self.header["watch"]["recent"])}
+        return Run(
+            states["state"],
+            epoch=self.header["epoch"],
+            history=self.header["history"],
+            watch=Watch(best_state=states.get("best"), **watch),
+            recoveries=self.header["recoveries"],
+        )
+
+
+_OTHER = "The checkpoint is of another model."
+
+
+class Checkpoints:
+    """The checkpoints of one fit, in a directory.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        Made if it does not exist.
+    parameters : dict
+        The estimator's.
+    data : PyTree
+        All that the fit is given: arrays, sparse ones as well.
+    schema : dict
+        What was learned of the data's form.
+    random : RandomState
+        Set to what it was at the beginning of the fit.
+
+    Raises
+    ------
+    ValueError
+        When the directory holds a fit of other data or parameters.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        parameters: Mapping[str, Any],
+        data: PyTree,
+        schema: Json,
+        random: np.random.RandomState,
+    ):
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._last_write, self._cost = -np.inf, 0.0
+        self._full = False
+        identity = {
+            "parameters": _identity_of(parameters),
+            "data": _hash_of(data),
+            "schema": hashlib.sha256(json.dumps(schema, default=str).encode()).hexdigest(),
+        }
+        path = self.directory / "fit.json"
+        if path.exists():
+            self._check(path, identity, random)
+            return
+        kind, keys, *position = random.get_state()
+        generator = [kind, np.asarray(keys).tolist(), *position]
+        text = json.dumps({**identity, "versions": versions(), "generator": generator}, indent=1)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def newest(self, start: int) -> Saved | None:
+        """Return the newest checkpoint of a start that can be read; None: there is none."""
+        for path in reversed(self._paths(start)):
+            try:
+                header, tensors = FORM.read(path)
+                return Saved(Stage(**header["stage"]), header, tensors)
+            except (ModelFileError, KeyError, TypeError) as error:
+                warnings.warn(
+                    f"A checkpoint cannot be read, and the one before it is taken: {error}",
+                    FitWarning,
+                    stacklevel=2,
+                )
+        return None
+
+    def keep(self, stage: Stage, run: Run) -> None:
+        """Write a checkpoint, if that is due: at the end, and as often as costs little."""
+        now = time.perf_counter()
+        if not run.stopped and now - self._last_write < self._cost / _SHARE:
+            return
+        before = self._paths(stage.start)
+        number = int(before[-1].stem.split("-")[1]) + 1 if before else 1
+        path = self.directory / f"{stage.start}-{number:06}.checkpoint"
+        states = {"state": run.state}
+        if run.watch.best_state is not None:
+            states["best"] = run.watch.best_state
+        watch = run.watch._asdict()
+        header = {
+            "stage": stage._asdict(),
+            "epoch": run.epoch,
+            "recoveries": run.recoveries,
+            "history": run.history,
+            "watch": {name: value for name, value in watch.items() if name != "best_state"},
+            "has_best": watch["best_state"] is not None,
+        }
+        packed = jax.device_get(jax.tree.map(_packed, states))
+        tensors = {
+            name: np.asarray(leaf, order="C")
+            for name, leaf in named_leaves(packed)
+            if eqx.is_array(leaf) or isinstance(leaf, np.generic)
+        }
+        try:
+            FORM.write(path, header, tensors)
+        except OSError as error:
+            if not self._full:
+                warnings.warn(
+                    f"A checkpoint could not be written ({error}). Training goes on; earlier "
+                    f"checkpoints in {self.directory} are whole.",
+                    FitWarning,
+                    stacklevel=2,
+                )
+            self._full = True
+        else:
+            for old in before[: 1 - _KEPT]:
+                old.unlink(missing_ok=True)
+        self._last_write = time.perf_counter()
+        self._cost = self._last_write - now
+
+    def _paths(self, start: int) -> list[Path]:
+        return sorted(self.directory.glob(f"{start}-[0-9]*.checkpoint"))
+
+    def _check(self, path: Path, identity: Json, random: np.random.RandomState) -> None:
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+            parameters, generator = known["parameters"], known["generator"]
+            others = [
+                f"`{name}` ({parameters.get(name)} there, {value} here)"
+                for name, value in identity["parameters"].items()
+                if parameters.get(name) != value
+            ]
+            others += ["data"] * (known["data"] != identity["data"])
+            others += ["columns or categories"] * (known["schema"] != identity["schema"] and not others)
+            random_state = (generator[0], np.array(generator[1], np.uint32), *generator[2:])
+            before = known["versions"]
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise ModelFileError(
+                f"Expected a checkpoint of aevb for `checkpoint`; {path} is damaged or of another "
+                f"kind ({error}). Name another directory, or remove this one."
+            ) from error
+        if others:
+            raise ValueError(
+                "Expected a directory of the same fit for `checkpoint`; that of "
+                f"{self.directory} has other {', '.join(others)}. Name another directory to fit "
+                "anew."
+            )
+        if before != versions():
+            changed = [f"{name} {version}" for name, version in before.items()]
+            warnings.warn(
+                f"The checkpoint was written under {', '.join(changed)}; the fit may end at "
+                "slightly other numbers than one under a single version.",
+                FitWarning,
+                stacklevel=2,
+            )
+        random.set_state(random_state)
+
+
+def _identity_of(parameters: Mapping[str, Any]) -> Json:
+    """Return what JSON can say of the parameters that a fit depends on."""
+    relevant = {name: value for name, value in parameters.items() if name not in _IRRELEVANT}
+    if not isinstance(relevant.get("random_state"), int | np.integer):
+        relevant.pop("random_state", None)  # the directory has the state of the generator
+    known, others = described(relevant)
+    for name in others:
+        arrays, rest = eqx.partition(relevant[name], eqx.is_array)
+        text = re.sub(r" at 0x[0-9a-f]+", "", eqx.tree_pformat(rest))
+        known[name] = f"{text} {_hash_of(arrays)[:16]}"
+    return known
+
+
+def _hash_of(data: PyTree) -> str:
+    digest = hashlib.sha256()
+    leaves, structure = jax.tree.flatten(data)
+    digest.update(str(structure).encode())
+    for leaf in leaves:
+        rows = leaf.tocsr() if is_sparse(leaf) else leaf
+        parts = (rows.indptr, rows.indices, rows.data) if is_sparse(leaf) else (rows,)
+        for array in map(np.asarray, parts):
+            digest.update(f"{array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _is_key(leaf: Any) -> bool:
+    return eqx.is_array(leaf) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _packed(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _shapes(states: dict[str, TrainState]) -> dict[str, TrainState]:
+    def shape(leaf: Any) -> Any:
+        leaf = _packed(leaf)
+        is_array = eqx.is_array(leaf) or isinstance(leaf, np.generic)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if is_array else leaf
+
+    return jax.tree.map(shape, states)
+
+
+def _unpacked(leaf: Any, own: Any) -> Any:
+    return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(own)) if _is_key(own) else leaf

@@ -1,0 +1,325 @@
+"""The training of an estimator: from learned data to the run that is kept.
+
+A fit makes one or several starts. Each may begin with a search for the number of epochs, on nine
+tenths of the cases, and ends with a run on all of them. The estimator has the model of every
+complete epoch, whatever comes after.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from aevb import predict
+from aevb.algorithm import FAST, check_fit
+from aevb.checkpoint import PAUSES, Checkpoints, Saved, Stage
+from aevb.config import Config
+from aevb.data.source import Numbered
+from aevb.epochs import Search, is_searched, most_epochs
+from aevb.errors import FitWarning, TrainingDiverged
+from aevb.inference.clipping import Clipping
+from aevb.inference.objective import Objective
+from aevb.inference.run import Callback, Epoch, Plan, Run, advance, begin, result_of
+from aevb.inference.stopping import EarlyStopping, Watch, judged_column
+from aevb.learned import Data, Learned
+from aevb.models.autoencoder import build_autoencoder
+from aevb.models.checks import check_model
+from aevb.models.kinds.rows import n_cases, take
+from aevb.models.priors import Fixed
+from aevb.progress import ProgressBar
+
+_build = eqx.filter_jit(build_autoencoder)
+
+
+class Fitting:
+    """One training of an estimator.
+
+    Parameters
+    ----------
+    vae : VAE
+        Whose parameters say how, and which gets what is learned.
+    objective : Objective
+        What to maximise.
+    stops : sequence of callables
+        Callbacks that may stop the training, beside the estimator's own.
+    """
+
+    def __init__(self, vae: Any, objective: Objective, stops: Sequence[Callback] = ()):
+        self.vae = vae
+        self.objective = objective
+        self.stops = stops
+        self.checkpoints: Checkpoints | None = None
+
+    def fit(
+        self,
+        learned: Learned,
+        data: Data,
+        weight: np.ndarray | None,
+        held: Data | None,
+        random: np.random.RandomState,
+    ) -> None:
+        """Train from the beginning, and keep the best of the starts.
+
+        Parameters
+        ----------
+        learned, data, weight
+            What was learned of the cases, the cases as rows, and their weights.
+        held : Data, optional
+            Held-out cases as rows.
+        random : RandomState
+            Draws who is held out, where training starts, and its noise.
+        """
+        vae = self.vae
+        if vae.checkpoint is not None:
+            everything = (data, weight, held)
+            described = learned.schema.to_json()
+            self.checkpoints = Checkpoints(
+                vae.checkpoint, vae.get_params(deep=False), everything, described, random
+            )
+        if held is None and vae.validation_fraction:
+            rest, out = _hold_out(vae.validation_fraction, n_cases(data), random)
+            data, held = take(data, rest), take(data, out)
+            weight = None if weight is None else weight[rest]
+            learned = learned.measured_on(data)
+        data = data.encoded(learned.schema)
+        held_out = None
+        if held is not None:
+            held_out = held.encoded(learned.schema).source(vae.batch_size)
+        seeds = copy.deepcopy(random).randint(2**31 - 1, size=vae.n_init - 1)
+        best, value, failure = None, -math.inf, None
+        try:
+            for start, own in enumerate([random, *map(np.random.RandomState, seeds)]):
+                try:
+                    self._fit_once(start, learned, data, weight, held_out, own)
+                except TrainingDiverged as error:
+                    failure = error
+                    continue
+                column = judged_column(vae.history_)
+                reached = vae.history_[column][vae.best_epoch_ - 1]
+                if best is None or reached > value:
+                    best, value = dict(vars(vae)), reached
+                if vae._run.stopped in PAUSES:
+                    break
+        finally:
+            if best is not None:
+                vars(vae).update(best)
+        if failure is not None:
+            if best is None:
+                raise failure
+            warnings.warn(
+                f"A start was left out of the choice: {failure}", FitWarning, stacklevel=3
+            )
+
+    def pass_over(
+        self,
+        learned: Learned | None,
+        data: Data,
+        weight: np.ndarray | None,
+        random: np.random.RandomState,
+    ) -> None:
+        """Make one pass over some cases, from the model so far if nothing new is learned."""
+        vae = self.vae
+        source = data.source(vae.batch_size, weight)
+        if learned is None:
+            run = self._continued(source, random)
+        else:
+            run = self._begin(learned, data, source, random)
+        plan = self._plan(run.epoch + 1)._replace(stopping=EarlyStopping(None, None), falls=False)
+        check_fit(run.state.model, source, plan, run.state.key)
+        self._advance(run, source, plan, data, Stage(0, False, plan.epochs, None))
+
+    def _fit_once(
+        self,
+        start: int,
+        learned: Learned,
+        data: Data,
+        weight: np.ndarray | None,
+        held_out: Numbered | None,
+        random: np.random.RandomState,
+    ) -> None:
+        """Train from one start, or from its newest checkpoint."""
+        vae, n = self.vae, n_cases(data)
+        source = data.source(vae.batch_size, weight)
+        most = most_epochs(n, vae.batch_size)
+        plan = self._plan(most if vae.epochs == "auto" else int(vae.epochs))
+        saved = None if self.checkpoints is None else self.checkpoints.newest(start)
+        run = None
+        if saved is not None and not saved.stage.searching:
+            plan = saved.stage.plan(plan)
+        elif vae.epochs == "auto" and held_out is None and not plan.stopping.on and is_searched(n):
+            run, plan = self._search(start, learned, data, source, plan, random, saved)
+            saved = None
+        if run is None:
+            run = self._begin(learned, data, source, random)
+            check_fit(run.state.model, source, plan, run.state.key, held_out)
+        if saved is not None:
+            run = saved.run(run)
+        stage = Stage(start, False, plan.epochs, plan.first_round)
+        self._advance(run, source, plan, data, stage, held_out)
+
+    def _search(
+        self,
+        start: int,
+        learned: Learned,
+        data: Data,
+        source: Numbered,
+        plan: Plan,
+        random: np.random.RandomState,
+        saved: Saved | None,
+    ) -> tuple[Run | None, Plan]:
+        """Train on nine tenths; return the run to go on from (None: a new one), and the plan."""
+        apart = copy.deepcopy(random)  # a new run is that of a fit with this number of epochs
+        search = Search(plan, data, apart, source.weight)
+        training, held_out = source.part(search.rest), source.part(search.out)
+        run = self._begin(learned, take(data, search.rest), training, apart)
+        check_fit(run.state.model, training, search.plan, run.state.key, held_out)
+        if saved is not None:
+            run = saved.run(run)
+        stage = Stage(start, True, plan.epochs, None)
+        try:
+            last = self._advance(run, training, search.plan, data, stage, held_out, search)
+            onward, plan = search.then(last)
+        except TrainingDiverged as error:
+            onward, plan = search.then(error.result.run, diverged=True)
+        if onward is not None:
+            random.set_state(apart.get_state())
+        return onward, plan
+
+    def _begin(
+        self, learned: Learned, data: Data, source: Numbered, random: np.random.RandomState
+    ) -> Run:
+        """Build the model for some cases, and return the run before its first step."""
+        vae, schema = self.vae, learned.schema
+        config = Config.of(vae, schema.n_rows)
+        key_model, key = random_key(random, FAST), random_key(random, FAST)
+        start = learned.start(data, config, source.weight)
+        config = replace(config, init="random" if start is None else "linear")
+        parts = config.architecture()
+        parts["condition_size"] = learned.condition_size
+        examples = learned.examples(data, config)
+        model = _build(schema.block, examples=examples, start=start, key=key_model, **parts)
+        model = learned.exposed(model)
+        if isinstance(config.prior, Fixed):  # the ends of its support are known by value alone
+            check_model(model, *source.example())
+        vae.schema_, vae.condition_, vae.exposure_ = learned
+        vae.config_ = config
+        vae._optimizer = self._optimizer()
+        return begin(model, source, self.objective, vae.optimizer, vae.learning_rate, key)
+
+    def _continued(self, source: Numbered, random: np.random.RandomState) -> Run:
+        """Return the run so far; from its model alone, after `load` or for another optimizer."""
+        vae, optimizer = self.vae, self._optimizer()
+        if getattr(vae, "_optimizer", None) == optimizer:
+            return vae._run
+        vae._optimizer = optimizer
+        key = random_key(random, FAST)
+        run = begin(vae.model_, source, self.objective, vae.optimizer, vae.learning_rate, key)
+        return run._replace(epoch=vae.n_epochs_, history=vae.history_)
+
+    def _optimizer(self) -> tuple:
+        """Return what the form of the optimizer's state depends on: numbers only sit in it."""
+        rate = self.vae.learning_rate
+        return self.vae.optimizer, rate if callable(rate) else None
+
+    def _plan(self, epochs: int) -> Plan:
+        vae = self.vae
+        return Plan(
+            self.objective,
+            vae.optimizer,
+            vae.learning_rate,
+            int(vae.batch_size),
+            epochs,
+            EarlyStopping(vae.patience, vae.tol, vae.tol_params),
+            clipping=Clipping(vae.clip_norm),
+        )
+
+    def _advance(
+        self,
+        run: Run,
+        source: Numbered,
+        plan: Plan,
+        data: Data,
+        stage: Stage,
+        held_out: Numbered | None = None,
+        search: Search | None = None,
+    ) -> Run:
+        """Train on, and keep every epoch that is complete, whatever comes; return the last run."""
+        vae = self.vae
+        before = getattr(vae, "history_", None)
+        model = run.state.model
+        estimator = model.estimator if vae.estimator == "auto" else vae.estimator
+        headline = f"VAE on {vae.schema_.describe()}; estimator {estimator!r}"
+        if search is not None:
+            headline += "; a tenth of the cases is held out at first"
+
+        def see(epoch: Epoch) -> None:
+            self._keep(epoch.run)
+
+        def keep(run: Run) -> None:
+            self._keep(run)
+            if self.checkpoints is not None:
+                self.checkpoints.keep(stage, run)
+
+        try:
+            if not run.stopped or run.stopped in PAUSES:
+                with ProgressBar(plan.epochs - run.epoch, vae.verbose, headline) as bar:
+                    callbacks: Sequence[Callback] = (see, bar, *vae.callbacks, *self.stops)
+                    if search is not None:
+                        callbacks = (*callbacks, search)
+                    run = advance(
+                        run, source, plan, validation=held_out, callbacks=callbacks, keep=keep
+                    )
+            if search is None:
+                best = run.watch.best_epoch or run.epoch
+                self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)
+        finally:
+            if getattr(vae, "history_", None) is not before:
+                some = take(data, slice(None, None, math.ceil(n_cases(data) / 4096)))
+                kl = predict.latent_kl(vae.model_, some.x, context=some.c)
+                vae.explained_nats_ = kl.mean(axis=0)
+        return run
+
+    def _keep(self, run: Run, best_epoch: int | None = None) -> None:
+        vae = self.vae
+        vae._run, vae.model_ = run, run.state.estimate
+        vae.best_epoch_ = run.epoch if best_epoch is None else best_epoch
+        vae.n_epochs_, vae.history_ = run.epoch, run.history
+
+
+@contextmanager
+def nothing_lost(vae: Any) -> Iterator[None]:
+    """Undo everything if an error comes before the first epoch of a training is complete."""
+    before = dict(vars(vae))
+    try:
+        yield
+    except BaseException:
+        if getattr(vae, "history_", None) is before.get("history_"):
+            vars(vae).clear()
+            vars(vae).update(before)
+        raise
+
+
+def random_key(random: np.random.RandomState, impl: str | None = None) -> jax.Array:
+    """Draw a JAX key from a NumPy generator."""
+    return jax.random.key(random.randint(2**31 - 1), impl=impl)
+
+
+def _hold_out(share: float, n: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the rows to train on, and of those held out."""
+    order = random.permutation(n)
+    n_held = math.ceil(share * n)
+    if n_held > n - 2:
+        raise ValueError(
+            "Expected a share that leaves two cases or more to train on for "
+            f"`validation_fraction`; got {share} of {n} cases."
+        )
+    return order[n_held:], order[:n_held]
