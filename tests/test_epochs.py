@@ -102,5 +102,5 @@ def test_nothing_is_searched(n_rows, options):
 
 
 def test_a_search_that_diverges_leaves_it_to_the_fit_to_say_so():
-    with pytest.raises(aevb.TrainingDiverged, match="in epoch"):
+    with pytest.warns(aevb.FitWarning), pytest.raises(aevb.TrainingDiverged, match="in epoch"):
         VAE(1, hidden=3, learning_rate=1e30).fit(curve(60))

@@ -208,7 +208,7 @@ class Checkpoints:
                 if parameters.get(name) != value
             ]
             others += ["data"] * (known["data"] != identity["data"])
-            others += ["columns or categories"] * (known["schema"] != identity["schema"] and not others)
+            others += ["columns or categories"] * (known["schema"] != identity["schema"])
             random_state = (generator[0], np.array(generator[1], np.uint32), *generator[2:])
             before = known["versions"]
         except (ValueError, KeyError, TypeError, IndexError) as error:

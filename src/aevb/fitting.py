@@ -219,11 +219,11 @@ class Fitting:
         """Return the run so far; from its model alone, after `load` or for another optimizer."""
         vae, optimizer = self.vae, self._optimizer()
         if getattr(vae, "_optimizer", None) == optimizer:
-            return vae._run
+            return vae._run.stopped_for("")
         vae._optimizer = optimizer
         key = random_key(random, FAST)
         run = begin(vae.model_, source, self.objective, vae.optimizer, vae.learning_rate, key)
-        return run._replace(epoch=vae.n_epochs_, history=vae.history_)
+        return run._replace(epoch=vae.n_epochs_, history=vae.history_).stopped_for("")
 
     def _optimizer(self) -> tuple:
         """Return what the form of the optimizer's state depends on: numbers only sit in it."""

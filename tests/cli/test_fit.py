@@ -105,6 +105,8 @@ def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
             "learning-rate": 0.01,
         },
         **{"optimizer": "adam", "batch-size": 16, "validation-fraction": 0.25, "patience": 2},
+        **{"tol-params": 0.25, "time-limit": 60.0, "n-init": 2, "clip-norm": 1.5},
+        **{"checkpoint": tmp_path / "kept"},
         **{"tol": 0.125, "weight-prior": 1.5, "kl-weight": 0.5, "free-bits": 0.75},
         **{"estimator": "A", "n-draws": 2, "seed": 11},
     }
@@ -232,12 +234,13 @@ def test_a_fit_interrupted_before_its_first_epoch_leaves_nothing(
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aevb.vae.advance", interrupt)
+    monkeypatch.setattr("aevb.fitting.advance", interrupt)
     model = tmp_path / "x.aevb"
     assert fit(folder / "table.csv", model) == (130, "", "Interrupted.")
     assert not model.exists()
 
 
+@pytest.mark.filterwarnings("ignore:Training went back")
 def test_a_diverging_fit_says_what_to_try(fit, folder, tmp_path):
     options = ("--epochs", 50, "--learning-rate", 1e30, "--optimizer", "sgd")
     result = fit(folder / "table.csv", tmp_path / "x.aevb", *options)

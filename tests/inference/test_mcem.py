@@ -15,6 +15,7 @@ import aevb
 from aevb import Joint, LatentVariableModel, MonteCarloEM
 from aevb.data.placement import OneDevice
 from aevb.data.source import Chunk
+from aevb.inference.clipping import Clipping
 from aevb.inference.mcem import Chains
 from aevb.inference.sgvb import log_weight_prior
 from aevb.inference.training import Batch, TrainState, step
@@ -139,9 +140,16 @@ def test_several_updates_are_made_with_the_same_latents(x64, linear_gaussian):
     batch = batch_of(x, [4, 1, 8, 0], [1.0, 1.0, 1.0, 0.0])
     marks = trainable(model)
     state = TrainState(
-        model, optimizer.init(eqx.filter(model, marks)), chains, jax.random.key(1), jnp.array(7)
+        model,
+        optimizer.init(eqx.filter(model, marks)),
+        chains,
+        jax.random.key(1),
+        jnp.array(7),
+        jnp.array(0.0),
     )
-    new, metrics = eqx.filter_jit(step)(state, batch, objective, optimizer, marks, OneDevice())
+    new, metrics = eqx.filter_jit(step)(
+        state, batch, objective, optimizer, marks, OneDevice(), Clipping(None)
+    )
     assert int(new.step) == 8
 
     z = np.asarray(new.objective_state.z)[[4, 1, 8]]

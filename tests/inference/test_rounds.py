@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
 from jax import Array
 
@@ -10,7 +11,7 @@ import aevb
 from aevb import SGVB, LatentVariableModel, MonteCarloEM
 from aevb.data.source import InMemory
 from aevb.inference.run import Plan, auto_rounds, round_ends
-from aevb.inference.stopping import Converged, EarlyStopping, Watch
+from aevb.inference.stopping import Converged, EarlyStopping, Seen, Watch
 
 DATA = np.random.default_rng(0).normal(2.0, 1.5, size=(200, 1)).astype(np.float32)
 
@@ -71,8 +72,8 @@ def test_rounds_follow_the_documented_rule(n_rows):
 def seen(rule, bounds):
     watch = Watch()
     for epoch, bound in enumerate(bounds, start=1):
-        watch = rule.after(watch, bound, f"after {epoch}", epoch)
-        if rule.stops(watch):
+        watch = rule.after(watch, Seen(epoch, bound, f"after {epoch}"))
+        if rule.reason(watch):
             break
     return epoch, watch
 
@@ -135,7 +136,9 @@ def test_an_objective_without_a_bound_needs_a_number_of_epochs():
 
 def test_patience_takes_the_place_of_rounds():
     result = aevb.train(Mean(jnp.full(1, 2.0)), DATA, patience=3, learning_rate=0.5)
-    assert len(result.history["epoch"]) == int(np.argmax(result.history["elbo"])) + 4
+    smoothed = pd.Series(result.history["elbo"]).ewm(span=3, adjust=False).mean()
+    assert len(result.history["epoch"]) == int(np.argmax(smoothed)) + 4
+    assert result.history["stopped"][-1] == "patience"
 
 
 def test_a_part_of_a_source_has_its_rows_and_no_others():

@@ -187,6 +187,28 @@ def fit(
             show_default="0 with --patience",
         ),
     ] = None,
+    tol_params: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop when an epoch moves the parameters by a smaller share of their size.",
+            show_default="no",
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(help="Stop after so many seconds, at an epoch's end.", show_default="no"),
+    ] = None,
+    n_init: Annotated[int, typer.Option(help="Number of starts; the best is kept.")] = 1,
+    clip_norm: Annotated[
+        str, typer.Option(help="Largest norm of a gradient: a number, auto or none.")
+    ] = "auto",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory to keep the training in: the same command goes on if it was killed.",
+            show_default="no",
+        ),
+    ] = None,
     weight_prior: Annotated[
         float | None,
         typer.Option(help="Standard deviation of a normal prior over weights.", show_default="no"),
@@ -208,7 +230,7 @@ def fit(
     """Fit a variational auto-encoder to the rows of a file.
 
     Says what was fitted, how well, and which latent dimensions are inactive.
-    Interrupted by Ctrl-C, it keeps the model of the last complete epoch.
+    Ctrl-C ends the training after the epoch under way, whose model is kept; twice, at once.
     """
     from aevb.data.files import check_target, read_rows
 
@@ -235,6 +257,11 @@ def fit(
         validation_fraction=validation_fraction,
         patience=patience,
         tol=tol,
+        tol_params=tol_params,
+        time_limit=time_limit,
+        n_init=n_init,
+        clip_norm=_norm(clip_norm),
+        checkpoint=checkpoint,
         weight_prior=weight_prior,
         kl_weight=kl_weight,
         free_bits=free_bits,
@@ -437,6 +464,18 @@ def _layers(hidden: str) -> str | tuple[int, ...]:
         raise typer.BadParameter(
             f"expected auto or whole numbers, such as 500,500; got {hidden!r}.",
             param_hint="--hidden",
+        ) from error
+
+
+def _norm(clip_norm: str) -> str | float | None:
+    """Return the largest norm of a gradient, as `VAE` takes it."""
+    if clip_norm in {"auto", "none"}:
+        return None if clip_norm == "none" else clip_norm
+    try:
+        return float(clip_norm)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"expected auto, none or a number; got {clip_norm!r}.", param_hint="--clip-norm"
         ) from error
 
 

@@ -453,10 +453,11 @@ def _recovered(last_good: Run, bad: Run, held_out: dict[str, float], plan: Plan)
             stacklevel=2,
         )
         return last_good._replace(recoveries=recoveries)
+    rate = getattr(plan.learning_rate, "__name__", repr(plan.learning_rate))
     advice = (
         "Look in the held-out rows for values that are impossible under the model."
         if held_out
-        else f"Try a smaller `learning_rate` (now {plan.learning_rate!r}) or a larger "
+        else f"Try a smaller `learning_rate` (now {rate}) or a larger "
         "`batch_size`, and look for extreme values in the data."
     )
     kept = f"the model after epoch {number - 1} is kept"
