@@ -158,8 +158,8 @@ def test_one_outlying_row_does_not_undo_the_training(line):
     spoilt[7] = 100.0
     moved = {}
     for clip_norm in ("auto", None):
-        options = {**OPTIONS, "optimizer": "sgd", "learning_rate": 1e-6, "clip_norm": clip_norm}
-        model = aevb.train(line(), spoilt, **options, epochs=1).model
+        options = {**OPTIONS, "key": 4, "optimizer": "sgd", "learning_rate": 1e-6}
+        model = aevb.train(line(), spoilt, **options, clip_norm=clip_norm, epochs=1).model
         moved[clip_norm] = norm_of(jax.tree.map(jnp.subtract, model, line()))
     assert moved["auto"] < 0.05 * moved[None]
 
