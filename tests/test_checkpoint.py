@@ -62,8 +62,8 @@ TABLE.loc[::7, "a"] = np.nan
 
 SETTINGS = {
     "epochs": ({"epochs": 12}, {"X": X}),
-    "a search that goes on": ({}, {"X": X}),
     "early stopping": ({"epochs": 60, "patience": 2, "validation_fraction": 0.2}, {"X": X}),
+    "a search that goes on": ({}, {"X": X}),
     "tol_params": ({"epochs": 60, "tol_params": 0.01}, {"X": X}),
     "several starts": ({"epochs": 5, "n_init": 3, "init": "random"}, {"X": X}),
     "a schedule": ({"epochs": 12, "learning_rate": lambda step: 0.01 / (1 + step)}, {"X": X}),
@@ -84,6 +84,7 @@ def test_a_killed_fit_ends_as_one_that_was_not(options, data, tmp_path):
     assert_same(fit_through_kills(tmp_path / "kept", data, (2, 1, 3), **options), whole)
 
 
+@pytest.mark.slow
 def test_the_search_for_the_number_of_epochs_is_not_begun_anew(tmp_path):
     options = {**QUICK, "batch_size": 20}
     whole = VAE(**options).fit(X)

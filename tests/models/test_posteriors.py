@@ -20,6 +20,7 @@ from aevb.models.checks import check_model
 from aevb.models.posteriors import POSTERIORS, make_posterior
 from aevb.models.priors import PRIORS, make_prior
 from aevb.probability import FAMILIES, has_closed_form, kl_divergence
+from aevb.probability.special import scale_of
 from aevb.schema import Schema
 
 TABLE = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32) * [1, 2, 3, 4]
@@ -400,3 +401,38 @@ def test_what_does_not_go_together_is_said_before_the_first_step(options, messag
     with pytest.raises(ValueError, match=message):
         vae.fit(TABLE)
     assert not hasattr(vae, "model_")
+
+
+# Scales.
+
+
+LOG_VARIANCES = {
+    "normal": (2, 4),
+    "full-normal": (2, 4),
+    "low-rank-normal": (2, 4),
+    "mixture": (-6, None),
+}
+
+
+@pytest.mark.parametrize("name", LOG_VARIANCES)
+@pytest.mark.parametrize("size", [50.0, -50.0, 1e3, -1e3, 1e10, -1e10])
+def test_scales_are_finite_and_above_zero_whatever_a_network_says(name, size):
+    posterior = make_posterior(name)
+    reals = jnp.zeros(posterior.n_parameters(2)).at[slice(*LOG_VARIANCES[name])].set(size)
+
+    def variance(reals):
+        return jnp.sum(posterior.member(reals, 2).variance)
+
+    value, slope = jax.value_and_grad(variance)(reals)
+    assert 0 < value < jnp.inf and jnp.isfinite(slope).all()
+    assert (value > 1e10) == (size > 0)
+
+
+def test_a_scale_of_use_is_the_exponential_to_the_last_bit():
+    log_scale = jnp.linspace(-20.0, 20.0, 999)
+    np.testing.assert_array_equal(scale_of(log_scale), jnp.exp(log_scale))
+    np.testing.assert_array_equal(
+        jax.vmap(jax.grad(scale_of))(log_scale[1:-1]), jnp.exp(log_scale)[1:-1]
+    )
+    beyond = scale_of(jnp.array([20.0, 20.001, 20.01, 21.0, 40.0]))
+    assert (jnp.diff(beyond) > 0).all()

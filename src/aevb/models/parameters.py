@@ -18,6 +18,7 @@ from aevb.errors import choose
 from aevb.models.conditional import Conditional
 from aevb.models.flows import Bijection, FlowDistribution, affine
 from aevb.models.posteriors import POSTERIORS, Flow, FullNormal, LowRankNormal, Normal
+from aevb.probability.special import scale_of
 
 FAMILIES = (Normal, FullNormal, LowRankNormal, Flow)
 NAMES = ("normal", "full-normal", "low-rank-normal", "iaf", "coupling")  # of POSTERIORS
@@ -53,7 +54,7 @@ class FlowMember(Conditional):
         from flowjax.bijections import Chain
 
         # In this order, the networks of the flow read numbers of one size, whatever the scales.
-        bend = Chain([self.bijection(), affine(self.mean, jnp.exp(self.log_scale))])
+        bend = Chain([self.bijection(), affine(self.mean, scale_of(self.log_scale))])
         base = dist.Normal(jnp.zeros_like(self.mean), 1.0, validate_args=False)
         return FlowDistribution(base.to_event(1), bend)
 

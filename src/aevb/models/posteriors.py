@@ -27,6 +27,7 @@ from aevb.models.flows import Bijection, FlowDistribution, check_options
 from aevb.models.linear import Departure, Start
 from aevb.models.networks import Linear
 from aevb.probability.reparameterise import FAMILIES
+from aevb.probability.special import scale_of
 
 __all__ = [
     "Flow",
@@ -128,7 +129,7 @@ class Normal(GaussianPosterior):
 
     def member(self, reals, latent_dim):  # noqa: D102
         mean, log_variance = jnp.split(reals, 2)
-        scale = jnp.exp(0.5 * log_variance)
+        scale = scale_of(0.5 * log_variance)
         return dist.Normal(mean, scale, validate_args=False).to_event(1)
 
 
@@ -151,7 +152,7 @@ class FullNormal(GaussianPosterior):
 
     def member(self, reals, latent_dim):  # noqa: D102
         mean, log_variance, below = jnp.split(reals, [latent_dim, 2 * latent_dim])
-        diagonal = jnp.diag(jnp.exp(0.5 * log_variance))
+        diagonal = jnp.diag(scale_of(0.5 * log_variance))
         factor = diagonal.at[jnp.tril_indices(latent_dim, -1)].set(below)
         return dist.MultivariateNormal(mean, scale_tril=factor, validate_args=False)
 
@@ -196,7 +197,7 @@ class LowRankNormal(GaussianPosterior):
         return dist.LowRankMultivariateNormal(
             mean,
             jnp.reshape(factor, (latent_dim, self.rank)),
-            jnp.exp(log_variance),
+            scale_of(0.5 * log_variance) ** 2,
             validate_args=False,
         )
 
@@ -245,7 +246,7 @@ class Mixture(GaussianPosterior):
     def member(self, reals, latent_dim):  # noqa: D102
         logits, rest = jnp.split(reals, [self.n_components])
         mean, log_variance = jnp.reshape(rest, (2, self.n_components, latent_dim))
-        components = dist.Normal(mean, jnp.exp(0.5 * log_variance), validate_args=False)
+        components = dist.Normal(mean, scale_of(0.5 * log_variance), validate_args=False)
         return dist.MixtureSameFamily(
             dist.Categorical(logits=logits, validate_args=False),
             components.to_event(1),

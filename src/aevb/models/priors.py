@@ -32,6 +32,7 @@ from aevb.models.conditional import Conditional
 from aevb.models.flows import Bijection, FlowDistribution, check_options
 from aevb.models.kinds.rows import dense, n_cases, take
 from aevb.probability.measures import Measure, measure_of
+from aevb.probability.special import scale_of
 
 __all__ = ["Fixed", "Flow", "LearnedNormal", "Mixture", "Normal", "Prior", "Vamp"]
 
@@ -103,7 +104,7 @@ class LearnedNormalPrior(Conditional):
 
     def __call__(self, *given: PyTree) -> dist.Distribution:
         """Return p(z)."""
-        return dist.Normal(self.loc, jnp.exp(self.log_scale), validate_args=False).to_event(1)
+        return dist.Normal(self.loc, scale_of(self.log_scale), validate_args=False).to_event(1)
 
 
 @final
@@ -146,7 +147,7 @@ class MixturePrior(Conditional):
 
     def __call__(self, *given: PyTree) -> dist.Distribution:
         """Return p(z)."""
-        components = dist.Normal(self.loc, jnp.exp(self.log_scale), validate_args=False)
+        components = dist.Normal(self.loc, scale_of(self.log_scale), validate_args=False)
         return dist.MixtureSameFamily(
             dist.Categorical(logits=self.logits, validate_args=False),
             components.to_event(1),

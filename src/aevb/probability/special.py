@@ -12,7 +12,27 @@ from jaxtyping import Num
 Number = Num[Array, "..."]
 
 HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
+_CALM = 20.0  # logarithms of scales up to here are left as they are
 _SERIES = 8.0  # from here on Stirling's series is exact to the last digit of float32
+
+
+def scale_of(log_scale: Number) -> Number:
+    r"""Return :math:`e^x` of a learned logarithm x: never 0, never infinite.
+
+    Beyond 20 on either side, where scales are 2e-9 and 5e8, the logarithm counts only
+    logarithmically, with one slope where the two meet.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> scale_of(jnp.array([0.0, -1e4, 1e4])) > 0
+    Array([ True,  True,  True], dtype=bool)
+    >>> bool(jnp.isfinite(scale_of(jnp.array(1e20))))
+    True
+    """
+    beyond = jnp.maximum(jnp.abs(log_scale) - _CALM, 0.0)
+    near = jnp.clip(log_scale, -_CALM, _CALM)
+    return jnp.exp(near + jnp.sign(log_scale) * jnp.log1p(beyond))
 
 
 def exp_excess(x: Number) -> Number:

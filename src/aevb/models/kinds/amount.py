@@ -22,6 +22,7 @@ from aevb.models.kinds.summary import Summary
 from aevb.models.linear import Working
 from aevb.probability import amounts
 from aevb.probability.rescaled import Event, entries
+from aevb.probability.special import scale_of
 
 # As those of real numbers: a density of continuous data has no upper bound without them.
 _LEAST, _HALF = -9.0, math.log(0.5)
@@ -145,7 +146,7 @@ class LogNormal(_OfLogarithms):
     kind: ClassVar[str] = "amount"
 
     def law(self, location, own, held):  # noqa: D102
-        scale = jnp.exp(above(own["log_scale"], held.floor.value))
+        scale = scale_of(above(own["log_scale"], held.floor.value))
         return entries(amounts.LogNormal(location, scale, validate_args=False), held.event)
 
 

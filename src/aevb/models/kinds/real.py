@@ -36,6 +36,7 @@ from aevb.models.kinds.summary import Summary
 from aevb.models.linear import Start, Working
 from aevb.probability import amounts
 from aevb.probability.rescaled import Event, Rescaled
+from aevb.probability.special import scale_of
 
 # A density over continuous x has no upper bound, so its scale has a floor: that of the error of
 # rounding to the last digit, but at least e⁻⁹ and at most half of the column's own.
@@ -219,7 +220,7 @@ class Laplace(_HeavyTailed):
     kind: ClassVar[str] = "real"
 
     def law(self, location, own, held):  # noqa: D102
-        scale = jnp.exp(above(own["log_scale"], held.floor.value)) / math.sqrt(2)
+        scale = scale_of(above(own["log_scale"], held.floor.value)) / math.sqrt(2)
         law = dist.Laplace(location, scale, validate_args=False)
         return Rescaled(law, held.standardise, held.event)
 
@@ -292,5 +293,5 @@ class GaussianHead(Conditional):
         else:
             raw = self.log_scale(h) if isinstance(self.log_scale, Location) else self.log_scale
             log_scale = above(raw, self.floor.value)
-        entries = dist.Normal(location, jnp.exp(log_scale), validate_args=False)
+        entries = dist.Normal(location, scale_of(log_scale), validate_args=False)
         return in_shape(Rescaled(entries, self.standardise, self.event), self.shape)
