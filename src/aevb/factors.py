@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +16,7 @@ from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import randomized_svd
 
+from aevb.compiling import jit
 from aevb.incomplete import fit_incomplete
 from aevb.models.kinds import Block
 from aevb.models.kinds.case import CaseBlock
@@ -314,7 +314,7 @@ def _without(rows: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndar
     return rows - deviations @ slopes, slopes.T, centre
 
 
-@eqx.filter_jit
+@jit
 def _read(inputs: Callable, chunk: PyTree) -> Array:
     return jax.vmap(inputs)(chunk)
 

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from aevb import predict
 from aevb.algorithm import FAST, check_fit
 from aevb.checkpoint import PAUSES, Checkpoints, Saved, Stage
+from aevb.compiling import jit
 from aevb.config import Config
 from aevb.data.source import Numbered
 from aevb.epochs import Search, is_searched, most_epochs
@@ -37,7 +37,7 @@ from aevb.models.kinds.rows import n_cases, take
 from aevb.models.priors import Fixed
 from aevb.progress import ProgressBar
 
-_build = eqx.filter_jit(build_autoencoder)
+_build = jit(build_autoencoder)
 
 
 class Fitting:

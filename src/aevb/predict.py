@@ -7,13 +7,13 @@ numbers, bit by bit, whichever rows come with it. `VAE`'s methods are thin over 
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import numpy as np
 from jax import Array
 from jaxtyping import Float, PyTree
 from jaxtyping import PRNGKeyArray as Key
 
+from aevb.compiling import jit
 from aevb.errors import integer
 from aevb.evaluation import cells, latent, marginal
 from aevb.evaluation.importance import Evidence
@@ -323,7 +323,7 @@ def _posterior(model: LatentVariableModel, row: Row) -> AnyDistribution:
     return q.of_row() if isinstance(q, FlowDistribution) else q
 
 
-@eqx.filter_jit
+@jit
 def _one_posterior(model: LatentVariableModel, row: Row) -> AnyDistribution:
     x, c = row
     return given(model, c).posterior(x)

@@ -410,7 +410,7 @@ LOG_VARIANCES = {
     "normal": (2, 4),
     "full-normal": (2, 4),
     "low-rank-normal": (2, 4),
-    "mixture": (-6, None),
+    "mixture": (-10, None),
 }
 
 

@@ -18,6 +18,7 @@ from jax import Array
 from jaxtyping import Float, PyTree, Shaped
 from jaxtyping import PRNGKeyArray as Key
 
+from aevb.compiling import jit
 from aevb.errors import integer
 from aevb.inference.estimators import Estimate, Estimator
 from aevb.inference.full_vb import Bayesian
@@ -244,7 +245,7 @@ def _row_keys(key: Key, n_rows: int, t: np.int32) -> Shaped[Array, " n_rows"]:
     return jax.random.split(jax.random.fold_in(key, t), n_rows)
 
 
-@eqx.filter_jit
+@jit
 def _gradient(
     model: LatentVariableModel,
     estimator: Estimator,

@@ -7,9 +7,9 @@ made from the row's content, give a row the same number wherever it stands.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +17,7 @@ from jax import Array, lax
 from jaxtyping import PRNGKeyArray as Key
 from jaxtyping import PyTree
 
+from aevb.compiling import jit
 from aevb.models.kinds.rows import dense, n_cases
 
 _UNDER_WAY = 8  # blocks whose results may be on the device at one time
@@ -75,7 +76,7 @@ def row_key(key: Key, x: PyTree) -> Key:
     return key
 
 
-@eqx.filter_jit
+@functools.partial(jit, most=64)  # a model's predictions are compiled one by one
 def _block(function: Callable, model: PyTree, rows: PyTree, extra: tuple) -> PyTree:
     return jax.vmap(lambda x: function(model, x, *extra))(rows)
 

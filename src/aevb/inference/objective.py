@@ -13,6 +13,7 @@ from jax import Array, ShapeDtypeStruct
 from jaxtyping import Float, Int, PyTree, Shaped
 from jaxtyping import PRNGKeyArray as Key
 
+from aevb.compiling import jit
 from aevb.inference.stopping import judged_column
 from aevb.models.base import LatentVariableModel
 
@@ -239,7 +240,7 @@ def check_objective(
         )
 
 
-@eqx.filter_jit  # so that the same objective is not traced again for the next fit
+@jit  # so that the same objective is not traced again for the next fit
 def _checked_metrics(
     objective: Objective, model: LatentVariableModel, batch: Batch, key: Key, state: PyTree
 ) -> Metrics:

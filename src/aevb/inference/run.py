@@ -22,6 +22,7 @@ from jax import Array
 from jaxtyping import Float, PyTree
 from jaxtyping import PRNGKeyArray as Key
 
+from aevb.compiling import jit
 from aevb.data.source import Chunk, Source, bucket
 from aevb.errors import FitWarning, TrainingDiverged
 from aevb.inference.clipping import Clipping
@@ -221,12 +222,12 @@ def begin(
     if objective.has_state:
         own_key = jax.random.fold_in(key, 2**31 + 2)  # no step has that number
         first = next(source.chunks(None))
-        objective_state = eqx.filter_jit(objective.init)(model, first, own_key)
+        objective_state = jit(objective.init)(model, first, own_key)
     transformation, _ = make_optimizer(optimizer, learning_rate)
     return Run(_initialise(model, transformation, key, trainable(model), objective_state))
 
 
-_initialise = eqx.filter_jit(initialise)  # eagerly, it would compile dozens of small programs
+_initialise = jit(initialise)  # eagerly, it would compile dozens of small programs
 
 
 def advance(
@@ -430,7 +431,7 @@ def _watched(run: Run, before: Run, row: Row, plan: Plan, marks: PyTree[bool]) -
     return stopping.after(run.watch, seen)
 
 
-@eqx.filter_jit
+@jit
 def _relative_change(
     before: LatentVariableModel, after: LatentVariableModel, marks: PyTree[bool]
 ) -> Float[Array, ""]:
