@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "incomplete": set(),
     "factors": {"compiling", "incomplete", "models"},
     "comparison": {"factors", "models", "schema"},
+    "bins": {"errors", "models", "schema"},
     "learned": {"condition", "config", "data", "exposure", "factors", "models", "schema"},
     "epochs": {"inference", "models", "predict"},
     "progress": {"errors"},
@@ -70,6 +71,7 @@ MAY_IMPORT = {
     "plotting": {"errors", "latents"},
     "vae": {
         "algorithm",
+        "bins",
         "columns",
         "comparison",
         "condition",

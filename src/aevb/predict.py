@@ -15,9 +15,10 @@ from jaxtyping import PRNGKeyArray as Key
 
 from aevb.compiling import jit
 from aevb.errors import integer
-from aevb.evaluation import cells, latent, marginal
-from aevb.evaluation.importance import Evidence
-from aevb.evaluation.importance import evidence as evidence_of_one
+from aevb.evaluation import annealed, cells, latent, marginal
+from aevb.evaluation.annealed import Annealed, Sandwich
+from aevb.evaluation.importance import Evidence, Method
+from aevb.evaluation.methods import find_method
 from aevb.evaluation.rows import map_rows, row_key
 from aevb.models.base import LatentVariableModel, given
 from aevb.models.flows import FlowDistribution
@@ -37,6 +38,7 @@ __all__ = [
     "log_likelihood",
     "reconstruct",
     "sample",
+    "sandwich",
     "surprise",
 ]
 
@@ -219,14 +221,88 @@ def evidence(
     key: Key,
     *,
     context: PyTree = None,
-    n_draws: int = 1000,
+    n_draws: int | None = None,
+    method: str | Method = "importance",
 ) -> Evidence:
-    """Estimate log p(x) of each row, with its errors; see `aevb.evaluation.evidence`.
+    """Estimate log p(x) of each row, with its errors; see `aevb.evaluation.Evidence`.
 
-    Arguments as in `log_likelihood`, whose numbers it gives.
+    Parameters
+    ----------
+    model, X, context
+        As in `encode`.
+    key : Array
+        JAX random key. The draws for a row depend on its values and the key alone.
+    n_draws : int, optional
+        Number of draws, or of chains; None: 1000 draws, or 16 chains.
+    method : str or Method
+        ``"importance"`` (importance sampling, with the numbers of `log_likelihood`),
+        ``"annealed"`` (annealed importance sampling) or ``"reciprocal"`` (appendix D);
+        `aevb.evaluation` has them with options: `Importance`, `Annealed`, `Reciprocal`.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from aevb import VAE, predict
+    >>> model = VAE(latent_dim=2, epochs=1).fit(jnp.eye(8)).model_
+    >>> predict.evidence(model, jnp.eye(8), jax.random.key(0)).standard_error.shape
+    (8,)
     """
-    n_draws = integer(n_draws, "n_draws", minimum=1)
-    return map_rows(_evidence, model, (X, context), SCORE_BLOCK, key, n_draws)
+    method = find_method(method)
+    n_draws = method.n_draws if n_draws is None else integer(n_draws, "n_draws", minimum=1)
+    return map_rows(_evidence, model, (X, context), method.n_rows, key, method, n_draws)
+
+
+def sandwich(
+    model: LatentVariableModel,
+    n: int,
+    key: Key,
+    *,
+    context: PyTree = None,
+    n_chains: int = 16,
+    method: str | Method = "annealed",
+) -> Sandwich:
+    """Simulate datapoints, and bound log p(x) of each from both sides.
+
+    Bidirectional Monte Carlo; see `aevb.evaluation.sandwich`.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        The model.
+    n : int
+        Number of datapoints.
+    key : Array
+        JAX random key.
+    context : PyTree of arrays, shape (n, ...), optional
+        Context of each.
+    n_chains : int
+        Number of chains in each direction.
+    method : str or Method
+        ``"annealed"``, or `aevb.evaluation.Annealed` with options.
+
+    Returns
+    -------
+    Sandwich
+        ``lower``, ``upper``, ``gap``: arrays of shape (n,). Prints as a summary.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from aevb import VAE, predict
+    >>> model = VAE(latent_dim=2, epochs=1).fit(jnp.eye(8)).model_
+    >>> predict.sandwich(model, 4, jax.random.key(0)).gap.shape
+    (4,)
+    """
+    settings = find_method(method)
+    if not isinstance(settings, Annealed):
+        raise ValueError(
+            "Expected 'annealed' or `aevb.evaluation.Annealed` for `method`, whose chains can go "
+            f"backwards; got {method!r}."
+        )
+    n_chains = integer(n_chains, "n_chains", minimum=1)
+    keys = jax.random.split(key, integer(n, "n", minimum=1))
+    rows = np.asarray(jax.random.key_data(keys)), context
+    return map_rows(_sandwich, model, rows, settings.n_rows, settings, n_chains)
 
 
 def impute(
@@ -393,6 +469,14 @@ def _log_likelihood(
     return marginal.log_likelihood(model, x, row_key(key, x), c=c, n_draws=n_draws)
 
 
-def _evidence(model: LatentVariableModel, row: Row, key: Key, n_draws: int) -> Evidence:
+def _evidence(
+    model: LatentVariableModel, row: Row, key: Key, method: Method, n_draws: int
+) -> Evidence:
     x, c = row
-    return evidence_of_one(model, x, row_key(key, x), c=c, n_draws=n_draws)
+    return method(model, x, row_key(key, x), c=c, n_draws=n_draws)
+
+
+def _sandwich(model: LatentVariableModel, row: Row, settings: Annealed, n_chains: int) -> Sandwich:
+    key_data, c = row
+    key = jax.random.wrap_key_data(key_data)
+    return annealed.sandwich(model, key, c=c, n_chains=n_chains, settings=settings)

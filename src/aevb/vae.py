@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -17,6 +18,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from aevb import predict
 from aevb.algorithm import check_callbacks
+from aevb.bins import BinWidth, bins_of
 from aevb.columns import Columns, check_likelihood, check_unseen
 from aevb.comparison import Comparison, compare
 from aevb.condition import read_condition
@@ -26,7 +28,10 @@ from aevb.data.cells import with_nan
 from aevb.data.sparse import array_of, is_annotated
 from aevb.data.tables import is_table
 from aevb.errors import choose, integer, number
-from aevb.evaluation.importance import Evidence
+from aevb.evaluation.annealed import Sandwich
+from aevb.evaluation.bits import bits_per_dimension, densities
+from aevb.evaluation.importance import Evidence, Method
+from aevb.evaluation.methods import find_method
 from aevb.fitting import Fitting, nothing_lost, random_key
 from aevb.inference.clipping import Clipping
 from aevb.inference.estimators import Estimator
@@ -831,9 +836,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def evidence(
         self,
         X: Rows,
-        n_draws: int = 1000,
+        n_draws: int | None = None,
         random_state: RandomState = None,
         *,
+        method: str | Method = "importance",
         condition: Rows | None = None,
         exposure: Exposures = None,
     ) -> Evidence:
@@ -843,10 +849,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ----------
         X : array-like of shape (n, d) or (n, h, w[, c])
             Cases.
-        n_draws : int, default=1000
-            Importance samples.
+        n_draws : int, optional
+            Importance samples, or chains; None: 1000 samples, or 16 chains.
         random_state : int, RandomState or None
             Seed of the draws; None: 0.
+        method : str or Method, default="importance"
+            ``"importance"``: importance sampling. ``"annealed"``: annealed importance sampling,
+            whose error is smaller where q(z|x) is far from the exact posterior. ``"reciprocal"``:
+            the paper's appendix D, for at most 4 latent dimensions, which is too high rather than
+            too low on average. `aevb.evaluation` has them with options: `Importance`, `Annealed`,
+            `Reciprocal`. The last two need BlackJAX, of the extra ``aevb[mcmc]``.
         condition : array-like, table or dict, optional
             Labels or covariates of each case, of a model that was fitted with some. A single one is
             that of all.
@@ -857,8 +869,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         Evidence
-            ``log_likelihood``, the numbers of `log_likelihood`; ``standard_error``, ``bias``,
-            ``n_effective``, ``pareto_k``, ``reliable``: arrays of shape (n,). Prints as a summary.
+            ``log_likelihood``, of importance sampling the numbers of the method `log_likelihood`;
+            ``standard_error``, ``bias``, ``n_effective``, ``pareto_k``, ``reliable``: arrays of
+            shape (n,). Prints as a summary.
 
         Examples
         --------
@@ -869,7 +882,134 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         >>> found.log_likelihood.shape, found.standard_error.shape
         ((9,), (9,))
         """
-        return self._scores(predict.evidence, X, n_draws, random_state, condition, exposure)
+        method = find_method(method)
+        n_draws = method.n_draws if n_draws is None else n_draws
+        function = partial(predict.evidence, method=method)
+        return self._scores(function, X, n_draws, random_state, condition, exposure)
+
+    def sandwich(
+        self,
+        n_samples: int = 100,
+        n_chains: int = 16,
+        random_state: RandomState = None,
+        *,
+        method: str | Method = "annealed",
+        condition: Rows | None = None,
+        exposure: Exposures = None,
+    ) -> Sandwich:
+        """Simulate cases, and bound log p(x) of each from both sides: bidirectional Monte Carlo.
+
+        Annealed importance sampling is a lower bound on average, and backwards, from the latent
+        that a case was simulated with, an upper one. Their gap says how far off ``evidence(X,
+        method="annealed")`` is at most on average, on cases such as the model makes. See
+        `aevb.evaluation.sandwich`. Needs BlackJAX, of the extra ``aevb[mcmc]``.
+
+        Parameters
+        ----------
+        n_samples : int, default=100
+            Number of cases.
+        n_chains : int, default=16
+            Number of chains in each direction.
+        random_state : int, RandomState or None
+            Seed of cases and draws; None: 0.
+        method : str or Method, default="annealed"
+            `aevb.evaluation.Annealed` has it with options.
+        condition : array-like, table or dict, optional
+            Condition of each case, or a single one for all.
+        exposure : array-like of shape (n_samples,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the typical
+            one.
+
+        Returns
+        -------
+        Sandwich
+            ``lower``, ``upper``, ``gap``: arrays of shape (n_samples,); ``mean_gap`` and its
+            standard error ``mean_gap_se``. Nats. Prints as a summary.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from aevb import VAE
+        >>> X = np.random.default_rng(0).normal(size=(80, 1)) + np.zeros(3)
+        >>> found = VAE(1, hidden=(4,), epochs=5, random_state=0).fit(X).sandwich(4)
+        >>> found.gap.shape
+        (4,)
+        """
+        check_is_fitted(self)
+        n = integer(n_samples, "n_samples", minimum=1)
+        context = self._learned.context_of_new(condition, exposure, n)
+        key = random_key(check_random_state(0 if random_state is None else random_state))
+        return predict.sandwich(
+            self.model_, n, key, context=context, n_chains=n_chains, method=method
+        )
+
+    def bits_per_dimension(
+        self,
+        X: Rows,
+        n_draws: int = 1000,
+        random_state: RandomState = None,
+        *,
+        bin_width: BinWidth = None,
+        condition: Rows | None = None,
+        exposure: Exposures = None,
+    ) -> np.ndarray:
+        r"""Estimate -log p(x) of each case in bits, divided by its number of values.
+
+        .. math:: -\frac{\log p(x)}{D \log 2}
+
+        by importance sampling, as in `log_likelihood`; so it is too high rather than too low, on
+        average. A likelihood of real numbers is a density: its bits are those of the probability of
+        a bin, the density times its width, if the bin is narrow beside the noise.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c])
+            Cases. Missing values do not count in D.
+        n_draws : int, default=1000
+            Importance samples.
+        random_state : int, RandomState or None
+            Seed of the draws; None: 0.
+        bin_width : float, array-like of the shape of a case, or dict, optional
+            Where the likelihood is a density, the width of a bin in the data's own units: 1 for
+            whole numbers, 0.1 for numbers with one decimal. In a table with columns of several
+            kinds it is that of the columns with densities; a dictionary has one for each of these,
+            by name. Columns that did not vary in training need none.
+        condition : array-like, table or dict, optional
+            Labels or covariates of each case, of a model that was fitted with some. A single one is
+            that of all.
+        exposure : array-like of shape (n,) or float, optional
+            Exposure of each case, of a model of counts that was fitted with some. None: the cases'
+            totals, if it was fitted with these.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Bits per dimension; the lower, the more likely. NaN of a case without values.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For gray levels under a Bernoulli likelihood, which is neither a probability nor a
+            density of them; for a density without `bin_width`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from aevb import VAE
+        >>> X = (np.random.default_rng(0).random((80, 6)) < 0.5).astype(float)
+        >>> vae = VAE(1, hidden=(4,), epochs=5, random_state=0).fit(X)
+        >>> bool(abs(vae.bits_per_dimension(X).mean() - 1) < 0.1)  # a bit each
+        True
+        """
+        check_is_fitted(self)
+        rows = self._rows(X, self.schema_)
+        data = self._cases(X, condition, exposure)
+        first = jax.tree.map(lambda leaf: leaf[0], data.c)
+        n_values, log_volume = bins_of(self.schema_, rows, densities(self.model_, first), bin_width)
+        log_p = self.log_likelihood(
+            X, n_draws, random_state, condition=condition, exposure=exposure
+        )
+        return bits_per_dimension(log_p, n_values, log_volume)
 
     def score_samples(
         self, X: Rows, *, condition: Rows | None = None, exposure: Exposures = None

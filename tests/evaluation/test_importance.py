@@ -92,7 +92,7 @@ def test_it_is_said_of_the_weights_of_these_draws():
     w = np.exp(np.asarray(log_w, np.float64))
     assert np.isclose(one.log_likelihood, np.log(w.mean()), rtol=1e-5)
     assert np.isclose(one.n_effective, w.sum() ** 2 / (w**2).sum(), rtol=1e-4)
-    assert np.isclose(one.standard_error, np.sqrt(1 / one.n_effective - 1 / 130), rtol=1e-4)
+    assert np.isclose(one.standard_error, np.sqrt((130 / one.n_effective - 1) / 129), rtol=1e-4)
     largest = jnp.sort(log_w)[::-1][: min(35, 26) + 1]
     assert np.isclose(one.pareto_k, pareto_shape(largest), rtol=1e-4)
 

@@ -9,7 +9,9 @@ https://arxiv.org/abs/1507.02646).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -28,22 +30,27 @@ _FEW = 5  # of the largest weights; from fewer no shape is estimated
 class Evidence(NamedTuple):
     r"""Estimates of log p(x), each with its error; arrays over datapoints, or of one.
 
+    All come from n weights, each of which estimates p(x) without bias (importance sampling,
+    annealed importance sampling) or 1 / p(x) (appendix D).
+
     Attributes
     ----------
     log_likelihood : Array
-        The logarithm of the mean weight, nats. On average it lies between the evidence lower bound
-        and log p(x).
+        The logarithm of the mean weight, nats: on average at most log p(x). Of appendix D, minus
+        that logarithm: on average at least log p(x).
     standard_error : Array
-        Its standard error, :math:`\sqrt{1/n_{\text{eff}} - 1/n}`, nats; NaN of a single draw.
+        Its standard error, :math:`\sqrt{(n / n_{\text{eff}} - 1) / (n - 1)}`, nats; NaN of a
+        single draw.
     bias : Array
-        About how far it is below log p(x) on average, nats: minus half the squared standard error.
+        About how far it is off log p(x) on average, nats: half the squared standard error, below
+        zero for what is too low on average.
     n_effective : Array
         Effective number of draws, :math:`(\sum w)^2 / \sum w^2`.
     pareto_k : Array
-        Shape of the tail of the weights. NaN where too few draws are in it, or the weights are
-        equal: then q(z|x) is the exact posterior.
+        Shape of the tail of the weights. NaN of fewer than 25 draws, from which no shape can be
+        estimated, and of equal weights: then q(z|x) is the exact posterior.
     n_draws : Array
-        Number of draws.
+        Number of weights: draws of importance sampling, otherwise chains.
     """
 
     log_likelihood: Float[Array | np.ndarray, "*n"]
@@ -55,12 +62,16 @@ class Evidence(NamedTuple):
 
     @property
     def reliable(self) -> np.ndarray:
-        r"""Whether each error can be believed: a shape of at most min(0.7, 1 - 1 / log10 n)."""
+        r"""Whether each error can be believed: a shape of at most min(0.7, 1 - 1 / log10 n).
+
+        Of fewer than 25 draws nothing speaks against it, and little for it.
+        """
         n = np.asarray(self.n_draws, np.float64)
         most = np.minimum(0.7, 1 - 1 / np.log10(np.maximum(n, 2)))
         return ~(np.asarray(self.pareto_k) > most)
 
     def __str__(self) -> str:
+        """Return the mean, its errors, and whether they can be believed."""
         each = np.atleast_1d(np.asarray(self.log_likelihood, np.float64))
         own = np.atleast_1d(np.asarray(self.standard_error, np.float64))
         bias = float(np.mean(self.bias, dtype=np.float64))
@@ -81,6 +92,74 @@ class Evidence(NamedTuple):
                 "take more draws, or a richer posterior"
             )
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A way to estimate log p(x) of one datapoint, with its error; subclasses are final.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    n_draws : int
+        Number of draws or chains, where the user names none.
+    n_rows : int
+        Datapoints of which it is computed at a time.
+    """
+
+    name: ClassVar[str]
+    n_draws: ClassVar[int]
+    n_rows: ClassVar[int]
+
+    @abstractmethod
+    def __call__(
+        self, model: LatentVariableModel, x: PyTree, key: Key, *, c: PyTree = None, n_draws: int
+    ) -> Evidence:
+        """Estimate log p(x) of one datapoint.
+
+        Parameters
+        ----------
+        model : LatentVariableModel
+            A model.
+        x : PyTree
+            One datapoint.
+        key : Array
+            JAX random key.
+        c : PyTree, optional
+            Context.
+        n_draws : int
+            Number of draws or chains.
+        """
+
+
+@final
+@dataclass(frozen=True)
+class Importance(Method):
+    """Importance sampling from q(z|x): see `aevb.evaluation.evidence`.
+
+    Parameters
+    ----------
+    chunk : int
+        Draws evaluated at a time.
+
+    Examples
+    --------
+    >>> Importance()
+    Importance(chunk=50)
+    """
+
+    chunk: int = 50
+    name: ClassVar[str] = "importance"
+    n_draws: ClassVar[int] = 1000
+    n_rows: ClassVar[int] = 16
+
+    def __post_init__(self) -> None:
+        """Check the setting."""
+        integer(self.chunk, "chunk", minimum=1)
+
+    def __call__(self, model, x, key, *, c=None, n_draws):  # noqa: D102
+        return evidence(model, x, key, c=c, n_draws=n_draws, chunk=self.chunk)
 
 
 def evidence(
@@ -132,7 +211,7 @@ def evidence(
     n_draws = integer(n_draws, "n_draws", minimum=1)
     chunk = min(integer(chunk, "chunk", minimum=1), n_draws)
     view = given(model, c)
-    n_tail = min(math.ceil(3 * math.sqrt(n_draws)), n_draws // 5)
+    n_tail = _n_tail(n_draws)
 
     def accumulate(carry: tuple[Array, Array, Array], i: Array) -> tuple[tuple, None]:
         total, squares, largest = carry
@@ -146,16 +225,50 @@ def evidence(
     start = nothing, nothing, jnp.full(n_tail + 1, -jnp.inf, dtype=float)
     steps = jnp.arange(math.ceil(n_draws / chunk))
     (total, squares, largest), _ = lax.scan(accumulate, start, steps)
-    n_effective = jnp.clip(jnp.exp(2 * total - squares), 1, n_draws)
-    variance = jnp.maximum(1 / n_effective - 1 / n_draws, 0) if n_draws > 1 else jnp.nan
+    return _evidence_of(total, squares, largest, n_draws)
+
+
+def evidence_of(log_w: Float[Array, " n"]) -> Evidence:
+    """Estimate log p(x) from the logarithms of weights, each an unbiased estimate of p(x).
+
+    Parameters
+    ----------
+    log_w : Array
+        Shape (n,), of independent weights.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> found = evidence_of(jnp.log(jnp.array([1.0, 2.0, 3.0])))
+    >>> round(float(jnp.exp(found.log_likelihood)), 4)  # their mean
+    2.0
+    >>> round(float(found.standard_error), 4)  # that of the mean, √(1/3), by the mean
+    0.2887
+    """
+    largest, _ = lax.top_k(log_w, _n_tail(len(log_w)) + 1)
+    sums = jax.nn.logsumexp(log_w), jax.nn.logsumexp(2 * log_w)
+    return _evidence_of(*sums, largest, len(log_w))
+
+
+def _evidence_of(
+    total: Float[Array, ""], squares: Float[Array, ""], largest: Float[Array, " m"], n: int
+) -> Evidence:
+    """Summarise n weights, of which are known the logarithms of two sums and of the largest."""
+    n_effective = jnp.clip(jnp.exp(2 * total - squares), 1, n)
+    variance = jnp.maximum(n / n_effective - 1, 0) / (n - 1) if n > 1 else jnp.nan * n_effective
     return Evidence(
-        total - math.log(n_draws),
-        jnp.sqrt(jnp.asarray(variance)),
-        jnp.asarray(-variance / 2),
+        total - math.log(n),
+        jnp.sqrt(variance),
+        -variance / 2,
         n_effective,
         pareto_shape(largest),
-        jnp.asarray(float(n_draws)),
+        jnp.asarray(float(n)),
     )
+
+
+def _n_tail(n: int) -> int:
+    """Return how many of n weights are their tail."""
+    return min(math.ceil(3 * math.sqrt(n)), n // 5)
 
 
 def pareto_shape(largest: Float[Array, " m"]) -> Float[Array, ""]:

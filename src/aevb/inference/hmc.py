@@ -1,4 +1,7 @@
-"""Hamiltonian Monte Carlo towards p(z|x), by BlackJAX: of Monte Carlo EM and of appendix D."""
+"""Hamiltonian Monte Carlo towards p(z|x), by BlackJAX.
+
+Monte Carlo EM, appendix D and annealed importance sampling move their latents by it.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,34 @@ def start_chain(log_density: LogDensity, z: PyTree) -> PyTree:
 
 
 def move(
-    log_density: LogDensity, state: PyTree, key: Key, step_size: Float[Array, ""], n_leapfrog: int
+    log_density: LogDensity,
+    state: PyTree,
+    key: Key,
+    step_size: Float[Array, ""],
+    n_leapfrog: int,
+    inverse_mass: Float[Array, " d"] | None = None,
 ) -> tuple[PyTree, Float[Array, ""]]:
-    """Make one transition of Hamiltonian Monte Carlo; return the state and the acceptance."""
-    unit_mass = jnp.ones(sum(leaf.size for leaf in jax.tree.leaves(state.position)))
+    """Make one transition of Hamiltonian Monte Carlo; return the state and the acceptance.
+
+    Parameters
+    ----------
+    log_density : callable
+        What the transition leaves as it is, up to a constant.
+    state : PyTree
+        Of `start_chain`.
+    key : Array
+        JAX random key.
+    step_size : Array
+        Of the leapfrog steps.
+    n_leapfrog : int
+        Number of leapfrog steps.
+    inverse_mass : Array, optional
+        Shape (d,): about the variance of each dimension; None: 1.
+    """
+    if inverse_mass is None:
+        inverse_mass = jnp.ones(sum(leaf.size for leaf in jax.tree.leaves(state.position)))
     kernel = blackjax_hmc().build_kernel()
-    state, info = kernel(key, state, log_density, step_size, unit_mass, n_leapfrog)
+    state, info = kernel(key, state, log_density, step_size, inverse_mass, n_leapfrog)
     return state, info.acceptance_rate
 
 
@@ -52,20 +77,38 @@ def log_joint(model: Given, x: PyTree, z: PyTree) -> Float[Array, ""]:
 
 
 def require_unbounded(
-    model: LatentVariableModel | Given, prior: AnyDistribution, z: PyTree, purpose: str
+    model: LatentVariableModel | Given,
+    law: AnyDistribution,
+    z: PyTree,
+    purpose: str,
+    method: str = "prior",
 ) -> None:
-    """Raise ValueError for latents that are not known to be free to move anywhere."""
-    if isinstance(prior, Joint):
-        for name, part in prior.factors(z).items():
-            require_unbounded(model, part, z[name], purpose)
+    """Raise ValueError for latents that are not known to be free to move anywhere.
+
+    Parameters
+    ----------
+    model : LatentVariableModel or Given
+        Whose latents they are.
+    law : Distribution or Joint
+        Their law.
+    z : PyTree
+        A draw of it.
+    purpose : str
+        What asks for it.
+    method : str
+        The model's method that returned the law.
+    """
+    if isinstance(law, Joint):
+        for name, part in law.factors(z).items():
+            require_unbounded(model, part, z[name], purpose, method)
         return
-    support = support_of(prior)
+    support = support_of(law)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
-    if support is not constraints.real or measure_of(prior) != VOLUME:
+    if support is not constraints.real or measure_of(law) != VOLUME:
         raise ValueError(
-            f"Expected real latents without bounds from `{name_of(model)}.prior` for {purpose}; "
-            f"got {type(prior).__name__} of support {support}. Let a normal latent "
+            f"Expected real latents without bounds from `{name_of(model)}.{method}` for {purpose}; "
+            f"got {type(law).__name__} of support {support}. Let a normal latent "
             "take its place, transformed in the likelihood: jnp.exp(z) for a positive one."
         )
 
