@@ -73,7 +73,7 @@ def estimate(path: str, method: str, n: int, n_draws: int) -> report.Row:
         "its error of the draws": math.sqrt(np.mean(np.square(found.standard_error)) / n),
         "bias it tells": float(np.mean(found.bias)),
         "Pareto shape > 0.7": None if np.isnan(shape).all() else float(np.mean(shape > 0.7)),
-        "each": each.tolist(),
+        "each": each.tolist() if n <= 1000 else [],
     }
 
 
