@@ -132,8 +132,15 @@ class CaseInputs(eqx.Module):
         observed: dict = dict.fromkeys(self.parts) if case.observed is None else case.observed
         read = [part(case.blocks[name], observed[name]) for name, part in self.parts.items()]
         if self.holes:
-            read += [observed[name].astype(jnp.float32) for name in self.parts]
+            read += [_marks(case.blocks[name], observed[name]) for name in self.parts]
         return jnp.concatenate([jnp.ravel(each) for each in read])
+
+
+def _marks(block: Any, observed: Any) -> Array:
+    """Return 1 for what is there, 0 for what is not; a complete case has no marks of its own."""
+    if observed is None:
+        return jnp.ones(jnp.shape(block), jnp.float32)
+    return observed.astype(jnp.float32)
 
 
 @final
