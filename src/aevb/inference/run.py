@@ -222,9 +222,14 @@ def begin(
     if objective.has_state:
         own_key = jax.random.fold_in(key, 2**31 + 2)  # no step has that number
         first = next(source.chunks(None))
-        objective_state = jit(objective.init)(model, first, own_key)
+        objective_state = _state_of(objective, model, first, own_key)
     transformation, _ = make_optimizer(optimizer, learning_rate)
     return Run(_initialise(model, transformation, key, trainable(model), objective_state))
+
+
+@jit
+def _state_of(objective: Objective, model: LatentVariableModel, first: Chunk, key: Key) -> PyTree:
+    return objective.init(model, first, key)
 
 
 _initialise = jit(initialise)  # eagerly, it would compile dozens of small programs
