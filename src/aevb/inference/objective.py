@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -240,7 +241,8 @@ def check_objective(
         )
 
 
-@jit  # so that the same objective is not traced again for the next fit
+# So that the same objective is not traced again for the next fit; nothing is compiled.
+@functools.partial(jit, most=64)
 def _checked_metrics(
     objective: Objective, model: LatentVariableModel, batch: Batch, key: Key, state: PyTree
 ) -> Metrics:
