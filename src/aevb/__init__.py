@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "algorithm": ["train"],
         "comparison": ["Comparison"],
         "data": ["datasets"],
+        "diagnosis": ["Diagnosis", "Finding"],
         "errors": ["FitWarning", "ModelFileError", "TrainingDiverged"],
         "evaluation": [
             *("GradientVariance", "elbo", "gradient_variance", "log_likelihood"),

@@ -32,7 +32,7 @@ class TrainingDiverged(ArithmeticError):
 
 
 class FitWarning(UserWarning):
-    """A model is fitted, but not as was to be expected."""
+    """A model is fitted, but not as was to be expected: look before you use it."""
 
 
 class ModelFileError(ValueError):

@@ -18,6 +18,7 @@ from aevb.errors import integer
 from aevb.evaluation import annealed, cells, latent, marginal
 from aevb.evaluation.annealed import Annealed, Sandwich
 from aevb.evaluation.importance import Evidence, Method
+from aevb.evaluation.marginal import Terms
 from aevb.evaluation.methods import find_method
 from aevb.evaluation.rows import map_rows, row_key
 from aevb.models.base import LatentVariableModel, given
@@ -29,6 +30,7 @@ from aevb.probability.joint import AnyDistribution
 __all__ = [
     "decode",
     "elbo",
+    "elbo_terms",
     "encode",
     "evidence",
     "impute",
@@ -197,6 +199,28 @@ def elbo(
     """
     n_draws = integer(n_draws, "n_draws", minimum=1)
     return map_rows(_elbo, model, (X, context), SCORE_BLOCK, key, n_draws)
+
+
+def elbo_terms(
+    model: LatentVariableModel,
+    X: PyTree,
+    key: Key,
+    *,
+    context: PyTree = None,
+    n_draws: int = 32,
+) -> Terms:
+    """Estimate the terms of each row's bound, nats: reconstruction, also by entry, and KL.
+
+    Arguments as in `elbo`, whose draws it takes: its numbers are ``reconstruction - kl``.
+
+    Returns
+    -------
+    Terms
+        ``reconstruction`` and ``kl``, shape (n,); ``entries``, arrays of shape (n, ...), or None
+        where the entries of a datapoint are not known to be independent given z.
+    """
+    n_draws = integer(n_draws, "n_draws", minimum=1)
+    return map_rows(_terms, model, (X, context), SCORE_BLOCK, key, n_draws)
 
 
 def log_likelihood(
@@ -460,6 +484,11 @@ def _surprise(model: LatentVariableModel, row: Row, key: Key, n_draws: int) -> P
 def _elbo(model: LatentVariableModel, row: Row, key: Key, n_draws: int) -> Float[Array, ""]:
     x, c = row
     return marginal.elbo(model, x, row_key(key, x), c=c, n_draws=n_draws)
+
+
+def _terms(model: LatentVariableModel, row: Row, key: Key, n_draws: int) -> Terms:
+    x, c = row
+    return marginal.elbo_terms(given(model, c), x, row_key(key, x), n_draws)
 
 
 def _log_likelihood(

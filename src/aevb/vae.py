@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,8 @@ from aevb.data.arrays import as_rows, check_finite, check_table
 from aevb.data.cells import with_nan
 from aevb.data.sparse import array_of, is_annotated
 from aevb.data.tables import is_table
-from aevb.errors import choose, integer, number
+from aevb.diagnosis import Diagnosis, Fitted, diagnose, doubts
+from aevb.errors import FitWarning, choose, integer, number
 from aevb.evaluation.annealed import Sandwich
 from aevb.evaluation.bits import bits_per_dimension, densities
 from aevb.evaluation.importance import Evidence, Method
@@ -359,6 +362,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                     "Expected `validation_data` with their condition or exposure; got None."
                 )
             Fitting(self, objective, (limit, interruption)).fit(learned, data, weight, held, random)
+        self._warn()
         return self
 
     def partial_fit(
@@ -658,8 +662,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         np.int64(5)
         """
         check_is_fitted(self)
-        rows = self._rows(X, self.schema_)
-        data = Data(self.schema_.encode(rows), self._learned.context(rows, condition, exposure))
+        data, rows = self._encoded(X, condition, exposure)
         key = random_key(check_random_state(0 if random_state is None else random_state))
         nats = predict.surprise(self.model_, data.x, key, context=data.c, n_draws=n_draws)
         values = self.schema_.values(Case(nats) if isinstance(nats, dict) else nats)
@@ -1122,33 +1125,116 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ['full Gaussian', 'probabilistic PCA', 'factor analysis', 'Gaussian mixture', 'VAE']
         """
         check_is_fitted(self)
-        if self.condition_ is not None or self.exposure_ is not None:
-            raise ValueError(
-                "Expected a model without condition and exposure for `compare`, as the classical "
-                "models know none; got one that was fitted with some."
-            )
-        part = self.schema_.part
-        held_out = part.values(self._numbers(X))
-        if self.schema_.holes:
-            raise ValueError(
-                "Expected a model of data without missing values for `compare`, as the classical "
-                "models need all of them; got one of data with some."
-            )
+        self._check_comparable()
+        held_out = self._numbers(X)
         try:
-            cases = part.values(self._numbers(train))
+            cases = self._numbers(train)
         except (TypeError, ValueError) as error:
             raise type(error)(f"In `train`: {error}") from error
         n_draws = integer(n_draws, "n_draws", minimum=1)
-        random = check_random_state(0 if random_state is None else random_state)
-        return compare(
-            self.schema_,
-            cases,
+        return self._compared(
             held_out,
+            cases,
             lambda: self.log_likelihood(X, n_draws, random_state),
-            latent_dim=self.config_.latent_dim,
-            n_draws=n_draws,
-            seed=random.randint(2**31 - 1),
+            n_draws,
+            random_state,
         )
+
+    def diagnose(
+        self,
+        X: Rows,
+        *,
+        train: Rows | None = None,
+        condition: Rows | None = None,
+        exposure: Exposures = None,
+        train_condition: Rows | None = None,
+        train_exposure: Exposures = None,
+        n_draws: int = 100,
+        random_state: RandomState = None,
+    ) -> Diagnosis:
+        r"""Say what became of the fit, what that means, and what to try.
+
+        .. math:: \frac1n \sum_i \mathcal{L}(x_i) = \frac1n \sum_i \Big[ \sum_j
+            E_{q(z|x_i)} \log p(x_{ij}|z) - \mathrm{KL}(q(z|x_i) \| p(z)) \Big]
+
+        by term, by column, by row and by latent dimension; the aggregate posterior beside the
+        prior; scales at their floor; the gradient's norm and variance. With the training rows,
+        also the gap between their bound and that of `X`, and the log-likelihood of `X` under
+        classical models, as `compare` has it.
+
+        At most 4096 rows, evenly spaced, are looked at, and as many of `train` for their bound.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c]), table, or sparse array
+            Cases; held-out ones, if there are any.
+        train : array-like, table or sparse array, optional
+            The cases that this model was fitted to. None: classical models are left out, and the
+            gap is that of `history_`, if cases were held out there.
+        condition, exposure : optional
+            Those of `X`, of a model that was fitted with some.
+        train_condition, train_exposure : optional
+            Those of `train`.
+        n_draws : int, default=100
+            Importance samples for log p(x), as in `log_likelihood`.
+        random_state : int, RandomState or None
+            Seed of all draws; None: 0.
+
+        Returns
+        -------
+        Diagnosis
+            Prints as a report. Its numbers are attributes, and its tables dicts of lists, which
+            ``pandas.DataFrame`` reads.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When cases do not fit, or `X` is `train`.
+
+        References
+        ----------
+        Burda, Grosse and Salakhutdinov (2015), https://arxiv.org/abs/1509.00519, section 5.2;
+        Hoffman and Johnson (2016),
+        http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from aevb import VAE
+        >>> z, noise = np.random.default_rng(0).normal(size=(2, 200, 4))
+        >>> X = z[:, :1] + 0.3 * noise
+        >>> vae = VAE(2, hidden=(4,), epochs=20, random_state=0).fit(X)
+        >>> report = vae.diagnose(X)
+        >>> len(report.latents["nats"]), sorted(report.columns["column"])
+        (2, [0, 1, 2, 3])
+        >>> abs(report.reconstruction - report.kl - report.elbo) < 1e-9
+        True
+        """
+        check_is_fitted(self)
+        n_draws = integer(n_draws, "n_draws", minimum=1)
+        random = check_random_state(0 if random_state is None else random_state)
+        if train is None and (train_condition is not None or train_exposure is not None):
+            raise ValueError("Expected `train` with its condition or exposure; got None.")
+        data, rows = self._encoded(X, condition, exposure)
+        training, compared = None, None
+        if train is not None:
+            try:
+                training, cases = self._encoded(train, train_condition, train_exposure)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"In `train`: {error}") from error
+            if _are_equal(rows, cases):
+                raise ValueError(
+                    "Expected held-out rows for `X`; got those of `train`. Hold some rows out "
+                    "before fitting, or leave `train` out."
+                )
+
+            def compared(some: Any, score: Callable[[], np.ndarray]) -> Comparison:
+                self._check_comparable()
+                return self._compared(some, cases, score, n_draws, random_state)
+
+        fitted = Fitted(self.model_, self.schema_, self.history_, self.best_epoch_)
+        seed = random.randint(2**31 - 1)
+        return diagnose(fitted, data, rows, training, compared, n_draws=n_draws, seed=seed)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to one file; see `aevb.persistence.save`.
@@ -1206,6 +1292,55 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         from aevb.plotting import PlotAccessor
 
         return PlotAccessor(self)
+
+    def _check_comparable(self) -> None:
+        """Refuse models that classical ones cannot be compared with."""
+        if self.condition_ is not None or self.exposure_ is not None:
+            raise ValueError(
+                "Expected a model without condition and exposure for `compare`, as the classical "
+                "models know none; got one that was fitted with some."
+            )
+        _ = self.schema_.part
+        if self.schema_.holes:
+            raise ValueError(
+                "Expected a model of data without missing values for `compare`, as the classical "
+                "models need all of them; got one of data with some."
+            )
+
+    def _compared(
+        self,
+        held_out: np.ndarray,
+        train: np.ndarray,
+        score: Callable[[], np.ndarray],
+        n_draws: int,
+        random_state: RandomState,
+    ) -> Comparison:
+        """Compare rows of numbers with classical models; see `compare`."""
+        part = self.schema_.part
+        random = check_random_state(0 if random_state is None else random_state)
+        return compare(
+            self.schema_,
+            part.values(dense(train)),
+            part.values(dense(held_out)),
+            score,
+            latent_dim=self.config_.latent_dim,
+            n_draws=n_draws,
+            seed=random.randint(2**31 - 1),
+        )
+
+    def _encoded(self, X: Rows, condition: Rows | None, exposure: Exposures) -> tuple[Data, Any]:
+        """Check cases as `_cases` does; return them with their rows of numbers."""
+        rows = self._rows(X, self.schema_)
+        context = self._learned.context(rows, condition, exposure)
+        return Data(self.schema_.encode(rows), context), rows
+
+    def _warn(self) -> None:
+        """Warn, once, of a fit of which little may have come."""
+        n_values = math.prod(self.feature_shape_)
+        n_steps = int(self._run.state.step)
+        said = doubts(self.explained_nats_, n_values, self.history_, n_steps)
+        if said:
+            warnings.warn(said, FitWarning, stacklevel=3)
 
     def _check_parameters(self) -> SGVB:
         """Check every parameter that no data are needed for; return the objective."""
@@ -1334,8 +1469,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _cases(self, X: Rows, condition: Rows | None = None, exposure: Exposures = None) -> Data:
         """Check cases against what was learned: type, shape, finite, within the support."""
         check_is_fitted(self)
-        rows = self._rows(X, self.schema_)
-        return Data(self.schema_.encode(rows), self._learned.context(rows, condition, exposure))
+        return self._encoded(X, condition, exposure)[0]
 
     @property
     def _learned(self) -> Learned:
@@ -1380,3 +1514,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 def _index(X: Any) -> Any:
     """Return the index of a table of pandas; None of anything else."""
     return X.index if is_table(X) and hasattr(X, "iloc") else None
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    """Whether rows of numbers, dense or sparse, are the same, with holes in the same places."""
+    if one.shape != other.shape:
+        return False
+    if is_sparse(one) or is_sparse(other):
+        return is_sparse(one) and is_sparse(other) and (one != other).nnz == 0
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,10 @@ from jaxtyping import Float, Int, PyTree
 from jaxtyping import PRNGKeyArray as Key
 
 from aevb.errors import integer
-from aevb.inference.estimators import draw
+from aevb.inference.estimators import Draws, draw
 from aevb.models.base import Given, LatentVariableModel, given
+from aevb.models.kinds.case import Case
+from aevb.probability.blocks import Blocks, log_prob_of_entries
 from aevb.probability.divergences import has_closed_form, kl_divergence
 
 
@@ -55,10 +58,77 @@ def elbo(
     """
     n_draws = integer(n_draws, "n_draws", minimum=1)
     draws = draw(given(model, c), x, key, n_draws, pathwise=False)
+    return jnp.mean(draws.log_likelihood) - _kl(draws)
+
+
+class Terms(NamedTuple):
+    """The terms of the bound of one datapoint, nats.
+
+    Attributes
+    ----------
+    reconstruction : Array
+        E_q[log p(x|z)].
+    kl : Array
+        KL(q(z|x)‖p(z)); the bound is `reconstruction` minus it.
+    entries : PyTree of Array, or None
+        E_q[log p(x_j|z)] of each entry of x, which sum to `reconstruction`; 0 where an entry is
+        missing. None where entries are not known to be independent given z.
+    """
+
+    reconstruction: Float[Array, ""]
+    kl: Float[Array, ""]
+    entries: PyTree
+
+
+def elbo_terms(view: Given, x: PyTree, key: Key, n_draws: int) -> Terms:
+    r"""Estimate the terms of the evidence lower bound of one datapoint, with the draws of `elbo`.
+
+    .. math:: \mathcal{L}(x) = \sum_j E_q[\log p(x_j|z)] - \mathrm{KL}(q(z|x) \| p(z))
+
+    Parameters
+    ----------
+    view : Given
+        The model under the datapoint's context.
+    x : PyTree
+        One datapoint.
+    key : Array
+        JAX random key.
+    n_draws : int
+        Draws of z to average over.
+
+    Examples
+    --------
+    >>> import aevb, jax, jax.numpy as jnp
+    >>> model = aevb.VAE(latent_dim=2, epochs=1, random_state=0).fit(jnp.eye(8)).model_
+    >>> elbo_terms(aevb.given(model, None), jnp.eye(8)[0], jax.random.key(0), 32).entries.shape
+    (8,)
+    """
+    draws = draw(view, x, key, n_draws, pathwise=False)
+    try:
+        each = jax.vmap(lambda z: _of_entries(view, x, z))(draws.z)
+        entries = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), each)
+    except TypeError:
+        entries = None
+    return Terms(jnp.mean(draws.log_likelihood), _kl(draws), entries)
+
+
+def _kl(draws: Draws) -> Float[Array, ""]:
     q, p = draws.posterior, draws.prior
-    closed = has_closed_form(q, p)
-    kl = kl_divergence(q, p) if closed else jnp.mean(draws.log_posterior() - draws.log_prior())
-    return jnp.mean(draws.log_likelihood) - kl
+    if has_closed_form(q, p):
+        return kl_divergence(q, p)
+    return jnp.mean(draws.log_posterior() - draws.log_prior())
+
+
+def _of_entries(view: Given, x: PyTree, z: PyTree) -> PyTree:
+    """Return log p(x_j|z) of each entry, in the shape of x; 0 where it is missing."""
+    law = view.likelihood(z)
+    if not (isinstance(x, Case) and isinstance(law, Blocks)):
+        return jnp.reshape(log_prob_of_entries(law, x), jnp.shape(x))
+    found = {}
+    for name, part in law.parts.items():
+        each = jnp.reshape(log_prob_of_entries(part, x.blocks[name]), jnp.shape(x.blocks[name]))
+        found[name] = each if x.observed is None else jnp.where(x.observed[name], each, 0.0)
+    return found
 
 
 def log_likelihood(
