@@ -75,8 +75,9 @@ class Comparison(NamedTuple):
             f"by {by}. The {model} is the simpler of the two."
         )
 
-    def __str__(self) -> str:
-        """Return the table, a line per model, and who is best."""
+    @property
+    def table(self) -> str:
+        """The table, a line per model, and the remarks."""
         lines = [["model", "setting", "log p(x)", "minus VAE", "computed"]]
         for model, setting, mean, error, lead, lead_error, how in zip(
             *self.rows.values(), strict=True
@@ -94,8 +95,11 @@ class Comparison(NamedTuple):
             f"({self.n_train} training rows)"
         )
         table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-        said = [textwrap.fill(each, 88) for each in (*self.remarks, self.conclusion)]
-        return "\n".join([title, *table, *said])
+        return "\n".join([title, *table, *(textwrap.fill(each, 88) for each in self.remarks)])
+
+    def __str__(self) -> str:
+        """Return the table, and who is best."""
+        return f"{self.table}\n{textwrap.fill(self.conclusion, 88)}"
 
     def __repr__(self) -> str:
         return str(self)

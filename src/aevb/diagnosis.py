@@ -162,7 +162,8 @@ class Diagnosis(NamedTuple):
             _of_gradient(self.gradient),
         ]
         if self.comparison is not None:
-            parts.append(str(self.comparison))
+            said = any(each.name == "comparison" for each in self.findings)
+            parts.append(self.comparison.table if said else str(self.comparison))
         parts.append("\n".join(_filled(f"- {remark}", "  ") for remark in self.remarks))
         return "\n\n".join(filter(None, parts))
 
@@ -817,13 +818,9 @@ def _of_bound(report: Diagnosis) -> str:
     if report.gap is not None:
         gap, known = report.gap, not math.isnan(report.gap["standard_error"])
         held = "these rows" if known else "the held-out rows of the fit"
-        lines.append(
-            [
-                "training ELBO",
-                f"{gap['training']:.2f}",
-                f"{_plus_minus(gap['difference'], gap['standard_error'])} above that of {held}",
-            ]
-        )
+        by = _plus_minus(abs(gap["difference"]), gap["standard_error"])
+        side = "above" if gap["difference"] >= 0 else "below"
+        lines.append(["training ELBO", f"{gap['training']:.2f}", f"{by} {side} that of {held}"])
     return _table(lines)
 
 
@@ -856,7 +853,7 @@ def _of_latents(report: Diagnosis) -> str:
         lines.append(
             [
                 str(latents["dimension"][j]),
-                *(f"{latents[name][j]:.2f}" for name in ("nats", "variance_of_mean")),
+                *(f"{latents[name][j]:.3f}" for name in ("nats", "variance_of_mean")),
                 "yes" if latents["active"][j] else "no",
                 f"{aggregate['mean'][j]:.2f}, {aggregate['sd'][j]:.2f}",
                 f"{aggregate['prior_mean'][j]:.2f}, {aggregate['prior_sd'][j]:.2f}",
