@@ -36,6 +36,9 @@ _CHUNK = 2048  # rows whose entries are held at a time
 _AT_FLOOR = math.log(1.1)  # above the logarithm of the least scale
 _SHOWN = 5
 _POORLY = 0.1  # share explained
+_UPHILL = (
+    0.3  # signal to noise of a gradient that is more than noise; converged fits have 0.05–0.15
+)
 _STEPS = 1000  # after which a fit is judged
 _WIDTH = 88
 
@@ -281,7 +284,8 @@ def diagnose(
         [],
         remarks,
     )
-    findings = _findings(report, fitted, _mean(log_p - terms["elbo"]))
+    slack = _mean(log_p - terms["elbo"])
+    findings = _findings(report, fitted, slack, seen=training is not None)
     return report._replace(findings=findings)
 
 
@@ -295,9 +299,10 @@ def doubts(
     *Collapse*: fewer than half of the latents are active, of as many as there are values in a case
     if these are fewer: latents beyond that number have nothing to tell.
 
-    *Overfitting*: the bound of the held-out cases has fallen from its best epoch to the last one
-    by more than a tenth of the nats that the latents carry (and 0.1 nats), and by more than three
-    times what it usually changes by from one epoch to the next.
+    *Overfitting*: from the best epoch of the held-out cases to the last one, their bound has fallen
+    while that of the training cases has risen. It has fallen by more than a tenth of the nats that
+    the latents carry (and 0.1 nats), and by more than three times what it usually changes by from
+    one epoch to the next.
 
     Parameters
     ----------
@@ -306,7 +311,7 @@ def doubts(
     n_values : int
         Number of values of one case.
     history : dict of list
-        Of the training; the model kept is the last epoch's.
+        Of the training, up to the epoch whose model is kept.
     n_steps : int
         Steps made.
 
@@ -354,11 +359,15 @@ def _collapse(n_inactive: int, d: int) -> str:
 
 def _fallen(history: Mapping[str, list]) -> tuple[int, float] | None:
     """Return the epoch of the best held-out bound, and its fall since; None if it has not."""
-    bound = np.asarray(history.get("validation_elbo", []), float)
+    name = "iw_bound" if "validation_iw_bound" in history else "elbo"
+    bound = np.asarray(history.get(f"validation_{name}", []), float)
     if len(bound) < 10 or not np.isfinite(bound).all():
         return None
-    best, last = int(bound.argmax()), float(np.mean(bound[-3:]))
-    fall = float(bound[best]) - last
+    best = int(bound.argmax())
+    seen = history[name]
+    if best == len(bound) - 1 or seen[-1] <= seen[best]:
+        return None
+    fall = float(bound[best] - bound[-3:].mean())
     usual = float(np.median(np.abs(np.diff(bound))))
     return (best + 1, fall) if fall > max(_worth(history["kl"][-1]), 3 * usual) else None
 
@@ -377,7 +386,7 @@ def _terms(
     """Return the terms of the bound of each row, and what of it is each column's."""
     model, schema = fitted.model, fitted.schema
     parts, sums = [], []
-    middle: np.ndarray | None = None
+    middle = np.zeros(())
     for start in range(0, n_cases(data), _CHUNK):
         some = slice(start, start + _CHUNK)
         x, c = take(data, some)
@@ -388,8 +397,9 @@ def _terms(
         if terms.entries is not None:
             entries = Case(terms.entries) if isinstance(terms.entries, dict) else terms.entries
             nats = schema.values(entries).reshape(values.shape)
-        middle = np.nan_to_num(_nanmean(values)) if middle is None else middle
         there = ~np.isnan(values)
+        if not start:
+            middle = np.nan_to_num(_nanmean(values))
         error = np.where(there, values - made, 0.0) ** 2
         differs = np.where(there, values != made, False)
         off = np.where(there, values - middle, 0.0)
@@ -401,7 +411,9 @@ def _terms(
         )
         parts.append([terms.reconstruction, terms.kl])
     nats, n, error, wrong, off, square = np.sum(sums, axis=0)
-    reconstruction, kl = (np.concatenate(each).astype(np.float64) for each in zip(*parts))
+    reconstruction, kl = (
+        np.concatenate(each).astype(np.float64) for each in zip(*parts, strict=True)
+    )
     with np.errstate(all="ignore"):
         mean_error, variance = error / n, square / n - (off / n) ** 2
 
@@ -450,8 +462,7 @@ def _latents(model: Any, data: Data) -> tuple[dict[str, list], dict[str, list]]:
     """Return what each latent carries, and the aggregate posterior beside the prior."""
     nats = predict.latent_kl(model, data.x, context=data.c).mean(axis=0, dtype=np.float64)
     mean, variance = (
-        each.astype(np.float64)
-        for each in predict.latent_moments(model, data.x, context=data.c)
+        each.astype(np.float64) for each in predict.latent_moments(model, data.x, context=data.c)
     )
     across = mean.var(axis=0)
     q_mean, q_sd = mean.mean(axis=0), np.sqrt(across + variance.mean(axis=0))
@@ -460,7 +471,7 @@ def _latents(model: Any, data: Data) -> tuple[dict[str, list], dict[str, list]]:
     p_mean, p_sd = _prior_moments(prior, len(nats))
     kl = np.full(len(nats), np.nan)
     if isinstance(prior, dist.Independent) and isinstance(prior.base_dist, dist.Normal):
-        ratio = (q_sd / p_sd) ** 2
+        ratio = np.where(np.isfinite(q_sd), q_sd / p_sd, np.nan) ** 2  # infinite: Cauchy
         kl = 0.5 * (ratio + ((q_mean - p_mean) / p_sd) ** 2 - 1 - np.log(ratio))
     order = np.argsort(-np.nan_to_num(nats, nan=-1.0), kind="stable")
     if np.isnan(nats).any():
@@ -559,7 +570,7 @@ def _scales_at_floor(model: Any, schema: Schema) -> list:
         low = np.asarray(jax.nn.softplus(raw - floor)) < _AT_FLOOR
         low &= ~part.measured.constant
         where = _positions(part, len(low))
-        found += [where[j] for j in np.flatnonzero(low)]
+        found += [where[j] for j in range(len(low)) if low[j]]
     return [_name(schema, j) for j in sorted(found)]
 
 
@@ -604,12 +615,14 @@ def _meanings(schema: Schema, rows: np.ndarray, n_draws: int) -> list[str]:
 # The findings: what, what it means, what to try.
 
 
-def _findings(report: Diagnosis, fitted: Fitted, slack: tuple[float, float]) -> list[Finding]:
-    """Return what stands out, the most important first."""
+def _findings(
+    report: Diagnosis, fitted: Fitted, slack: tuple[float, float], *, seen: bool
+) -> list[Finding]:
+    """Return what stands out, the most important first; `seen`: the gradient's rows were."""
     found = [
         _of_collapse(report),
         _of_gap(report),
-        _of_history(fitted),
+        _of_progress(report, fitted, seen=seen),
         _of_slack(report, slack),
         _of_aggregate(report),
         _of_poor_columns(report, fitted.schema),
@@ -637,8 +650,8 @@ def _of_collapse(report: Diagnosis) -> Finding | None:
     which = [j for j, off in zip(report.latents["dimension"], inactive, strict=True) if off]
     return Finding(
         "collapse",
-        f"{_count(n_inactive, 'latent dimension')} of {d} {'carries' if n_inactive == 1 else 'carry'} "
-        f"less than {INACTIVE:g} nats: {_list(sorted(which))}.",
+        f"{n_inactive} of {d} latent dimensions {'carries' if n_inactive == 1 else 'carry'} less "
+        f"than {INACTIVE:g} nats: {_list(sorted(which))}.",
         "q(z_j|x) is the prior there, and the decoder ignores these z_j.",
         f"If {d - n_inactive} suffice, `latent_dim={d - n_inactive}` gives the same model. If "
         "you expect more structure, try `kl_weight` with a warm-up, or `free_bits`.",
@@ -663,20 +676,26 @@ def _of_gap(report: Diagnosis) -> Finding | None:
     )
 
 
-def _of_history(fitted: Fitted) -> Finding | None:
+def _of_progress(report: Diagnosis, fitted: Fitted, *, seen: bool) -> Finding | None:
+    advice = f"Try more epochs than {fitted.best_epoch}, or a larger `learning_rate`."
     bound = np.asarray(fitted.history.get("elbo", []), float)[: fitted.best_epoch]
-    tenth = len(bound) // 10
-    if not tenth or not np.isfinite(bound).all():
-        return None
-    last, before = bound[-tenth:].mean(), bound[-2 * tenth : -tenth].mean()
-    rise = float(last - before)
-    if rise <= _worth(fitted.history["kl"][fitted.best_epoch - 1]):
+    if tenth := len(bound) // 10:
+        rise = float(bound[-tenth:].mean() - bound[-2 * tenth : -tenth].mean())
+        if rise > _worth(report.kl):
+            return Finding(
+                "unfinished",
+                f"The training bound rose by {rise:.2f} nats over the last tenth of the epochs.",
+                "Training ended before it was done.",
+                advice,
+            )
+    snr = report.gradient["snr"][-1]
+    if not (seen and snr > _UPHILL):
         return None
     return Finding(
         "unfinished",
-        f"The training bound rose by {rise:.2f} nats over the last tenth of the epochs.",
-        "Training ended before it was done.",
-        f"Try more epochs than {len(bound)}, or a larger `learning_rate`.",
+        f"In minibatches the mean gradient is {snr:.2f} times its noise, on training rows.",
+        "It still points uphill: training ended on the way, or keeps to an early epoch on purpose.",
+        advice,
     )
 
 
@@ -757,9 +776,7 @@ def _of_scales(report: Diagnosis, schema: Schema) -> Finding | None:
         return None
     dependent = {_name(schema, j) for j in schema.dependent} & set(report.scales)
     functions = (
-        f" {_list(sorted(dependent, key=str))} are linear functions of others."
-        if dependent
-        else ""
+        f" {_list(sorted(dependent, key=str))} are linear functions of others." if dependent else ""
     )
     return Finding(
         "scales at their floor",
@@ -853,10 +870,10 @@ def _of_latents(report: Diagnosis) -> str:
         lines.append(
             [
                 str(latents["dimension"][j]),
-                *(f"{latents[name][j]:.3f}" for name in ("nats", "variance_of_mean")),
+                *(_shown(latents[name][j], ".3f") for name in ("nats", "variance_of_mean")),
                 "yes" if latents["active"][j] else "no",
-                f"{aggregate['mean'][j]:.2f}, {aggregate['sd'][j]:.2f}",
-                f"{aggregate['prior_mean'][j]:.2f}, {aggregate['prior_sd'][j]:.2f}",
+                _pair(aggregate["mean"][j], aggregate["sd"][j]),
+                _pair(aggregate["prior_mean"][j], aggregate["prior_sd"][j]),
             ]
         )
     return "\n".join([title, _table(lines), *_more(len(latents["dimension"]), 10)])
@@ -866,13 +883,12 @@ def _of_columns(columns: dict[str, list]) -> str:
     n = len(columns["column"])
     lines = [["column", "likelihood", "nats", "explained", "squared error"]]
     for j in _some(range(n), _SHOWN):
-        share = columns["explained"][j]
         lines.append(
             [
                 *(str(columns["column"][j]), columns["likelihood"][j]),
-                f"{columns['nats'][j]:.2f}",
-                "-" if math.isnan(share) else f"{share:.0%}",
-                f"{columns['squared_error'][j]:.3g}",
+                _shown(columns["nats"][j], ".2f"),
+                _shown(columns["explained"][j], ".0%"),
+                _shown(columns["squared_error"][j], ".3g"),
             ]
         )
     title = "Columns, the worst explained first"
@@ -897,9 +913,7 @@ def _of_gradient(gradient: dict[str, list]) -> str:
 
 def _table(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines
-    )
+    return "\n".join("  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def _some(items: range, limit: int) -> range:
@@ -916,6 +930,14 @@ def _filled(text: str, indent: str) -> str:
 
 def _plus_minus(mean: float, error: float) -> str:
     return f"{mean:.2f}" if math.isnan(error) else f"{mean:.2f} ± {error:.2f}"
+
+
+def _shown(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def _pair(*values: float) -> str:
+    return ", ".join(_shown(value, ".2f") for value in values)
 
 
 def _count(n: int, thing: str) -> str:

@@ -346,6 +346,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             For data or parameters that do not fit, before the first step.
         TrainingDiverged
             When the numbers stop being finite. The last good epoch's model is kept.
+
+        Warns
+        -----
+        FitWarning
+            Once, at the end, after 1000 steps or more: when fewer than half of the latent
+            dimensions are active (see `explained_nats_`; of as many as a case has values, if these
+            are fewer), or when the bound of held-out cases has fallen since its best epoch, while
+            that of the training cases rose, by more than a tenth of the KL and by more than it
+            usually wavers. `diagnose` says more.
         """
         objective = self._check_parameters()
         limit = TimeLimit(self.time_limit)
@@ -1338,7 +1347,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Warn, once, of a fit of which little may have come."""
         n_values = math.prod(self.feature_shape_)
         n_steps = int(self._run.state.step)
-        said = doubts(self.explained_nats_, n_values, self.history_, n_steps)
+        history = {name: values[: self.best_epoch_] for name, values in self.history_.items()}
+        said = doubts(self.explained_nats_, n_values, history, n_steps)
         if said:
             warnings.warn(said, FitWarning, stacklevel=3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -142,3 +143,15 @@ def test_evaluate_many_cases_in_parts_and_a_single_one(run, folder, tmp_path, mo
     write_rows(tmp_path / "one.csv", rows[:1], columns=["a", "b", "c"])
     one = run("evaluate", model, tmp_path / "one.csv", *DRAWS)
     assert f"ELBO {vae.elbo(rows[:1])[0]:.2f} importance" in one.out  # no standard error of one
+
+
+def test_diagnose_prints_the_report(run, folder):
+    said = run("diagnose", folder / "table.aevb", folder / "table.csv", "--n-draws", 5)
+    vae, rows = VAE.load(folder / "table.aevb"), read_rows(folder / "table.csv")
+    report = vae.diagnose(rows, n_draws=5, random_state=0)
+    assert said == (0, " ".join(re.sub("[│╭╮╰╯─]", " ", str(report)).split()), "")
+
+
+def test_diagnose_refuses_the_training_rows(refused, folder):
+    data = folder / "table.csv"
+    assert "held-out" in refused("diagnose", folder / "table.aevb", data, "--train", data)

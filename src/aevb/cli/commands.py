@@ -439,6 +439,32 @@ def evaluate(
         typer.echo(f"The numbers of each case are in {output}")
 
 
+@app.command(
+    epilog=_examples(
+        "aevb diagnose model.aevb test.csv",
+        "aevb diagnose model.aevb test.csv --train train.csv",
+    )
+)
+def diagnose(
+    model: Model,
+    data: Data,
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            help="Cases that the model was fitted to, to compare with.", show_default="none"
+        ),
+    ] = None,
+    n_draws: Annotated[int, typer.Option(help="Importance samples per case.")] = 100,
+    seed: Seed = 0,
+) -> None:
+    """Say what became of the fit: the bound by term, latent, column and row, and what to try."""
+    from aevb.data.files import read_rows
+
+    vae, rows = _prepare(model, data, None, False)
+    seen = None if train is None else read_rows(train)
+    typer.echo(str(vae.diagnose(rows, train=seen, n_draws=n_draws, random_state=seed)))
+
+
 @app.command(epilog=_examples("aevb demo", "aevb demo --output digits --epochs 100"))
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
