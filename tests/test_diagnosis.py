@@ -289,6 +289,7 @@ class TestScalesAndGradient:
     def test_gradient_is_noise_at_the_optimum_and_more_elsewhere(self, report):
         start = VAE(4, hidden=(), epochs=1, random_state=0, verbose=False, init="random")
         early = start.fit(TRAIN).diagnose(TEST, train=TRAIN)
+        assert {*early.gradient["rows"]} == {"training"}
         assert early.gradient["group"] == report.gradient["group"] == ["encoder", "decoder", "all"]
         assert report.gradient["snr"][-1] < 0.3 < 1 < early.gradient["snr"][-1]
         assert "unfinished" not in names(report)

@@ -110,9 +110,10 @@ class Diagnosis(NamedTuple):
         How much higher the bound of training rows is: ``training``, ``held_out``, ``difference``,
         ``standard_error`` (NaN if only `history_` tells). None: nothing is known.
     gradient : dict of list
-        Of the bound's gradient at the fitted model, in minibatches of (at most) 100 rows and one
-        draw of z: ``group`` of parameters; ``norm`` of its mean, ``variance``, ``snr``, their
-        ratio, the norm over the root of the variance.
+        Of the bound's gradient at the fitted model, in minibatches of (at most) 100 rows drawn with
+        replacement and one draw of z: ``group`` of parameters; ``norm`` of its mean; ``variance``,
+        the trace of its covariance; ``snr``, the norm over the root of the variance; ``rows``,
+        whether they are ``"training"`` rows or those of `X` (``"given"``).
     scales : list
         Names or positions of the columns whose scale in the decoder is at its floor.
     comparison : Comparison or None
@@ -259,12 +260,10 @@ def diagnose(
         except (TypeError, ValueError) as error:
             remarks.append(f"Classical models were left out. {error}")
     gap = _gap(fitted, terms["elbo"], training, key)
-    where = "these rows" if training is None else "training rows"
-    gradient = _gradient(model, data if training is None else training, seed)
-    remarks.append(
-        f"The gradient is that of {where}: of the bound, in minibatches drawn with replacement."
-    )
+    gradient = _gradient(model, data, training, seed)
     remarks += _meanings(schema, rows, n_draws)
+    if comparison is not None and GRAY in comparison.remarks:
+        remarks.remove(GRAY)
 
     report = Diagnosis(
         means["elbo"],
@@ -285,7 +284,7 @@ def diagnose(
         remarks,
     )
     slack = _mean(log_p - terms["elbo"])
-    findings = _findings(report, fitted, slack, seen=training is not None)
+    findings = _findings(report, fitted, slack)
     return report._replace(findings=findings)
 
 
@@ -529,19 +528,22 @@ def _gap_of(training: float, held_out: float, error: float) -> dict[str, float]:
     }
 
 
-def _gradient(model: Any, data: Data, seed: int) -> dict[str, list]:
+def _gradient(model: Any, data: Data, training: Data | None, seed: int) -> dict[str, list]:
     """Return norm and variance of the gradient in minibatches, by group of parameters."""
+    rows = "given" if training is None else "training"
+    data = data if training is None else training
     data = dense(take(data, slice(None, None, math.ceil(n_cases(data) / MOST_ROWS))))
     size = min(BATCH, n_cases(data))
     by_group = minibatch_gradient(
         model, data.x, context=data.c, batch_size=size, key=seed, where=_group_of
     )
-    table: dict[str, list] = {"group": [], "norm": [], "variance": [], "snr": []}
+    table: dict[str, list] = {"group": [], "norm": [], "variance": [], "snr": [], "rows": []}
     for group, moments in by_group.items():
         table["group"].append(group)
         table["norm"].append(math.sqrt(max(moments["squared_norm"], 0.0)))
         table["variance"].append(moments["variance"])
         table["snr"].append(moments["snr"])
+        table["rows"].append(rows)
     return table
 
 
@@ -615,15 +617,15 @@ def _meanings(schema: Schema, rows: np.ndarray, n_draws: int) -> list[str]:
 # The findings: what, what it means, what to try.
 
 
-def _findings(
-    report: Diagnosis, fitted: Fitted, slack: tuple[float, float], *, seen: bool
-) -> list[Finding]:
-    """Return what stands out, the most important first; `seen`: the gradient's rows were."""
+def _findings(report: Diagnosis, fitted: Fitted, slack: tuple[float, float]) -> list[Finding]:
+    """Return what stands out, the most important first."""
+    collapse = _of_collapse(report)
     found = [
-        _of_collapse(report),
+        collapse if all(report.latents["inactive"]) else None,
         _of_gap(report),
-        _of_progress(report, fitted, seen=seen),
+        _of_progress(report, fitted),
         _of_slack(report, slack),
+        None if all(report.latents["inactive"]) else collapse,
         _of_aggregate(report),
         _of_poor_columns(report, fitted.schema),
         _of_odd_rows(report),
@@ -676,7 +678,7 @@ def _of_gap(report: Diagnosis) -> Finding | None:
     )
 
 
-def _of_progress(report: Diagnosis, fitted: Fitted, *, seen: bool) -> Finding | None:
+def _of_progress(report: Diagnosis, fitted: Fitted) -> Finding | None:
     advice = f"Try more epochs than {fitted.best_epoch}, or a larger `learning_rate`."
     bound = np.asarray(fitted.history.get("elbo", []), float)[: fitted.best_epoch]
     if tenth := len(bound) // 10:
@@ -689,7 +691,7 @@ def _of_progress(report: Diagnosis, fitted: Fitted, *, seen: bool) -> Finding | 
                 advice,
             )
     snr = report.gradient["snr"][-1]
-    if not (seen and snr > _UPHILL):
+    if report.gradient["rows"][-1] != "training" or not snr > _UPHILL:
         return None
     return Finding(
         "unfinished",
@@ -709,8 +711,8 @@ def _of_slack(report: Diagnosis, slack: tuple[float, float]) -> Finding | None:
         "sampling is itself too low on average.",
         "q(z|x) is far from the exact posterior p(z|x) for these rows: latents, and what is made "
         "of them, are less exact than the decoder allows.",
-        "Try `posterior='full-normal'` or `'iaf'`, or a larger `hidden`; `estimator='iw'` with "
-        "`n_draws=5` for a better p(x) alone.",
+        "Try `posterior='full-normal'` or `'iaf'`; `estimator='iw'` with `n_draws=5` for a better "
+        "p(x) alone. Where the model overfits, the encoder does, too: see to that first.",
     )
 
 
@@ -763,7 +765,7 @@ def _of_odd_rows(report: Diagnosis) -> Finding | None:
     return Finding(
         "rows",
         f"{_count(len(rows), 'row')} {'is' if one else 'are'} far less likely than the others: "
-        f"{_list(rows)}, of {elbo[0]:.2f} nats at the least (median {median:.2f}).",
+        f"{_list(rows)}; the lowest bound is {elbo[0]:.2f} nats, the median {median:.2f}.",
         "More than ten times as far below the median as the lower quartile: odd cases, or "
         "mistakes in single cells.",
         "`vae.surprise` says which cells are odd. Correct what is wrong; for tails that are "
@@ -844,19 +846,15 @@ def _of_bound(report: Diagnosis) -> str:
 def _of_findings(findings: list[Finding]) -> str:
     if not findings:
         return "Findings: nothing stands out."
-    lines = ["Findings"]
+    lines = ["Findings: what, what it means, what to try"]
     for k, each in enumerate(findings, start=1):
         lead = f"{k}. "
         lines.append(_filled(f"{lead}{each.what}", " " * len(lead)))
         lines += [
             _filled(f"{' ' * len(lead)}{text}", " " * len(lead))
-            for text in (each.meaning, f"Try: {_without_try(each.advice)}")
+            for text in (each.meaning, each.advice)
         ]
     return "\n".join(lines)
-
-
-def _without_try(advice: str) -> str:
-    return advice.removeprefix("Try ")
 
 
 def _of_latents(report: Diagnosis) -> str:
@@ -905,10 +903,12 @@ def _of_rows(rows: dict[str, list]) -> str:
 
 
 def _of_gradient(gradient: dict[str, list]) -> str:
-    lines = [["gradient of", "norm", "variance", "signal to noise"]]
-    for entry in zip(*gradient.values(), strict=True):
-        lines.append([entry[0], *(f"{each:.2g}" for each in entry[1:])])
-    return _table(lines)
+    lines = [["parameters", "norm of mean", "variance", "signal to noise"]]
+    for group, *numbers, _ in zip(*gradient.values(), strict=True):
+        lines.append([group, *(f"{each:.2g}" for each in numbers)])
+    whose = {"training": "training rows", "given": "these rows"}[gradient["rows"][0]]
+    title = f"Gradient of the bound in minibatches (at most {BATCH} of {whose}; one draw of z)"
+    return "\n".join([title, _table(lines)])
 
 
 def _table(lines: list[list[str]]) -> str:
