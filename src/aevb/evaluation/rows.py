@@ -76,7 +76,7 @@ def row_key(key: Key, x: PyTree) -> Key:
     return key
 
 
-@functools.partial(jit, most=64)  # a model's predictions are compiled one by one
+@functools.partial(jit, most=32)  # a model's predictions are compiled one by one
 def _block(function: Callable, model: PyTree, rows: PyTree, extra: tuple) -> PyTree:
     return jax.vmap(lambda x: function(model, x, *extra))(rows)
 
