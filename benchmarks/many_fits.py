@@ -6,8 +6,8 @@ Set up as for `mnist_epoch.py`; no peers are needed. Then::
     python benchmarks/many_fits.py --quick          # does everything run?
 
 Each fit has another width, as in a search over `hidden`, and so compiles anew; then it transforms
-the data. Memory is what the process holds after a fit, less what it held after the first. The same runs
-in processes with JAX's persistent cache, first empty, then filled.
+the data. Memory is what the process holds after a fit, less what it held after the first. The same
+runs in processes with JAX's persistent cache, first empty, then filled.
 """
 
 import argparse

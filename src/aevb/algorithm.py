@@ -236,7 +236,7 @@ def train(
     if run is None:
         run = begin(model, source, plan.objective, optimizer, learning_rate, key)
     with bar, Interruption() as interruption:
-        every = (bar, *callbacks, limit, interruption)
+        every: Sequence[Callback] = (bar, *callbacks, limit, interruption)
         run = advance(run, source, plan, validation=held_out, callbacks=every)
     if first_round is not None and run.stopped == "epochs":
         warnings.warn(

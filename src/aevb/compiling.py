@@ -63,7 +63,7 @@ def jit(function: Callable, *, in_place: bool = False, most: int = MOST_PROGRAMS
         (first, kind), (arrays, kinds) = _split(first), _split((others, named))
         result = _join(*compiled(first, arrays, (kind, kinds)))
         if n_programs > most:
-            compiled.clear_cache()
+            compiled.clear_cache()  # type: ignore[attr-defined]  # not in JAX's protocol
             n_programs = 0
         return result
 

@@ -478,7 +478,7 @@ def _recovered(last_good: Run, bad: Run, held_out: dict[str, float], plan: Plan)
     )
 
 
-def _fault(run: Run, held_out: dict[str, float]) -> tuple[str, float]:
+def _fault(run: Run, held_out: dict[str, float]) -> tuple[str, complex]:
     """Return the name and the value of the first number that is not finite."""
     totals = {
         name: sum(total[name] for total in jax.device_get(run.totals))
