@@ -182,6 +182,12 @@ def test_what_does_not_matter_may_change(kept, tmp_path):
     assert again.n_epochs_ == 4
 
 
+def test_a_saved_model_does_not_speak_of_the_directory(kept, tmp_path):
+    VAE(2, **QUICK, epochs=4, checkpoint=kept).fit(X).save(tmp_path / "model.aevb")
+    assert VAE.load(tmp_path / "model.aevb").checkpoint is None
+    assert str(kept).encode() not in (tmp_path / "model.aevb").read_bytes()
+
+
 # Rotation, damage, full disks.
 
 

@@ -66,7 +66,9 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
     path : str or path-like
         Where to; an existing file is replaced.
     """
-    parameters, no_parameters = described(vae.get_params(deep=False))
+    given = vae.get_params(deep=False)
+    del given["checkpoint"]  # a place on this machine, and of this training
+    parameters, no_parameters = described(given)
     parts = vae.schema_.parts
     likelihoods = [part.kind.likelihood for part in parts.values()]
     built = {"likelihood": likelihoods, **vars(vae.config_)}

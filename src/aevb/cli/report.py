@@ -62,7 +62,9 @@ def show_fit(vae: Any, X: Any) -> None:
     """Print what was fitted, how well, and which latent dimensions are inactive."""
     history = vae.history_
     kept = vae.best_epoch_ - 1
-    epochs = f"{vae.n_epochs_} in {sum(history['seconds']):.1f} s"
+    why = history.get("stopped", [""])[-1]
+    ended = "" if why in {"", "epochs"} else f", stopped by {why}"
+    epochs = f"{vae.n_epochs_} in {sum(history['seconds']):.1f} s{ended}"
     if kept < vae.n_epochs_ - 1:
         epochs += f"; the model of epoch {kept + 1}, the best, is kept"
     shape = " × ".join(str(size) for size in vae.feature_shape_)
