@@ -191,7 +191,7 @@ def test_objectives_that_do_not_fit_are_refused_before_the_first_step(
     def advance(*arguments, **options):
         raise AssertionError("training began")
 
-    monkeypatch.setattr("aevb.vae.advance", advance)
+    monkeypatch.setattr("aevb.fitting.advance", advance)
     vae = VAE(2, **SMALL, **options)
     with pytest.raises(error, match=message):
         vae.fit(TABLE)

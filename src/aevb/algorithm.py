@@ -156,8 +156,8 @@ def train(
         For arguments that do not fit, before the first step.
     TrainingDiverged
         When the bound or a parameter is not finite after an epoch, or the bound of
-        `validation_data` is not, although training went back to the epoch before three times, and
-        on from there with smaller steps.
+        `validation_data` is not, although training went back three times, to the epoch before or
+        to the beginning, and on from there with smaller steps.
 
     References
     ----------
@@ -232,12 +232,16 @@ def train(
     check_trainable(model)
     check_model(model.at_mean() if isinstance(model, Bayesian) else model, *source.example())
     check_fit(model, source, plan, key, held_out)
-    run = resume
-    if run is None:
-        run = begin(model, source, plan.objective, optimizer, learning_rate, key)
+
+    def start() -> Run:
+        if resume is not None:
+            return resume
+        return begin(model, source, plan.objective, optimizer, learning_rate, key)
+
+    run = start()
     with bar, Interruption() as interruption:
         every: Sequence[Callback] = (bar, *callbacks, limit, interruption)
-        run = advance(run, source, plan, validation=held_out, callbacks=every)
+        run = advance(run, source, plan, validation=held_out, callbacks=every, restart=start)
     if first_round is not None and run.stopped == "epochs":
         warnings.warn(
             f"Not converged: the bound was still rising after {epochs} epochs, the most that "

@@ -83,6 +83,7 @@ class Saved(NamedTuple):
             history=self.header["history"],
             watch=Watch(best_state=states.get("best"), **watch),
             recoveries=self.header["recoveries"],
+            recovered_at=self.header["recovered_at"],
         )
 
 
@@ -168,6 +169,7 @@ class Checkpoints:
             "stage": stage._asdict(),
             "epoch": run.epoch,
             "recoveries": run.recoveries,
+            "recovered_at": run.recovered_at,
             "history": run.history,
             "watch": {name: value for name, value in watch.items() if name != "best_state"},
             "has_best": watch["best_state"] is not None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +38,8 @@ def jit(function: Callable, *, in_place: bool = False, most: int = MOST_PROGRAMS
     in_place : bool
         Whether results may take the place of the arrays in its first argument.
     most : int
-        Number of programs to keep, one for each form of the arguments. When there are more, all
-        are dropped; what is used again is compiled again.
+        Number of programs to keep, one for each form of the arguments. When there would be more,
+        the one that has not been used for longest is dropped.
 
     Examples
     --------
@@ -47,27 +48,36 @@ def jit(function: Callable, *, in_place: bool = False, most: int = MOST_PROGRAMS
     >>> [float(each) for each in times(jnp.array(3.0), 2)]
     [3.0, 3.0]
     """
-    n_programs = 0
-
-    @functools.partial(jax.jit, donate_argnums=0 if in_place else ())
-    @functools.wraps(function)
-    def compiled(first: list, arrays: list, fixed: tuple[_Fixed, _Fixed]) -> tuple[list, _Fixed]:
-        nonlocal n_programs
-        n_programs += 1  # this runs when a program is made, not when the program runs
-        others, named = _join(arrays, fixed[1])
-        return _split(function(_join(first, fixed[0]), *others, **named))
+    programs: OrderedDict[Hashable, Any] = OrderedDict()  # the one used last at the end
 
     @functools.wraps(function)
     def call(first: Any, *others: Any, **named: Any) -> Any:
-        nonlocal n_programs
         (first, kind), (arrays, kinds) = _split(first), _split((others, named))
-        result = _join(*compiled(first, arrays, (kind, kinds)))
-        if n_programs > most:
-            compiled.clear_cache()  # type: ignore[attr-defined]  # not in JAX's protocol
-            n_programs = 0
-        return result
+        shapes = [each is not None and (each.shape, each.dtype) for each in (*first, *arrays)]
+        form = kind, kinds, tuple(shapes)
+        program = programs.get(form)
+        if program is None:
+            program = programs[form] = _program(function, in_place)
+            if len(programs) > most:
+                _, oldest = programs.popitem(last=False)
+                oldest.clear_cache()
+        else:
+            programs.move_to_end(form)
+        return _join(*program(first, arrays, (kind, kinds)))
 
     return call
+
+
+def _program(function: Callable, in_place: bool) -> Any:
+    """Return a compiled function of its own: a cache of JAX belongs to one function object."""
+
+    @functools.partial(jax.jit, donate_argnums=0 if in_place else ())
+    @functools.wraps(function)
+    def program(first: list, arrays: list, fixed: tuple[_Fixed, _Fixed]) -> tuple[list, _Fixed]:
+        others, named = _join(arrays, fixed[1])
+        return _split(function(_join(first, fixed[0]), *others, **named))
+
+    return program
 
 
 def _split(tree: PyTree) -> tuple[list, _Fixed]:

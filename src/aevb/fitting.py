@@ -10,9 +10,10 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -132,10 +133,11 @@ class Fitting:
         if learned is None:
             run = self._continued(source, random)
         else:
-            run = self._begin(learned, data, source, random)
+            run, _ = self._begin(learned, data, source, random)
         plan = self._plan(run.epoch + 1)._replace(stopping=EarlyStopping(None, None), falls=False)
         check_fit(run.state.model, source, plan, run.state.key)
-        self._advance(run, source, plan, data, Stage(0, False, plan.epochs, None))
+        stage = Stage(0, False, plan.epochs, None)
+        self._advance(run, source, plan, data, stage, partial(copy.copy, run))
 
     def _fit_once(
         self,
@@ -159,12 +161,14 @@ class Fitting:
             run, plan = self._search(start, learned, data, source, plan, random, saved)
             saved = None
         if run is None:
-            run = self._begin(learned, data, source, random)
+            run, restart = self._begin(learned, data, source, random)
             check_fit(run.state.model, source, plan, run.state.key, held_out)
+        else:
+            restart = partial(copy.copy, run)  # where the search has come to
         if saved is not None:
             run = saved.run(run)
         stage = Stage(start, False, plan.epochs, plan.first_round)
-        self._advance(run, source, plan, data, stage, held_out)
+        self._advance(run, source, plan, data, stage, restart, held_out)
 
     def _search(
         self,
@@ -180,13 +184,13 @@ class Fitting:
         apart = copy.deepcopy(random)  # a new run is that of a fit with this number of epochs
         search = Search(plan, data, apart, source.weight)
         training, held_out = source.part(search.rest), source.part(search.out)
-        run = self._begin(learned, take(data, search.rest), training, apart)
+        run, restart = self._begin(learned, take(data, search.rest), training, apart)
         check_fit(run.state.model, training, search.plan, run.state.key, held_out)
         if saved is not None:
             run = saved.run(run)
         stage = Stage(start, True, plan.epochs, None)
         try:
-            last = self._advance(run, training, search.plan, data, stage, held_out, search)
+            last = self._advance(run, training, search.plan, data, stage, restart, held_out, search)
             onward, plan = search.then(last)
         except TrainingDiverged as error:
             onward, plan = search.then(error.result.run, diverged=True)
@@ -195,6 +199,14 @@ class Fitting:
         return onward, plan
 
     def _begin(
+        self, learned: Learned, data: Data, source: Numbered, random: np.random.RandomState
+    ) -> tuple[Run, Callable[[], Run]]:
+        """Return the run before its first step, and a function that makes it once more."""
+        before = copy.deepcopy(random)
+        run = self._built(learned, data, source, random)
+        return run, lambda: self._built(learned, data, source, copy.deepcopy(before))
+
+    def _built(
         self, learned: Learned, data: Data, source: Numbered, random: np.random.RandomState
     ) -> Run:
         """Build the model for some cases, and return the run before its first step."""
@@ -249,6 +261,7 @@ class Fitting:
         plan: Plan,
         data: Data,
         stage: Stage,
+        restart: Callable[[], Run],
         held_out: Numbered | None = None,
         search: Search | None = None,
     ) -> Run:
@@ -276,7 +289,13 @@ class Fitting:
                     if search is not None:
                         callbacks = (*callbacks, search)
                     run = advance(
-                        run, source, plan, validation=held_out, callbacks=callbacks, keep=keep
+                        run,
+                        source,
+                        plan,
+                        validation=held_out,
+                        callbacks=callbacks,
+                        keep=keep,
+                        restart=restart,
                     )
             if search is None:
                 best = run.watch.best_epoch or run.epoch

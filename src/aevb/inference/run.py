@@ -71,7 +71,9 @@ class Run(NamedTuple):
     watch : Watch
         What early stopping has seen.
     recoveries : int
-        How often training has gone back to the last good epoch, to go on in smaller steps.
+        How often training has gone back, to go on in smaller steps.
+    recovered_at : int
+        The epoch to which it went back last; -1: none.
     """
 
     state: TrainState
@@ -81,6 +83,7 @@ class Run(NamedTuple):
     history: History = {}  # noqa: RUF012
     watch: Watch = Watch()
     recoveries: int = 0
+    recovered_at: int = -1
 
     @property
     def stopped(self) -> str:
@@ -243,11 +246,12 @@ def advance(
     validation: Source | None = None,
     callbacks: Sequence[Callback] = (),
     keep: Callable[[Run], None] | None = None,
+    restart: Callable[[], Run] | None = None,
 ) -> Run:
     """Train on from a run, up to the last epoch that is planned or until a stop is due.
 
     Where a number is not finite, training goes back to the epoch before, and on from there in
-    smaller steps.
+    smaller steps; if that fails at once, then from the beginning.
 
     Parameters
     ----------
@@ -259,6 +263,8 @@ def advance(
         Called with an `Epoch` after each epoch.
     keep : callable, optional
         Called with the run after each epoch, when it is known whether training stops there.
+    restart : callable, optional
+        Returns the run at its beginning. None: nobody knows it.
 
     Raises
     ------
@@ -279,7 +285,7 @@ def advance(
         if finite and validation is not None:
             held_out = _held_out_bounds(run.state, validation, plan)
         if not (finite and all(map(math.isfinite, held_out.values()))):
-            run = _recovered(last_good, run, held_out, plan)
+            run = _recovered(last_good, run, held_out, plan, restart)
             visit_rows = _visitor(run, source, plan)
             continue
         means = mean_metrics(run.totals, source.n_rows)
@@ -446,19 +452,28 @@ def _relative_change(
     return jnp.sqrt(change / size)  # infinite from zero, or NaN: not small
 
 
-def _recovered(last_good: Run, bad: Run, held_out: dict[str, float], plan: Plan) -> Run:
+def _recovered(
+    last_good: Run,
+    bad: Run,
+    held_out: dict[str, float],
+    plan: Plan,
+    restart: Callable[[], Run] | None,
+) -> Run:
     """Return the run to go on from after numbers that are not finite."""
     number = last_good.epoch + 1
     quantity, value = _fault(bad, held_out)
     if last_good.recoveries < MOST_RECOVERIES:
-        recoveries = last_good.recoveries + 1
+        recoveries, back = last_good.recoveries + 1, last_good
+        if restart is not None and last_good.recovered_at == last_good.epoch:
+            back = restart()  # the parameters of that epoch are finite, but beyond help
+        place = f"epoch {back.epoch}" if back.epoch else "the beginning"
         warnings.warn(
-            f"Training went back to epoch {last_good.epoch}, and on from there with steps "
+            f"Training went back to {place}, and on from there with steps "
             f"{SMALLER**recoveries:g} times as large: in epoch {number}, {quantity} was {value}.",
             FitWarning,
             stacklevel=2,
         )
-        return last_good._replace(recoveries=recoveries)
+        return back._replace(recoveries=recoveries, recovered_at=back.epoch)
     rate = getattr(plan.learning_rate, "__name__", repr(plan.learning_rate))
     advice = (
         "Look in the held-out rows for values that are impossible under the model."
@@ -478,7 +493,7 @@ def _recovered(last_good: Run, bad: Run, held_out: dict[str, float], plan: Plan)
     )
 
 
-def _fault(run: Run, held_out: dict[str, float]) -> tuple[str, complex]:
+def _fault(run: Run, held_out: dict[str, float]) -> tuple[str, float | complex]:
     """Return the name and the value of the first number that is not finite."""
     totals = {
         name: sum(total[name] for total in jax.device_get(run.totals))
