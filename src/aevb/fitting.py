@@ -278,7 +278,7 @@ class Fitting:
             self._keep(epoch.run)
 
         def keep(run: Run) -> None:
-            self._keep(run)
+            vae._run, vae.history_ = run, run.history  # with the reason, if it stops here
             if self.checkpoints is not None:
                 self.checkpoints.keep(stage, run)
 
