@@ -13,7 +13,7 @@ import math
 import os
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from jaxtyping import PyTree
 from numpyro.distributions import Distribution
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
+from sklearn.utils import check_random_state
 
 from aevb import probability
 from aevb.condition import Condition
@@ -47,7 +48,12 @@ FORMAT_VERSION = 5
 _OLDER = {4}  # that are read as well: without a checksum
 _HEADER, _CHECKSUM = "aevb", "sha256"  # in the file's own metadata
 _EXPLAINED = "explained_nats_"
-_NEEDED = {"parameters", "config", "left_out", "schema", "condition", "exposure", "history"}
+_TYPES: dict[str, tuple[type, ...]] = {  # of what the header holds
+    **dict.fromkeys(("parameters", "config", "left_out", "schema", "history"), (dict,)),
+    **dict.fromkeys(("condition", "exposure"), (dict, type(None))),
+    "feature_names": (list, type(None)),
+    "best_epoch": (int,),
+}
 _MEASURED = "schema."  # before the names of what was measured on the data
 _CONDITION = "condition."  # and on their condition
 _BY_COLUMN = "by column"  # marks what is said of each column
@@ -134,13 +140,7 @@ def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any
         When the file is foreign, damaged or newer, or its arrays do not fit the model.
     """
     header, tensors = _read(Path(path))
-    lacking = _NEEDED - header.keys()
-    if lacking:
-        raise ModelFileError(
-            f"Expected a model file of aevb for `path`; the header of {path} lacks "
-            f"{', '.join(sorted(lacking))}."
-        )
-    left_out = header["left_out"]
+    left_out = _check_header(header, path)
     needed = {
         name: was
         for name, was in left_out["config"].items()
@@ -176,6 +176,34 @@ def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any
     return vae
 
 
+def _check_header(header: Json, path: str | os.PathLike[str]) -> Json:
+    """Raise ModelFileError unless everything is there, of its type; return what was left out."""
+    lacking = _TYPES.keys() - header.keys()
+    if lacking:
+        raise ModelFileError(
+            f"Expected a model file of aevb for `path`; the header of {path} lacks "
+            f"{', '.join(sorted(lacking))}."
+        )
+    wrong = [name for name, types in _TYPES.items() if not isinstance(header[name], types)]
+    left_out = header["left_out"]
+    parts = () if "left_out" in wrong else (left_out.get("parameters"), left_out.get("config"))
+    if not all(isinstance(part, dict) and _is_text(part.values()) for part in parts):
+        wrong.append("left_out")
+    epochs = () if "history" in wrong else header["history"].values()
+    if not all(isinstance(each, list) for each in epochs) or len({*map(len, epochs)}) > 1:
+        wrong.append("history")
+    if wrong:
+        raise ModelFileError(
+            f"Expected a model file of aevb for `path`; the header of {path} has something else "
+            f"than a model's {', '.join(wrong)}."
+        )
+    return left_out
+
+
+def _is_text(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
 def _described(values: Json) -> tuple[Json, dict[str, str]]:
     """Return what JSON can hold, and how the rest looked."""
     described, left_out = {}, {}
@@ -204,10 +232,14 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
         vae.condition_ = Condition(columns, described["is_labels"])
     vae.exposure_ = None if header["exposure"] is None else Exposure(**header["exposure"])
     config["prior"] = make_prior(config["prior"])
+    check_random_state(config["random_state"])
     vae.schema_, vae.config_ = schema, Config(**config)
     vae.n_features_in_ = math.prod(schema.shape)
-    if header["feature_names"] is not None:
-        vae.feature_names_in_ = np.array(header["feature_names"], dtype=object)
+    names = header["feature_names"]
+    if names is not None:
+        if not _is_text(names) or len(names) != vae.n_features_in_:
+            raise ValueError(f"Expected a name for each of {vae.n_features_in_} columns.")
+        vae.feature_names_in_ = np.array(names, dtype=object)
     vae.history_ = header["history"]
     vae.n_epochs_, vae.best_epoch_ = len(vae.history_["epoch"]), header["best_epoch"]
     n_examples = vae.config_.prior.n_examples
@@ -328,6 +360,8 @@ def _read(path: Path) -> tuple[Json, dict[str, np.ndarray]]:
             header = json.loads(text) if text else None
             header = header if isinstance(header, dict) else None
             newest = (header or {}).get("format_version", 0)
+            if not isinstance(newest, int):
+                raise TypeError("its format is not a number")
             if text and header is not None and newest in {FORMAT_VERSION, *_OLDER}:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 known = metadata.get(_CHECKSUM)
