@@ -88,6 +88,8 @@ FOUND = {
         pa.table({"a": pa.array([b"\xab", b"O%", b"\x15"]).dictionary_encode(), "b": [1, 2, 4]}),
         REFUSED,
     ),
+    "categories of several types": (frame([DAY(2020, 1, 1), "a", 3], "category"), REFUSED),
+    "categories of dates": (frame([DAY(2020, 1, 1), DAY(2020, 1, 2), None], "category"), FITTED),
     "decimal numbers": (frame([decimal.Decimal("1.5"), decimal.Decimal("NaN"), None]), FITTED),
     "decimal numbers of Arrow": (
         pa.table({"a": [decimal.Decimal("-2.11"), decimal.Decimal("5.47"), None], "b": [1, 2, 4]}),

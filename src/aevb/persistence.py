@@ -68,6 +68,9 @@ _CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
+_DECODED = {*_CONFIGS, "hidden"}  # of the config: what is not a plain value in JSON
+
+
 def save(vae: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator to one file, in one step: all of it or nothing.
 
@@ -220,7 +223,10 @@ def _described(values: Json) -> tuple[Json, dict[str, str]]:
 def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json) -> PyTree:
     """Give an estimator what was learned, but for the model, whose template is returned."""
     _check_sizes(header["config"], sum(array.size for array in tensors.values()))
-    config = {name: _decode(value) for name, value in header["config"].items()}
+    config = {
+        name: _decode(value) if name in _DECODED else value
+        for name, value in header["config"].items()
+    }
     own = {name: given[name] for name in header["left_out"]["config"] if name in given}
     config = {"random_state": None, "init": "random", **config, **own}
     likelihoods = _of_parts(config.pop("likelihood"), header["schema"])
@@ -229,16 +235,22 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     if described is not None:
         known = [_decode(each) for each in described["likelihoods"]]
         columns = _schema(described["schema"], known, tensors, _CONDITION)
+        if not isinstance(described["is_labels"], bool):
+            raise TypeError("Expected a truth value for `is_labels`.")
         vae.condition_ = Condition(columns, described["is_labels"])
     vae.exposure_ = None if header["exposure"] is None else Exposure(**header["exposure"])
     config["prior"] = make_prior(config["prior"])
     check_random_state(config["random_state"])
+    if not (isinstance(config["activation"], str) or "activation" in own):
+        raise TypeError(f"Expected the name of an activation; got {config['activation']!s:.80}.")
     vae.schema_, vae.config_ = schema, Config(**config)
     vae.n_features_in_ = math.prod(schema.shape)
     names = header["feature_names"]
     if names is not None:
         if not _is_text(names) or len(names) != vae.n_features_in_:
             raise ValueError(f"Expected a name for each of {vae.n_features_in_} columns.")
+        if schema.names is not None and tuple(names) != schema.names:
+            raise ValueError(f"Expected the names of the schema, {schema.names!s:.80}.")
         vae.feature_names_in_ = np.array(names, dtype=object)
     vae.history_ = header["history"]
     vae.n_epochs_, vae.best_epoch_ = len(vae.history_["epoch"]), header["best_epoch"]
@@ -282,6 +294,8 @@ def _schema(
     for part in described["parts"]:
         names = [f"{prefix}{part['name']}.{name}" for name in Measured._fields]
         numbers = Measured(*map(tensors.pop, names))
+        if not (np.isfinite([*numbers.shift, *numbers.scale]).all() and (numbers.scale > 0).all()):
+            raise ValueError(f"Expected a finite, positive scaling of part {part['name']!r:.80}.")
         n_rows = np.asarray(numbers.n_rows)
         measured.append(numbers._replace(n_rows=n_rows if n_rows.ndim else int(n_rows)))
     return Schema.from_json(described, likelihoods, measured)
@@ -371,7 +385,7 @@ def _read(path: Path) -> tuple[Json, dict[str, np.ndarray]]:
                         "is not that of its content. Take another copy, or fit the model again."
                     )
                 return header, tensors
-    except (SafetensorError, ValueError, RecursionError, TypeError) as error:
+    except (SafetensorError, ValueError, RecursionError, TypeError, AttributeError) as error:
         raise ModelFileError(
             f"Expected a model file of aevb for `path`; {path} is damaged or of another kind "
             f"({error})."

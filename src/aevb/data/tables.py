@@ -308,7 +308,13 @@ def _coded(series: nw.Series, missing: np.ndarray) -> tuple[np.ndarray, list]:
         names = native.categories.tolist()
         if native.ordered:
             return native.codes.to_numpy(), names
-        order = sorted(range(len(names)), key=names.__getitem__)
+        try:
+            order = sorted(range(len(names)), key=names.__getitem__)
+        except TypeError as error:
+            raise TypeError(
+                f"Expected categories of one type for column {str(series.name)!r} of `X`; got "
+                f"{some(names)} ({error}). Convert them, for instance by .astype(str)."
+            ) from error
         places = np.empty(len(names) + 1, int)  # the last one for -1, no value
         places[order] = np.arange(len(names))
         return places[native.codes.to_numpy()], [names[code] for code in order]
@@ -393,8 +399,11 @@ def check_type(column: ColumnType, library: str) -> None:
     """
     kinds = BOOLEAN, INTEGER, NUMBER, CATEGORY, ORDERED, DATE, DURATION
     choose(column.kind, dict.fromkeys(kinds), "kind")
-    has_levels = column.kind in (CATEGORY, ORDERED)
-    if has_levels != isinstance(column.categories, tuple):
+    has_levels, each = column.kind in (CATEGORY, ORDERED), column.categories
+    are_distinct = isinstance(each, tuple) and all(
+        isinstance(name, str | int | float) and each.count(name) == 1 for name in each
+    )
+    if has_levels != are_distinct:
         raise TypeError(
             f"Expected categories of a {column.kind} column; got {column.categories!s:.80}."
         )
