@@ -378,7 +378,8 @@ def is_ours(error):
     """Whether a message says what was expected and what was given, or is a plain one."""
     said = str(error)
     return isinstance(error, (ValueError, TypeError)) and bool(
-        re.search(r"(?s)^Expected .*\bgot ", said) or any(re.search(p, said) for p in _PLAIN)
+        re.search(r"(?s)^(In `\w+`: )?Expected .*\bgot ", said)
+        or any(re.search(p, said) for p in _PLAIN)
     )
 
 

@@ -126,7 +126,7 @@ SOME = {
     "the first": range(150),
     "found before": (
         *(53, 117, 153, 172, 334, 339, 366, 551, 667, 708, 813, 1499),
-        *(3501, 4220, 4807, 5875, 6994, 7913, 7948, 9990),
+        *(3501, 4220, 4807, 5875, 6994, 7459, 7913, 7948, 9990),
     ),
 }
 FORGED = {
@@ -148,6 +148,7 @@ FORGED = {
         activation={"distribution": "Normal", "parameters": {}, "event_dims": 0}
     ),
     "an origin in words": lambda h: h["schema"]["columns"]["choices"][4].update(origin="1970"),
+    "an origin of categories": lambda h: h["schema"]["columns"]["choices"][1].update(origin=6),
     "levels of a number": lambda h: h["schema"]["columns"]["choices"][0].update(levels=3.0),
     "a library of no one's": lambda h: h["schema"]["columns"].update(library="os"),
     "holes in words": lambda h: h["schema"].update(holes="yes"),

@@ -406,12 +406,14 @@ class Columns(Mapping[str, Likelihood | None]):
 
 
 def _check_choice(choice: Choice) -> None:
-    """Raise TypeError for fields of another type than `_choose` gives."""
+    """Raise TypeError or ValueError for fields that `_choose` does not give."""
     numbers = (choice.origin, choice.value, *(choice.levels or ()))
     if not all(isinstance(each, int | float) for each in numbers) or not (
         choice.levels is None or isinstance(choice.levels, tuple)
     ):
         raise TypeError(f"Expected numbers of column {choice.type.name!r}; got {numbers!s:.80}.")
+    if choice.origin and (choice.likelihood is None or choice.likelihood.kind != "real"):
+        raise ValueError(f"Expected no origin of column {choice.type.name!r}; got {choice.origin}.")
 
 
 def is_by_column(likelihood: Any) -> bool:

@@ -294,8 +294,11 @@ def _schema(
     for part in described["parts"]:
         names = [f"{prefix}{part['name']}.{name}" for name in Measured._fields]
         numbers = Measured(*map(tensors.pop, names))
-        if not (np.isfinite([*numbers.shift, *numbers.scale]).all() and (numbers.scale > 0).all()):
-            raise ValueError(f"Expected a finite, positive scaling of part {part['name']!r:.80}.")
+        above_zero = np.concatenate([np.ravel(numbers.scale), np.ravel(numbers.resolution)])
+        if not (np.isfinite(numbers.shift).all() and (above_zero > 0).all()):
+            raise ValueError(
+                f"Expected finite, positive numbers for the scaling of part {part['name']!r:.80}."
+            )
         n_rows = np.asarray(numbers.n_rows)
         measured.append(numbers._replace(n_rows=n_rows if n_rows.ndim else int(n_rows)))
     return Schema.from_json(described, likelihoods, measured)
