@@ -27,20 +27,20 @@ def drawn(n, number):
     return decorate
 
 
-@drawn(60, 0)
+@drawn(50, 0)
 @given(X=ARRAYS)
 def test_some_arrays(X):
     assert outcome(X) in (FITTED, REFUSED)
 
 
-@drawn(40, 1)
+@drawn(30, 1)
 @given(X=TABLES)
 def test_some_tables(X):
     assert outcome(X) in (FITTED, REFUSED)
 
 
 @pytest.mark.slow
-@drawn(200, 2)
+@drawn(220, 2)
 @given(X=ARRAYS)
 def test_many_arrays(X):
     assert outcome(X) in (FITTED, REFUSED)
@@ -113,6 +113,13 @@ FOUND = {
 @pytest.mark.parametrize(("X", "expected"), FOUND.values(), ids=list(FOUND))
 def test_what_was_found(X, expected):
     assert outcome(X) == expected
+
+
+@pytest.mark.parametrize("beside", [1.0, None], ids=["beside 1", "all"])
+@pytest.mark.parametrize("scale", [1e-37, 1e-30, 1e30, 1e37])
+def test_every_scale_of_float32_is_fitted(scale, beside):
+    X = np.random.default_rng(0).normal(size=(16, 2))
+    assert outcome(X * [scale, beside or scale]) == FITTED
 
 
 def test_the_judge_knows_our_words_from_others():
