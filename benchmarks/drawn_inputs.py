@@ -139,7 +139,9 @@ LAYOUTS = {
     "tuples": lambda X: tuple(map(tuple, X.tolist())),
     "list of arrays": list,
     "JAX": lambda X: jnp.asarray(X.astype(X.dtype.newbyteorder("=")) if X.dtype.kind in "f" else X),
-    "decimals": lambda X: np.array([[decimal.Decimal(str(x)) for x in row] for row in X.tolist()]),
+    "decimals": lambda X: np.array(
+        [[decimal.Decimal(str(float(x))) for x in row] for row in X.tolist()]
+    ),
 }
 
 
