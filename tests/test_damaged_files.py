@@ -1,6 +1,8 @@
 """A file that was changed is the same model, or a clear error: never another model, nor a crash."""
 
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -193,6 +195,30 @@ def test_drawn_damage_is_refused_or_harmless(numbers, models, tmp_path):
         assert came != OTHER or "forged" in what
         found[came] += 1
     assert found[REFUSED] > 0.7 * len(numbers)
+
+
+LEADS_TO = {
+    "much memory": (
+        lambda path: np.ones(50_000_000).sum() and None,
+        AssertionError,
+        "MB were taken",
+    ),
+    "a program": (lambda path: os.system("true"), SystemExit, "led to os.system"),
+    "another file": (lambda path: path.with_name("x").write_text("x"), SystemExit, "led to open"),
+    "other words": (lambda path: {}["config"], KeyError, "config"),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the most memory in use")
+@pytest.mark.parametrize(("load", "error", "said"), LEADS_TO.values(), ids=LEADS_TO.keys())
+def test_the_judge_sees_what_loading_leads_to(load, error, said, models, tmp_path, monkeypatch):
+    def misled(path):
+        load(path)
+        raise ModelFileError("Expected a model file.")
+
+    monkeypatch.setattr(VAE, "load", misled)
+    with pytest.raises(error, match=said):
+        outcome(models[0], b"", tmp_path / "model.aevb")
 
 
 def test_numbers_that_are_no_sizes_may_be_large(tmp_path):

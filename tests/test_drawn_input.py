@@ -11,6 +11,8 @@ import pytest
 from drawn_inputs import ARRAYS, FITTED, REFUSED, TABLES, is_ours, outcome
 from hypothesis import HealthCheck, given, seed, settings
 
+from aevb import VAE
+
 pytestmark = pytest.mark.usefixtures("own_messages")
 
 
@@ -127,3 +129,13 @@ def test_the_judge_knows_our_words_from_others():
     assert not is_ours(ValueError("could not convert string to float: 'a'"))
     assert not is_ours(RuntimeError("Expected numbers for `X`; got none."))
     assert not is_ours(ValueError("Invalid UTF8 payload"))
+
+
+def test_the_judge_sees_what_is_not_finite_and_other_words(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(16, 2))
+    monkeypatch.setattr(VAE, "transform", lambda self, X: np.full((len(X), 1), np.nan))
+    with pytest.raises(AssertionError, match="transform is not finite"):
+        outcome(X)
+    monkeypatch.setattr(VAE, "fit", lambda self, X: float("a"))
+    with pytest.raises(ValueError, match="could not convert"):
+        outcome(X)
