@@ -13,7 +13,8 @@ changed a file has put the right checksum into it, it may also be another model 
 (`damaged_files.py`).
 Whatever else happens is a failure: another error, a warning, a crash, a hang, a large allocation.
 The work is done in a process of its own, which is replaced when it crashes or hangs. Each different
-failure is printed once, with the number of the first case.
+failure is printed once, with the number of the first case. Compiling takes half the time with
+JAX_DISABLE_MOST_OPTIMIZATIONS=1.
 """
 
 import argparse
@@ -229,6 +230,7 @@ def main() -> None:
             for (_, outcome), count in counts.items():
                 totals[outcome] += count
             print(done + 1, dict(totals), flush=True)
+    optimizes = "no" if jax.config.jax_disable_most_optimizations else "yes"
     kinds = sorted({what for what, _ in counts})
     rows = [
         {"what": what, "cases": sum(counts[what, each] for each in (*part.outcomes, FAILED))}
@@ -239,7 +241,7 @@ def main() -> None:
     report.publish(
         f"faults_{arguments.part}",
         {part.title: rows, "Targets": [report.target(FAILED, rows[-1][FAILED], "≤", 0)]},
-        settings={"cases": n, "first": arguments.first},
+        settings={"cases": n, "first": arguments.first, "XLA optimizes": optimizes},
         details={"failures": failures, "times": {" ".join(key): m for key, m in seen.items()}},
         keep=not arguments.quick,
         write=arguments.write,
