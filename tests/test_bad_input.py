@@ -113,7 +113,14 @@ BAD_DATA = {
         np.array([(1, 2.0), (3, 4.0)], dtype=[("a", int), ("b", float)]),
         r"structured_to_unstructured",
     ),
-    "rows of different lengths": ([[1.0, 2.0], [3.0]], "inhomogeneous"),
+    "rows of different lengths": (
+        [[1.0, 2.0], [3.0]],
+        r"rows of the same length for `X`; got 2 cells in row 0 and 1 in row 1",
+    ),
+    "rows of one length with sequences in them": (
+        [[[1.0], 2.0], [3.0, 4.0]],
+        r"rows of the same length for `X`; got cells that are sequences",
+    ),
 }
 
 

@@ -379,7 +379,13 @@ class Columns(Mapping[str, Likelihood | None]):
 
     @classmethod
     def from_json(cls, described: dict[str, Any], likelihoods: Mapping[int, Likelihood]) -> Columns:
-        """Undo `to_json`, with the likelihoods of the columns by position."""
+        """Undo `to_json`, with the likelihoods of the columns by position.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            For what `to_json` does not write.
+        """
 
         def tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
             return {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
@@ -389,9 +395,25 @@ class Columns(Mapping[str, Likelihood | None]):
             fields = tuples(each)
             fields["type"] = ColumnType(**tuples(fields["type"]))
             choices.append(Choice(**{**fields, "likelihood": likelihoods.get(j)}))
+            tables.check_type(choices[-1].type, described["library"])
+            _check_choice(choices[-1])
+        check_unseen(described["unseen"])
+        libraries = ("pandas", "polars", "pyarrow", "dict")
+        choose(described["library"], dict.fromkeys(libraries), "library")
         return cls(
             tuple(choices), described["library"], described["unseen"], described["is_picture"]
         )
+
+
+def _check_choice(choice: Choice) -> None:
+    """Raise TypeError or ValueError for fields that `_choose` does not give."""
+    numbers = (choice.origin, choice.value, *(choice.levels or ()))
+    if not all(isinstance(each, int | float) for each in numbers) or not (
+        choice.levels is None or isinstance(choice.levels, tuple)
+    ):
+        raise TypeError(f"Expected numbers of column {choice.type.name!r}; got {numbers!s:.80}.")
+    if choice.origin and (choice.likelihood is None or choice.likelihood.kind != "real"):
+        raise ValueError(f"Expected no origin of column {choice.type.name!r}; got {choice.origin}.")
 
 
 def is_by_column(likelihood: Any) -> bool:
@@ -440,7 +462,8 @@ def _choose(
     origin, levels = 0.0, None
     if likelihood.kind == "real":
         low, high = float(summary.low[0]), float(summary.high[0])
-        coarse = np.finfo(np.float32).eps * max(abs(low), abs(high)) > _COARSE * (high - low)
+        step = float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
+        coarse = step > _COARSE * (high - low)
         if coarse or column.kind == DATE:
             origin = math.floor(low)
     elif likelihood.kind in _LEVELS and column.kind not in (CATEGORY, ORDERED):

@@ -54,9 +54,15 @@ def some(items: Iterable[Any], limit: int = 5) -> str:
     >>> some(["a", "b"]), some(range(9), limit=2)
     ("['a', 'b']", '[0, 1, … (9 in all)]')
     """
-    items = [item if isinstance(item, str) else int(item) for item in items]
+    items = [*map(_plain, items)]
     more = f", … ({len(items)} in all)" if len(items) > limit else ""
     return "[" + ", ".join(repr(item) for item in items[:limit]) + more + "]"
+
+
+def _plain(item: Any) -> str | int | float:
+    if isinstance(item, numbers.Integral):
+        return int(item)
+    return float(item) if isinstance(item, numbers.Real) else str(item)
 
 
 def choose(name: Any, table: Mapping[str, Any], parameter: str, otherwise: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,11 @@ class Exposure:
 
     by_total: bool
     typical: float
+
+    def __post_init__(self) -> None:
+        is_positive = isinstance(self.typical, float) and 0 < self.typical < math.inf
+        if not is_positive or not isinstance(self.by_total, bool):
+            raise ValueError(f"Expected a positive, finite `typical` exposure; got {self!r:.80}.")
 
     @classmethod
     def learn(

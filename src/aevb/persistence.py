@@ -12,7 +12,7 @@ import math
 import os
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import PyTree
+from sklearn.utils import check_random_state
 
 from aevb import probability
 from aevb.condition import Condition
@@ -42,7 +43,12 @@ from aevb.storage import Form, Json, fill, named_leaves
 FORM = Form("model file", key="aevb", version=5, unsigned=frozenset({4}))
 _PARTS_AGAIN = "Pass the same encoder, decoder and activation as were saved."
 _EXPLAINED = "explained_nats_"
-_NEEDED = {"parameters", "config", "left_out", "schema", "condition", "exposure", "history"}
+_TYPES: dict[str, tuple[type, ...]] = {  # of what the header holds
+    **dict.fromkeys(("parameters", "config", "left_out", "schema", "history"), (dict,)),
+    **dict.fromkeys(("condition", "exposure"), (dict, type(None))),
+    "feature_names": (list, type(None)),
+    "best_epoch": (int,),
+}
 _MEASURED = "schema."  # before the names of what was measured on the data
 _CONDITION = "condition."  # and on their condition
 _BY_COLUMN = "by column"  # marks what is said of each column
@@ -54,6 +60,9 @@ _CONFIGS: dict[str, dict[str, Any]] = {
     "posterior": POSTERIOR_CLASSES,
     "prior": PRIORS,
 }
+
+
+_DECODED = {*_CONFIGS, "hidden"}  # of the config: what is not a plain value in JSON
 
 
 def save(vae: Any, path: str | os.PathLike[str]) -> None:
@@ -129,13 +138,7 @@ def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any
         When the file is foreign, damaged or newer, or its arrays do not fit the model.
     """
     header, tensors = FORM.read(Path(path))
-    lacking = _NEEDED - header.keys()
-    if lacking:
-        raise ModelFileError(
-            f"Expected a model file of aevb for `path`; the header of {path} lacks "
-            f"{', '.join(sorted(lacking))}."
-        )
-    left_out = header["left_out"]
+    left_out = _check_header(header, path)
     needed = {
         name: was
         for name, was in left_out["config"].items()
@@ -171,6 +174,34 @@ def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any
     return vae
 
 
+def _check_header(header: Json, path: str | os.PathLike[str]) -> Json:
+    """Raise ModelFileError unless everything is there, of its type; return what was left out."""
+    lacking = _TYPES.keys() - header.keys()
+    if lacking:
+        raise ModelFileError(
+            f"Expected a model file of aevb for `path`; the header of {path} lacks "
+            f"{', '.join(sorted(lacking))}."
+        )
+    wrong = [name for name, types in _TYPES.items() if not isinstance(header[name], types)]
+    left_out = header["left_out"]
+    parts = () if "left_out" in wrong else (left_out.get("parameters"), left_out.get("config"))
+    if not all(isinstance(part, dict) and _is_text(part.values()) for part in parts):
+        wrong.append("left_out")
+    epochs = () if "history" in wrong else header["history"].values()
+    if not all(isinstance(each, list) for each in epochs) or len({*map(len, epochs)}) > 1:
+        wrong.append("history")
+    if wrong:
+        raise ModelFileError(
+            f"Expected a model file of aevb for `path`; the header of {path} has something else "
+            f"than a model's {', '.join(wrong)}."
+        )
+    return left_out
+
+
+def _is_text(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
 def described(values: Json) -> tuple[Json, dict[str, str]]:
     """Return what JSON can hold, and how the rest looked."""
     known, left_out = {}, {}
@@ -187,7 +218,10 @@ def described(values: Json) -> tuple[Json, dict[str, str]]:
 def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json) -> PyTree:
     """Give an estimator what was learned, but for the model, whose template is returned."""
     _check_sizes(header["config"], sum(array.size for array in tensors.values()))
-    config = {name: _decode(value) for name, value in header["config"].items()}
+    config = {
+        name: _decode(value) if name in _DECODED else value
+        for name, value in header["config"].items()
+    }
     own = {name: given[name] for name in header["left_out"]["config"] if name in given}
     config = {"random_state": None, "init": "random", **config, **own}
     likelihoods = _of_parts(config.pop("likelihood"), header["schema"])
@@ -196,13 +230,23 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
     if described is not None:
         known = [_decode(each) for each in described["likelihoods"]]
         columns = _schema(described["schema"], known, tensors, _CONDITION)
+        if not isinstance(described["is_labels"], bool):
+            raise TypeError("Expected a truth value for `is_labels`.")
         vae.condition_ = Condition(columns, described["is_labels"])
     vae.exposure_ = None if header["exposure"] is None else Exposure(**header["exposure"])
     config["prior"] = make_prior(config["prior"])
+    check_random_state(config["random_state"])
+    if not (isinstance(config["activation"], str) or "activation" in own):
+        raise TypeError(f"Expected the name of an activation; got {config['activation']!s:.80}.")
     vae.schema_, vae.config_ = schema, Config(**config)
     vae.n_features_in_ = math.prod(schema.shape)
-    if header["feature_names"] is not None:
-        vae.feature_names_in_ = np.array(header["feature_names"], dtype=object)
+    names = header["feature_names"]
+    if names is not None:
+        if not _is_text(names) or len(names) != vae.n_features_in_:
+            raise ValueError(f"Expected a name for each of {vae.n_features_in_} columns.")
+        if schema.names is not None and tuple(names) != schema.names:
+            raise ValueError(f"Expected the names of the schema, {schema.names!s:.80}.")
+        vae.feature_names_in_ = np.array(names, dtype=object)
     vae.history_ = header["history"]
     vae.n_epochs_, vae.best_epoch_ = len(vae.history_["epoch"]), header["best_epoch"]
     n_examples = vae.config_.prior.n_examples
@@ -245,6 +289,11 @@ def _schema(
     for part in described["parts"]:
         names = [f"{prefix}{part['name']}.{name}" for name in Measured._fields]
         numbers = Measured(*map(tensors.pop, names))
+        above_zero = np.concatenate([np.ravel(numbers.scale), np.ravel(numbers.resolution)])
+        if not (np.isfinite(numbers.shift).all() and (above_zero > 0).all()):
+            raise ValueError(
+                f"Expected finite, positive numbers for the scaling of part {part['name']!r:.80}."
+            )
         n_rows = np.asarray(numbers.n_rows)
         measured.append(numbers._replace(n_rows=n_rows if n_rows.ndim else int(n_rows)))
     return Schema.from_json(described, likelihoods, measured)

@@ -407,7 +407,14 @@ class Schema:
         likelihoods: Sequence[Likelihood],
         measured: Sequence[Measured],
     ) -> Schema:
-        """Undo `to_json`, with what is saved elsewhere: one of each for each part."""
+        """Undo `to_json`, with what is saved elsewhere: one of each for each part.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            For what `to_json` does not write.
+        """
+        _check_described(described)
         parts = {}
         for each, likelihood, numbers in zip(
             described["parts"], likelihoods, measured, strict=True
@@ -416,8 +423,8 @@ class Schema:
             kind = KINDS[each["kind"]](likelihood, each["dtype"], **settings)
             where = _hashable(each["columns"])
             shape = tuple(each["shape"])
-            if where is None and shape != tuple(described["shape"]):
-                raise ValueError(f"Expected shape {shape} for a schema of one part of that shape.")
+            if len(settings.get("n_levels", ())) not in (0, math.prod(shape)):
+                raise ValueError(f"Expected {math.prod(shape)} numbers of levels.")
             parts[each["name"]] = Part(kind, shape, where, numbers)
         names, columns = described["names"], described["columns"]
         if columns is not None:
@@ -458,6 +465,40 @@ class Schema:
             "dependent": self.dependent,
             "holes": self.holes,
         }
+
+
+def _check_described(described: dict[str, Any]) -> None:
+    """Raise ValueError where what `Schema.to_json` wrote contradicts itself."""
+    whole = _whole(described["shape"])
+    size, taken = math.prod(whole), set[int]()
+    for part in described["parts"]:
+        columns, shape = part["columns"], _whole(part["shape"])
+        own = {*_whole(columns or [])}
+        fits = shape == (whole if columns is None else [len(own)]) and not own & taken
+        if not fits or max(own, default=-1) >= size or (columns is None and taken):
+            raise ValueError(
+                f"Expected columns of {size} in a part of shape {shape}; got {columns!s:.80}."
+            )
+        taken |= own
+    if max(_whole(described["dependent"]), default=-1) >= size:
+        raise ValueError(f"Expected columns of {size} for `dependent`.")
+    names, columns = described["names"], described["columns"]
+    if names is not None and not (len(names) == size and all(isinstance(n, str) for n in names)):
+        raise ValueError(f"Expected a name for each of {size} columns; got {names!s:.80}.")
+    called = None if columns is None else [each["type"]["name"] for each in columns["choices"]]
+    if called not in (None, names):
+        raise ValueError(
+            f"Expected the names {names!s:.80} of a table's columns; got {called!s:.80}."
+        )
+    if not isinstance(described["why"], str) or not isinstance(described["holes"], bool):
+        raise TypeError("Expected a text for `why`, and a truth value for `holes`.")
+
+
+def _whole(values: Any) -> list[int]:
+    """Return a list of whole numbers from 0 up, or raise TypeError."""
+    if not isinstance(values, list) or not all(type(each) is int and each >= 0 for each in values):
+        raise TypeError(f"Expected a list of whole numbers; got {values!s:.80}.")
+    return values
 
 
 def _fit_part(

@@ -90,6 +90,8 @@ class Form:
                 header = json.loads(text) if text else None
                 header = header if isinstance(header, dict) else None
                 version = (header or {}).get("format_version", 0)
+                if not isinstance(version, int):
+                    raise TypeError("its format is not a number")
                 if text and header is not None and version in {self.version, *self.unsigned}:
                     names = file.keys()
                     tensors = {name: file.get_tensor(name) for name in names}
@@ -102,7 +104,7 @@ class Form:
                             "model again."
                         )
                     return header, tensors
-        except (SafetensorError, ValueError, RecursionError, TypeError) as error:
+        except (SafetensorError, ValueError, RecursionError, TypeError, AttributeError) as error:
             raise ModelFileError(
                 f"Expected a {self.name} of aevb for `path`; {path} is damaged or of another kind "
                 f"({error})."

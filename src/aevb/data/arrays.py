@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import check_array, validate_data
 
-from aevb.data.cells import check_cells, holes, with_nan
+from aevb.data.cells import check_cells, check_lengths, holes, with_nan
 from aevb.data.sparse import array_of, is_annotated, names_of_columns, sparse_rows
 from aevb.data.tables import names_of
 from aevb.errors import some
@@ -54,6 +54,7 @@ def as_rows(
     names = None
     if is_annotated(X):
         X, names = array_of(X), names_of_columns(X)
+    check_lengths(X)
     X = with_nan(X)
     check_cells(X)
     if (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) > 2:

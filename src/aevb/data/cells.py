@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,24 @@ from aevb.errors import some
 _DATES = "Turn dates and durations into numbers, for instance days since a date"
 _CATEGORIES = "Turn categories into numbers, for instance by sklearn.preprocessing.OneHotEncoder"
 _FILL = "Remove these rows or columns, or fill the holes, for instance by"
+
+
+def check_lengths(X: Any) -> None:
+    """Raise ValueError for a list of rows that are not of one length."""
+    if not isinstance(X, list | tuple):
+        return
+    try:
+        np.ndim(X)
+    except ValueError:
+        sizes = [len(row) if hasattr(row, "__len__") else 1 for row in X]
+        other = next((row for row, size in enumerate(sizes) if size != sizes[0]), None)
+        found = "cells that are sequences of different lengths"
+        if other is not None:
+            found = f"{sizes[0]} cells in row 0 and {sizes[other]} in row {other}"
+        raise ValueError(
+            f"Expected rows of the same length for `X`; got {found}. Fill up what is missing, by "
+            "NaN for instance."
+        ) from None
 
 
 def check_cells(X: Any) -> None:
@@ -89,7 +108,7 @@ def _columns(X: Any) -> Iterator[tuple[str | int, Any]]:
     if isinstance(X, list | tuple) or (kind is not None and kind not in "biuf"):
         array = np.asarray(X)
         if array.ndim > 1 and array.dtype.kind not in "biuf":
-            rows = array.reshape(len(array), -1)
+            rows = array.reshape(len(array), math.prod(array.shape[1:]))
             yield from enumerate(rows.T)
 
 

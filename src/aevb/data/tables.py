@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import narwhals as nw
 import numpy as np
 
-from aevb.errors import some
+from aevb.errors import choose, some
 
 _DAY = 86_400_000_000.0  # microseconds
+_FAR = 365.0 * 290_000  # days, of which 64 bits hold the microseconds
+_ENDS = -719_162.0, 2_932_896.0  # days of Python's calendar, of the years 1 to 9999
 _MIDNIGHT = datetime.time()
 
 # What a column is, whatever library it comes from.
@@ -249,6 +251,8 @@ def _read(name: Any, series: nw.Series, known: ColumnType | None, unseen: str = 
         return column(kind, _filled(series))
     if dtype.is_numeric():
         return _finite(column(NUMBER, _filled(series)), where)
+    if dtype in (nw.Datetime, nw.Duration):
+        _check_range(series, missing, where)
     if dtype in (nw.Date, nw.Datetime):
         moments = series.cast(nw.Datetime("us")) if dtype == nw.Date else series
         return column(DATE, _filled(moments.dt.timestamp("us")) / _DAY)
@@ -304,11 +308,24 @@ def _coded(series: nw.Series, missing: np.ndarray) -> tuple[np.ndarray, list]:
         names = native.categories.tolist()
         if native.ordered:
             return native.codes.to_numpy(), names
-        order = sorted(range(len(names)), key=names.__getitem__)
+        try:
+            order = sorted(range(len(names)), key=names.__getitem__)
+        except TypeError as error:
+            raise TypeError(
+                f"Expected categories of one type for column {str(series.name)!r} of `X`; got "
+                f"{some(names)} ({error}). Convert them, for instance by .astype(str)."
+            ) from error
         places = np.empty(len(names) + 1, int)  # the last one for -1, no value
         places[order] = np.arange(len(names))
         return places[native.codes.to_numpy()], [names[code] for code in order]
-    texts = series.cast(nw.String)
+    try:
+        texts = series.cast(nw.String)
+    except ValueError as error:
+        raise TypeError(
+            f"Expected categories that are texts for column {series.name!r} of `X`; got "
+            f"{getattr(nw.to_native(series), 'type', series.dtype)} ({error}). Convert it, or "
+            "leave the column out."
+        ) from error
     present = texts.filter(~series.is_null()).unique().to_list()
     declared = series.dtype.categories if isinstance(series.dtype, nw.Enum) else sorted(present)
     names = list(declared)
@@ -321,7 +338,25 @@ def _coded(series: nw.Series, missing: np.ndarray) -> tuple[np.ndarray, list]:
 
 def _filled(series: nw.Series) -> np.ndarray:
     """Return a column as numbers, with something in the place of what is missing."""
+    if series.implementation.is_pyarrow() and series.dtype.is_integer():
+        # whose casts refuse integers that float64 rounds
+        return series.fill_null(0).to_numpy().astype(np.float64)
     return series.cast(nw.Float64).to_numpy()
+
+
+def _check_range(series: nw.Series, missing: np.ndarray, where: str) -> None:
+    """Raise ValueError for times beyond what 64 bits hold in microseconds."""
+    per_day = {"s": 86_400, "ms": 86_400_000}.get(getattr(series.dtype, "time_unit", ""))
+    if per_day is None:
+        return
+    days = series.to_numpy().astype("M8" if series.dtype == nw.Datetime else "m8")
+    far = ~missing & (abs(days.view(np.int64) / per_day) > _FAR)
+    if far.any():
+        rows = np.flatnonzero(far)
+        raise ValueError(
+            f"Expected dates within 290,000 years of 1970, and no longer durations, for {where} of "
+            f"`X`; got others in rows {some(rows)}. Correct them, or leave these cells empty."
+        )
 
 
 def _spell(dtype: Any) -> str:
@@ -330,17 +365,50 @@ def _spell(dtype: Any) -> str:
         return f"Datetime {dtype.time_unit} {dtype.time_zone or ''}".strip()
     if isinstance(dtype, nw.Duration):
         return f"Duration {dtype.time_unit}"
+    if isinstance(dtype, nw.Decimal) and hasattr(dtype, "scale"):
+        return f"Decimal {dtype.precision} {dtype.scale}"
     return dtype.base_type().__name__
 
 
 def _typed(column: ColumnType) -> Any:
     name, *rest = column.dtype.split(" ", 2)
+    if name == "Decimal":
+        return nw.Decimal(*map(int, rest)) if rest else nw.Float64
     if name == "Enum":
         return nw.Enum(list(column.categories or ()))
     if name == "Object":
         kinds = {BOOLEAN: nw.Boolean, NUMBER: nw.Float64, DATE: nw.Datetime("us")}
         return kinds.get(column.kind, nw.String)
     return getattr(nw, name)(*rest)
+
+
+def check_type(column: ColumnType, library: str) -> None:
+    """Raise an error for a column that a table of some library could not have.
+
+    Parameters
+    ----------
+    column : ColumnType
+        As a file describes it.
+    library : str
+        "pandas", "polars", "pyarrow", or what stood for a table.
+
+    Raises
+    ------
+    ValueError, TypeError, AttributeError
+        When there is no such column.
+    """
+    kinds = BOOLEAN, INTEGER, NUMBER, CATEGORY, ORDERED, DATE, DURATION
+    choose(column.kind, dict.fromkeys(kinds), "kind")
+    has_levels, each = column.kind in (CATEGORY, ORDERED), column.categories
+    are_distinct = isinstance(each, tuple) and all(
+        isinstance(name, str | int | float) and each.count(name) == 1 for name in each
+    )
+    if has_levels != are_distinct:
+        raise TypeError(
+            f"Expected categories of a {column.kind} column; got {column.categories!s:.80}."
+        )
+    if library in ("pandas", "polars", "pyarrow"):  # others are not written
+        _write(column, np.full(2, np.nan), library)
 
 
 def _finite(column: Column, where: str) -> Column:
@@ -476,6 +544,8 @@ def fill_columns(X: Any, types: Iterable[ColumnType], values: Iterable[np.ndarra
     for each, numbers_ in zip(types, values, strict=True):
         series = frame.get_column(originals[each.name])
         empty = series.is_null().to_numpy().astype(bool)
+        if series.dtype.is_float():  # where Polars and Arrow tell NaN from nothing
+            empty = empty | np.isnan(_filled(series))
         if empty.any():
             filled.append(_filled_up(series, empty, _write(each, numbers_, library)))
     return nw.to_native(frame.with_columns(*filled) if filled else frame)
@@ -502,14 +572,16 @@ def _write(column: ColumnType, values: np.ndarray, library: str) -> nw.Series:
     here = np.isfinite(values)
     if column.kind in (DATE, DURATION):
         return _written_days(column, values, here, library)
+    if column.dtype.startswith("Decimal"):
+        return _written_decimals(column, values, here, library)
     cells: Any = values
     if column.kind in (CATEGORY, ORDERED):
         names = np.array([*(column.categories or ()), None], object)
         cells = names[np.where(here, np.rint(values), -1).astype(int)]
-    elif column.kind in (BOOLEAN, INTEGER):
-        cells = np.rint(np.where(here, values, 0)).astype(
-            bool if column.kind == BOOLEAN else np.int64
-        )
+    elif column.kind == BOOLEAN:
+        cells = np.rint(np.where(here, values, 0)).astype(bool)
+    elif column.kind == INTEGER:
+        cells = _whole(np.where(here, values, 0), column.dtype)
     if not here.all():
         cells = cells.astype(object)
         cells[~here] = None
@@ -529,31 +601,63 @@ def _write(column: ColumnType, values: np.ndarray, library: str) -> nw.Series:
     return nw.new_series(column.name, cells, _typed(column), backend=_backend(library))
 
 
+def _whole(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Return the nearest whole numbers that a type has."""
+    named = dtype.lower() if dtype.endswith(("Int8", "Int16", "Int32", "Int64")) else "int64"
+    ends = np.iinfo(named)
+    low, high = float(ends.min), float(ends.max)
+    high = high if int(high) <= ends.max else float(np.nextafter(high, 0))  # above 2**53
+    return np.rint(values).clip(low, high).astype(named)
+
+
+def _written_decimals(
+    column: ColumnType, values: np.ndarray, here: np.ndarray, library: str
+) -> nw.Series:
+    """Write decimal numbers, within what their type can hold."""
+    dtype = _typed(column)
+    if dtype != nw.Float64:
+        most = float(10 ** (dtype.precision - dtype.scale)) - 10.0**-dtype.scale
+        values = values.clip(-np.nextafter(most, 0), np.nextafter(most, 0))
+    cells = [float(cell) if there else None for cell, there in zip(values, here, strict=True)]
+    return nw.new_series(column.name, cells, nw.Float64, backend=_backend(library)).cast(dtype)
+
+
 def _written_days(
     column: ColumnType, days: np.ndarray, here: np.ndarray, library: str
 ) -> nw.Series:
-    micro = np.rint(np.where(here, days, 0) * _DAY).astype(np.int64)
+    low, high = _ends(column, library)
+    micro = np.rint(np.where(here, days, 0).clip(low, high) * _DAY).astype(np.int64)
     unit = "m8[us]" if column.kind == DURATION else "M8[us]"
     if column.dtype == "Date":
         micro = (np.rint(micro / _DAY) * _DAY).astype(np.int64)
     stamps = micro.view(unit)
-    cells = [stamp.item() if there else None for stamp, there in zip(stamps, here, strict=True)]
-    if column.dtype == "Date":
-        cells = [cell if cell is None else cell.date() for cell in cells]
-    if column.native is not None and library == "pandas":
+    if column.native is not None and library == "pandas" and column.native != "object":
         import pandas as pd
 
         native = pd.api.types.pandas_dtype(column.native)
-        if column.native == "object":  # dates of Python's own
-            cells = [cell and (cell.date() if cell.time() == _MIDNIGHT else cell) for cell in cells]
-            made = pd.Series(cells, name=column.name, dtype=object)
-            return nw.from_native(made, series_only=True, eager_only=True)
         zone = getattr(native, "tz", None)
         made = pd.Series(np.where(here, stamps, np.array("NaT", unit)), name=column.name)
         if zone is not None:
             made = made.dt.tz_localize("UTC").dt.tz_convert(zone)
         return nw.from_native(made.astype(native), series_only=True, eager_only=True)
+    cells = [stamp.item() if there else None for stamp, there in zip(stamps, here, strict=True)]
+    if column.dtype == "Date":
+        cells = [cell if cell is None else cell.date() for cell in cells]
+    elif column.native is not None and library == "pandas":  # dates of Python's own
+        import pandas as pd
+
+        cells = [cell and (cell.date() if cell.time() == _MIDNIGHT else cell) for cell in cells]
+        made = pd.Series(cells, name=column.name, dtype=object)
+        return nw.from_native(made, series_only=True, eager_only=True)
     return nw.new_series(column.name, cells, _typed(column), backend=_backend(library))
+
+
+def _ends(column: ColumnType, library: str) -> tuple[float, float]:
+    """Return the first and the last day that a column can hold: draws beyond are put there."""
+    if " ns" in column.dtype:
+        return -106_751.0, 106_751.0
+    is_python = library != "pandas" or column.native in (None, "object")
+    return _ENDS if is_python and column.kind == DATE else (-_FAR, _FAR)
 
 
 def _backend(library: str) -> Any:

@@ -37,6 +37,14 @@ class _Levels(Kind):
 
     n_levels: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.n_levels, tuple) or not all(
+            type(each) is int and each > 0 for each in self.n_levels
+        ):
+            raise TypeError(
+                f"Expected a tuple of whole numbers for `n_levels`; got {self.n_levels!r:.80}."
+            )
+
     def check(
         self, block: Shaped[np.ndarray, "n ..."], columns: Names = None, first_row: int = 0
     ) -> None:

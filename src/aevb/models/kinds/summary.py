@@ -170,7 +170,7 @@ def _decimals(X: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         leading = np.ceil(-np.log10(np.maximum(abs(low), abs(high))))  # of one digit, about
     decimals = np.where(np.isfinite(leading), leading, -300).astype(int)
     precision = np.finfo(X.dtype if X.dtype.kind == "f" else np.float64)
-    last = decimals + precision.precision + 1
+    last = np.minimum(decimals + precision.precision + 1, _ALL)
     for rows in (X[:_FIRST], X):
         more = np.flatnonzero(decimals < last)
         while len(more):
