@@ -1,17 +1,18 @@
-"""Bad input and damaged files, thousands of them: what comes of each?
+"""Bad input, damaged files and killed fits, by the thousand: what comes of each?
 
 Set up as for `mnist_epoch.py`; no peers are needed. Then, on Linux::
 
     python benchmarks/faults.py inputs --write          # 10,000 arrays and tables
     python benchmarks/faults.py files --write           # 10,000 damaged or forged model files
+    python benchmarks/faults.py kills -n 50 --write     # a fit killed at 50 random moments
     python benchmarks/faults.py inputs --case 1234      # one of them again, with its traceback
     python benchmarks/faults.py files --quick           # does everything run?
 
 Inputs are fitted, with results that are all finite, or refused in words of ours
 (`drawn_inputs.py`). Files are refused, or give the model that was saved, bit by bit; where whoever
 changed a file has put the right checksum into it, it may also be another model that works
-(`damaged_files.py`).
-Whatever else happens is a failure: another error, a warning, a crash, a hang, a large allocation.
+(`damaged_files.py`). Fits with checkpoints get SIGKILL ten times each, at random moments from their
+first line on, and must end at the model of one that was never killed (`killed_fits.py`). Whatever else happens is a failure: another error, a warning, a crash, a hang, a large allocation.
 The work is done in a process of its own, which is replaced when it crashes or hangs. Each different
 failure is printed once, with the number of the first case. Compiling takes half the time with
 JAX_DISABLE_MOST_OPTIMIZATIONS=1.
@@ -31,11 +32,12 @@ from typing import Any, NamedTuple
 import damaged_files
 import drawn_inputs
 import jax
+import killed_fits
 import report
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 BATCH = 100  # inputs that are drawn from one seed
-PATIENCE = 180.0  # seconds without an answer, after which a process hangs; it compiles at first
+PATIENCE = 600.0  # seconds without an answer, after which a process hangs; it compiles at first
 FAILED, NOT_DRAWN = "failures", "not drawn"
 
 
@@ -143,6 +145,27 @@ def do_file_again(number: int) -> None:
         print(damaged_files.outcome(saved, content, Path(folder) / "model.aevb"))
 
 
+# Kills.
+
+
+def do_kills(numbers: Sequence[int], answers: Connection) -> None:
+    """Kill fits, several times each, and compare what they end at."""
+    left = list(numbers)
+    try:
+        for found in killed_fits.outcomes(left):
+            for number, outcome in found:
+                left.remove(number)
+                answers.send(Answer(number, "kills", outcome))
+    except Exception as error:  # of these kills; the others are left
+        answers.send(failure(left[0], "kills", error))
+
+
+def do_kill_again(number: int) -> None:
+    """Kill a fit as often as there are kills of one fit, from this number on."""
+    for found in killed_fits.outcomes(list(range(number, number + killed_fits.KILLS_PER_FIT))):
+        print(found)
+
+
 PARTS = {
     "inputs": Part(
         do_inputs,
@@ -155,6 +178,12 @@ PARTS = {
         do_file_again,
         (damaged_files.REFUSED, damaged_files.IDENTICAL, damaged_files.OTHER),
         "Model files, by what was done to them",
+    ),
+    "kills": Part(
+        do_kills,
+        do_kill_again,
+        (killed_fits.IN_TRAINING, killed_fits.BEFORE, killed_fits.AFTER),
+        "Kills of a fit with checkpoints, which ends at the same model, bit by bit",
     ),
 }
 
