@@ -12,7 +12,8 @@ Inputs are fitted, with results that are all finite, or refused in words of ours
 (`drawn_inputs.py`). Files are refused, or give the model that was saved, bit by bit; where whoever
 changed a file has put the right checksum into it, it may also be another model that works
 (`damaged_files.py`). Fits with checkpoints get SIGKILL ten times each, at random moments from their
-first line on, and must end at the model of one that was never killed (`killed_fits.py`). Whatever else happens is a failure: another error, a warning, a crash, a hang, a large allocation.
+first line on, and must end at the model of one that was never killed (`killed_fits.py`).
+Whatever else happens is a failure: another error, a warning, a crash, a hang, a large allocation.
 The work is done in a process of its own, which is replaced when it crashes or hangs. Each different
 failure is printed once, with the number of the first case. Compiling takes half the time with
 JAX_DISABLE_MOST_OPTIMIZATIONS=1.

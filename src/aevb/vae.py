@@ -164,8 +164,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     n_init : int, default=1
         Number of starts. The model of the best is kept, by the bound that `patience` goes by.
     clip_norm : "auto", float or None, default="auto"
-        Largest norm of a gradient; larger ones are shortened to it. ``"auto"``: ten times what is
-        typical of the steps before, which spares all but spikes. None: none.
+        Largest norm of the gradient, which is shortened to it. ``"auto"``: for each array of
+        parameters, ten times what is typical of the steps before, which spares all but spikes.
+        None: none.
     checkpoint : path-like, optional
         A directory to keep the training in. If it is killed, the same call goes on where it was,
         and ends at the same model, bit by bit; once it has ended, the same call returns its model

@@ -145,7 +145,7 @@ def test_several_updates_are_made_with_the_same_latents(x64, linear_gaussian):
         chains,
         jax.random.key(1),
         jnp.array(7),
-        jnp.array(0.0),
+        jnp.zeros(len(jax.tree.leaves(eqx.filter(model, marks)))),
     )
     new, metrics = eqx.filter_jit(step)(
         state, batch, objective, optimizer, marks, OneDevice(), Clipping(None)

@@ -130,25 +130,40 @@ def norm_of(tree):
     return np.sqrt(sum(np.sum(np.abs(leaf) ** 2) for leaf in jax.tree.leaves(tree)))
 
 
+def norms_of(gradient):
+    return jnp.array([norm_of(leaf) for leaf in jax.tree.leaves(gradient)])
+
+
 def test_a_norm_within_the_limit_leaves_every_bit():
     gradient = {"w": jax.random.normal(jax.random.key(0), (50, 30)), "b": jnp.ones(3) * (1 + 2j)}
-    norm = norm_of(gradient)
-    for clipping, typical in ((Clipping(), norm / 9.99), (Clipping(norm * 1.01), 0.0)):
-        clipped, _ = clipping(gradient, jnp.float32(typical))
+    unknown = jnp.zeros(2)
+    for clipping, typical in (
+        (Clipping(), norms_of(gradient) / 9.99),
+        (Clipping(norm_of(gradient) * 1.01), unknown),
+        (Clipping(), unknown),  # the first step
+        (Clipping(None), unknown),
+    ):
+        clipped, _ = clipping(gradient, typical)
         assert all((clipped[name] == gradient[name]).all() for name in gradient)
 
 
 def test_a_spike_has_the_limits_norm_and_the_same_direction():
     gradient = {"w": 1e4 * jax.random.normal(jax.random.key(0), (50, 30)), "b": jnp.ones(3) * 1j}
-    for clipping, limit in ((Clipping(), 70.0), (Clipping(70.0), 70.0)):
-        clipped, _ = clipping(gradient, jnp.float32(7.0))
-        np.testing.assert_allclose(norm_of(clipped), limit, rtol=1e-5)
-        ratio = clipped["w"] / gradient["w"]
-        np.testing.assert_allclose(ratio, limit / norm_of(gradient), rtol=1e-5)
+    # A number limits the norm of all of it, "auto" that of each array.
+    clipped, _ = Clipping(70.0)(gradient, jnp.zeros(2))
+    np.testing.assert_allclose(norm_of(clipped), 70.0, rtol=1e-5)
+    for name in gradient:
+        ratio = 70.0 / norm_of(gradient)
+        np.testing.assert_allclose(clipped[name], ratio * gradient[name], rtol=1e-5)
+    clipped, _ = Clipping()(gradient, jnp.array([1.0, 7.0]))  # of "b" and "w"
+    assert (clipped["b"] == gradient["b"]).all()
+    np.testing.assert_allclose(norm_of(clipped["w"]), 70.0, rtol=1e-5)
+    ratio = 70.0 / norm_of(gradient["w"])
+    np.testing.assert_allclose(clipped["w"], ratio * gradient["w"], rtol=1e-5)
 
 
 def test_the_typical_norm_follows_what_norms_were_after_clipping():
-    gradient, typical = {"w": jnp.array([3.0, 4.0])}, jnp.float32(0.0)
+    gradient, typical = {"w": jnp.array([3.0, 4.0])}, jnp.zeros(1)
     _, typical = Clipping()(gradient, typical)
     assert typical == 5  # of the first step
     _, after = Clipping()({"w": 1e6 * gradient["w"]}, typical)

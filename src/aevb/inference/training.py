@@ -35,7 +35,7 @@ class TrainState(NamedTuple):
     objective_state: PyTree
     key: Key
     step: Int[Array, ""]
-    gradient_norm: Float[Array, ""]  # the typical one, of the steps before
+    gradient_norms: Float[Array, " n"]  # the typical one of each array, of the steps before
 
     @property
     def estimate(self) -> PyTree:
@@ -80,9 +80,10 @@ def initialise(
     """Return the state before the first step."""
     # A weak type becomes a strong one in the first step, and all would be compiled again.
     model, objective_state = jax.tree.map(_strong, (model, objective_state))
-    optimizer_state = optimizer.init(as_reals(eqx.filter(model, trainable)))
-    none = jnp.zeros((), jnp.int32)
-    return TrainState(model, optimizer_state, objective_state, key, none, jnp.zeros(()))
+    optimised = eqx.filter(model, trainable)
+    optimizer_state = optimizer.init(as_reals(optimised))
+    none, norms = jnp.zeros((), jnp.int32), jnp.zeros(len(jax.tree.leaves(optimised)))
+    return TrainState(model, optimizer_state, objective_state, key, none, norms)
 
 
 def _strong(leaf: PyTree) -> PyTree:
@@ -149,13 +150,13 @@ def step(
         gradient, (metrics, objective_state) = jax.grad(loss, has_aux=True)(parameters)
         gradient = jax.tree.map(jnp.conj, gradient)  # of complex parameters, to go uphill
         gradient, metrics = placement.reduce((gradient, metrics), batch.n_real)
-        gradient, norm = clipping(gradient, state.gradient_norm)
+        gradient, norms = clipping(gradient, state.gradient_norms)
         updates, optimizer_state = optimizer.update(
             as_reals(gradient), state.optimizer_state, as_reals(parameters)
         )
         moved = eqx.apply_updates(parameters, _like(parameters, updates))
         model = eqx.combine(moved, rest)
-        state = TrainState(model, optimizer_state, objective_state, state.key, state.step, norm)
+        state = TrainState(model, optimizer_state, objective_state, state.key, state.step, norms)
         return state, metrics
 
     if objective.n_updates == 1:
