@@ -116,9 +116,9 @@ def test_a_vae_recovers_as_well():
     with pytest.warns(FitWarning) as said:
         vae.fit(X)
     assert vae.n_epochs_ == 30
-    # From an epoch whose parameters are beyond help, and then from the beginning.
-    assert len(said) == 2 and "back to the beginning" in str(said[1].message)
-    slower = VAE(2, **options, learning_rate=10.0 * SMALLER**2, random_state=0).fit(X)
+    # Its last epoch had finite numbers that were worse than those of the first.
+    assert len(said) == 1 and "back to the beginning" in str(said[0].message)
+    slower = VAE(2, **options, learning_rate=10.0 * SMALLER, random_state=0).fit(X)
     assert vae.score(X) == slower.score(X)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(vae.model_))
 

@@ -34,7 +34,7 @@ from aevb.inference.optimizers import (
     set_learning_rate,
     with_smaller_steps,
 )
-from aevb.inference.stopping import BOUNDS, EarlyStopping, Seen, Watch, judged_value
+from aevb.inference.stopping import BOUNDS, EarlyStopping, Seen, Watch, judged_column, judged_value
 from aevb.inference.training import (
     TrainState,
     Visit,
@@ -251,7 +251,8 @@ def advance(
     """Train on from a run, up to the last epoch that is planned or until a stop is due.
 
     Where a number is not finite, training goes back to the epoch before, and on from there in
-    smaller steps; if that fails at once, then from the beginning.
+    smaller steps. It goes back to the beginning if that fails at once, or if the bound has fallen
+    below that of the first epoch.
 
     Parameters
     ----------
@@ -464,8 +465,8 @@ def _recovered(
     quantity, value = _fault(bad, held_out)
     if last_good.recoveries < MOST_RECOVERIES:
         recoveries, back = last_good.recoveries + 1, last_good
-        if restart is not None and last_good.recovered_at == last_good.epoch:
-            back = restart()  # the parameters of that epoch are finite, but beyond help
+        if restart is not None and _is_beyond_help(last_good):
+            back = restart()
         place = f"epoch {back.epoch}" if back.epoch else "the beginning"
         warnings.warn(
             f"Training went back to {place}, and on from there with steps "
@@ -491,6 +492,13 @@ def _recovered(
         quantity,
         TrainResult(state.estimate, last_good.history, state, last_good),
     )
+
+
+def _is_beyond_help(run: Run) -> bool:
+    """Whether it failed from here before, or is worse already than after its first epoch."""
+    column = judged_column(run.history)
+    fallen = column is not None and run.history[column][-1] < run.history[column][0]
+    return fallen or run.recovered_at == run.epoch
 
 
 def _fault(run: Run, held_out: dict[str, float]) -> tuple[str, float | complex]:
