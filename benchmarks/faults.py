@@ -153,7 +153,7 @@ def do_kills(numbers: Sequence[int], answers: Connection) -> None:
     """Kill fits, several times each, and compare what they end at."""
     left = list(numbers)
     try:
-        for found in killed_fits.outcomes(left):
+        for found in killed_fits.outcomes(list(numbers)):
             for number, outcome in found:
                 left.remove(number)
                 answers.send(Answer(number, "kills", outcome))

@@ -134,7 +134,8 @@ def train(
         Stop after the first epoch that ends more than so many seconds after the call.
     clip_norm : "auto", float or None
         Largest norm of the gradient, which is shortened to it. ``"auto"``: for each array of
-        parameters, ten times what is typical of the steps before, which spares all but spikes.
+        parameters, ten times what is typical of the steps before, from the hundredth step on: it
+        spares all but spikes.
         None: none.
     callbacks : sequence of callables
         Each is called with an `Epoch` after every epoch, and returns True, or the reason, to stop

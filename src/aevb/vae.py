@@ -165,7 +165,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Number of starts. The model of the best is kept, by the bound that `patience` goes by.
     clip_norm : "auto", float or None, default="auto"
         Largest norm of the gradient, which is shortened to it. ``"auto"``: for each array of
-        parameters, ten times what is typical of the steps before, which spares all but spikes.
+        parameters, ten times what is typical of the steps before, from the hundredth step on: it
+        spares all but spikes.
         None: none.
     checkpoint : path-like, optional
         A directory to keep the training in. If it is killed, the same call goes on where it was,

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from aevb.errors import choose, number
 
 _SPIKE = 10.0  # times the typical norm: noise of minibatches stays far below
 _MEMORY = 0.1  # share of the newest norm in the typical one
+# Before so many steps norms are not typical: those of arrays beside others that start at zero grow.
+_SETTLED = 100
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class Clipping:
     limit : "auto", float or None
         A number is the largest norm c of the whole gradient. ``"auto"`` looks at the gradient of
         each array of parameters by itself: c is ten times its typical norm, an exponential average
-        over about ten steps of what the norms were after clipping. That needs no unit, and no step
-        has to wait for the last of the gradients. None: no limit.
+        over about ten steps of what the norms were after clipping; the first hundred steps are left
+        as they are. That needs no unit, and no step has to wait for the last of the gradients.
+        None: no limit.
 
     References
     ----------
@@ -34,7 +37,8 @@ class Clipping:
     Examples
     --------
     >>> import jax.numpy as jnp
-    >>> gradient, typical = Clipping()({"w": jnp.array([300.0, 400.0])}, jnp.array([1.0]))
+    >>> gradient = {"w": jnp.array([300.0, 400.0])}
+    >>> gradient, typical = Clipping()(gradient, jnp.array([1.0]), jnp.array(200))
     >>> gradient["w"].tolist(), round(float(typical[0]), 4)
     ([6.0, 8.0], 1.9)
     """
@@ -49,7 +53,7 @@ class Clipping:
             number(self.limit, "clip_norm", expected, lambda limit: 0 < limit < math.inf)
 
     def __call__(
-        self, gradient: PyTree, typical: Float[Array, " n"]
+        self, gradient: PyTree, typical: Float[Array, " n"], step: Int[Array, ""]
     ) -> tuple[PyTree, Float[Array, " n"]]:
         """Return the gradient, clipped, and the typical norms from then on.
 
@@ -59,13 +63,16 @@ class Clipping:
             The gradient of all parameters, in n arrays.
         typical : Array
             The typical norm of each so far; 0: unknown.
+        step : Array
+            Number of steps before this one.
         """
         if self.limit is None:
             return gradient, typical
         leaves, structure = jax.tree.flatten(gradient)
         norms = list(map(_norm, leaves))
         if self.limit == "auto":
-            limits = [jnp.where(each > 0, _SPIKE * each, jnp.inf) for each in typical]
+            known = (typical > 0) & (step >= _SETTLED)
+            limits = list(jnp.where(known, _SPIKE * typical, jnp.inf))
             clipped = map(jnp.minimum, norms, limits)
             typical = jnp.stack(
                 [

@@ -150,7 +150,7 @@ def step(
         gradient, (metrics, objective_state) = jax.grad(loss, has_aux=True)(parameters)
         gradient = jax.tree.map(jnp.conj, gradient)  # of complex parameters, to go uphill
         gradient, metrics = placement.reduce((gradient, metrics), batch.n_real)
-        gradient, norms = clipping(gradient, state.gradient_norms)
+        gradient, norms = clipping(gradient, state.gradient_norms, state.step)
         updates, optimizer_state = optimizer.update(
             as_reals(gradient), state.optimizer_state, as_reals(parameters)
         )
