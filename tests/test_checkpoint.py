@@ -1,7 +1,9 @@
 """A training that was killed goes on where it was, and ends at the same model, bit by bit."""
 
+import functools
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +12,9 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pandas as pd
 import pytest
 
@@ -174,6 +178,78 @@ def test_functions_and_networks_are_told_apart(tmp_path):
     VAE(**options, encoder=jax.tree.map(lambda leaf: leaf, networks[0])).fit(X)
     with pytest.raises(ValueError, match="other `encoder`"):
         VAE(**options, encoder=networks[1]).fit(X)
+
+
+SAME_NAMES = {
+    "optimizer": (lambda rate: {"optimizer": optax.adam(rate)}),
+    "learning_rate": (lambda rate: {"learning_rate": optax.constant_schedule(rate)}),
+    "kl_weight": (lambda rate: {"kl_weight": lambda step: rate}),
+    "activation": (lambda rate: {"activation": functools.partial(leaky, slope=rate)}),
+}
+
+
+def leaky(x, slope):
+    return jnp.where(x > 0, x, slope * x)
+
+
+@pytest.mark.parametrize("name", SAME_NAMES)
+def test_functions_are_what_is_bound_to_them(name, tmp_path):
+    options = {**QUICK, "epochs": 2, "checkpoint": tmp_path}
+    VAE(2, **options, **SAME_NAMES[name](1e-3)).fit(X)
+    VAE(2, **options, **SAME_NAMES[name](1e-3)).fit(X)  # another object of the same kind
+    with pytest.raises(ValueError, match=f"other `{name}`"):
+        VAE(2, **options, **SAME_NAMES[name](1e-2)).fit(X)
+
+
+def test_checkpoints_of_another_fit_in_the_directory_are_passed_over(tmp_path):
+    options = {**QUICK, "epochs": 4, "checkpoint": tmp_path}
+    VAE(2, **options).fit(X)
+    (tmp_path / "fit.json").unlink()  # as if another process had been first
+    assert_same(VAE(2, **options).fit(2 * X), VAE(2, **QUICK, epochs=4).fit(2 * X))
+
+
+def test_the_generator_of_all_is_not_set_back(tmp_path):
+    options = {**QUICK, "random_state": None, "epochs": 1, "checkpoint": tmp_path}
+    np.random.seed(1)
+    VAE(2, **options).fit(X)
+    np.random.seed(2)
+    expected = np.random.RandomState(2)
+    VAE(2, **options).fit(X)
+    expected.randint(2**31 - 1)
+    assert np.random.rand() == expected.rand()
+
+
+def test_any_generator_can_be_given(tmp_path):
+    whole = VAE(2, **{**QUICK, "random_state": np.random.RandomState(np.random.PCG64(3))}, epochs=4)
+    whole.fit(X)
+    for _ in range(2):
+        own = np.random.RandomState(np.random.PCG64(3))
+        options = {**QUICK, "random_state": own, "epochs": 4, "checkpoint": tmp_path}
+        assert_same(VAE(2, **options).fit(X), whole)
+
+
+def test_a_pause_in_the_last_epoch_of_a_start_is_not_the_end(tmp_path):
+    options = {**QUICK, "epochs": 1, "n_init": 3, "init": "random"}
+    whole = VAE(2, **options).fit(X)
+    with pytest.warns(FitWarning, match="1 of 3 starts"):
+        VAE(2, **options, checkpoint=tmp_path, time_limit=1e-6).fit(X)
+    assert_same(VAE(2, **options, checkpoint=tmp_path).fit(X), whole)
+
+
+def test_a_resumed_fit_has_its_model_at_once(tmp_path):
+    options = {**QUICK, "epochs": 9, "checkpoint": tmp_path}
+    with pytest.raises(Killed):
+        VAE(2, **options, callbacks=[killed_at(3)]).fit(X)
+    vae = VAE(2, **options, callbacks=[killed_at(1)])
+    with pytest.raises(Killed):
+        vae.fit(X)
+    assert np.isfinite(vae.transform(X)).all() and vae.n_epochs_ >= 2
+
+
+def test_a_file_is_not_a_directory(tmp_path):
+    (tmp_path / "kept").write_text("")
+    with pytest.raises(ValueError, match=r"Expected a directory for `checkpoint`; .* is a file"):
+        VAE(2, **QUICK, epochs=1, checkpoint=tmp_path / "kept").fit(X)
 
 
 def test_what_does_not_matter_may_change(kept, tmp_path):
@@ -346,3 +422,21 @@ def test_a_fit_survives_sigkill(tmp_path):
     loaded = VAE.load(tmp_path / "model.aevb", callbacks=())
     for a, b in zip(jax.tree.leaves(loaded.model_), jax.tree.leaves(whole.model_), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+OTHER_PROCESS = """
+import jax.numpy as jnp, numpyro.distributions as dist, optax
+from aevb.checkpoint import _hash_of
+weights, means = jnp.array([0.5, 0.5]), jnp.array([0.0, 1.0])
+mixture = dist.MixtureSameFamily(dist.Categorical(probs=weights), dist.Normal(means, 1.0))
+print(_hash_of([optax.adam(1e-3), optax.linear_schedule(0, 1, 5), mixture, lambda x: x + 1, max]))
+"""
+
+
+def test_what_a_fit_is_of_is_the_same_in_another_process():
+    seen = set()
+    for seed in "12":
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", OTHER_PROCESS]
+        seen.add(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    assert len(seen) == 1 and len(seen.pop()) == 65

@@ -7,13 +7,16 @@ fit needs comes from the same call with the same data.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import re
+import secrets
 import time
+import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +24,8 @@ import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
+from numpyro.distributions import Distribution
 
-from aevb.data.files import replacing
 from aevb.errors import FitWarning, ModelFileError
 from aevb.inference.run import Plan, Run
 from aevb.inference.stopping import Watch
@@ -120,31 +123,34 @@ class Checkpoints:
         schema: Json,
         random: np.random.RandomState,
     ):
-        self.directory = Path(directory)
+        self.directory = Path(directory).expanduser()
+        if self.directory.exists() and not self.directory.is_dir():
+            raise ValueError(f"Expected a directory for `checkpoint`; {directory} is a file.")
         self.directory.mkdir(parents=True, exist_ok=True)
         self._last_write, self._cost = -np.inf, 0.0
         self._full = False
         identity = {
             "parameters": _identity_of(parameters),
             "data": _hash_of(data),
-            "schema": hashlib.sha256(json.dumps(schema, default=str).encode()).hexdigest(),
+            "schema": _hash_of(json.dumps(schema, default=str)),
         }
         path = self.directory / "fit.json"
-        if path.exists():
-            self._check(path, identity, random)
-            return
-        kind, keys, *position = random.get_state()
-        generator = [kind, np.asarray(keys).tolist(), *position]
-        text = json.dumps({**identity, "versions": versions(), "generator": generator}, indent=1)
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        if not path.exists():
+            generator = random.get_state(legacy=False)
+            description = {**identity, "versions": versions(), "generator": generator}
+            _create(path, json.dumps(description, indent=1, default=np.ndarray.tolist))
+        self._check(path, identity, random)
+        self._fit = hashlib.sha256(path.read_bytes()).hexdigest()
 
     def newest(self, start: int) -> Saved | None:
         """Return the newest checkpoint of a start that can be read; None: there is none."""
         for path in reversed(self._paths(start)):
             try:
                 header, tensors = FORM.read(path)
-                return Saved(Stage(**header["stage"]), header, tensors)
+                if header["fit"] == self._fit:
+                    return Saved(Stage(**header["stage"]), header, tensors)
+            except FileNotFoundError:  # another process has taken it away
+                continue
             except (ModelFileError, KeyError, TypeError) as error:
                 warnings.warn(
                     f"A checkpoint cannot be read, and the one before it is taken: {error}",
@@ -166,6 +172,7 @@ class Checkpoints:
             states["best"] = run.watch.best_state
         watch = run.watch._asdict()
         header = {
+            "fit": self._fit,
             "stage": stage._asdict(),
             "epoch": run.epoch,
             "recoveries": run.recoveries,
@@ -203,17 +210,18 @@ class Checkpoints:
     def _check(self, path: Path, identity: Json, random: np.random.RandomState) -> None:
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
-            parameters, generator = known["parameters"], known["generator"]
+            there, here, generator = known["parameters"], identity["parameters"], known["generator"]
             others = [
-                f"`{name}` ({parameters.get(name)} there, {value} here)"
-                for name, value in identity["parameters"].items()
-                if parameters.get(name) != value
+                f"`{name}` ({there.get(name)} there, {here.get(name)} here)"
+                for name in {**here, **there}
+                if name not in here or name not in there or there[name] != here[name]
             ]
             others += ["data"] * (known["data"] != identity["data"])
             others += ["columns or categories"] * (known["schema"] != identity["schema"])
-            random_state = (generator[0], np.array(generator[1], np.uint32), *generator[2:])
             before = known["versions"]
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            if not others:
+                _set_state(random, generator)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(
                 f"Expected a checkpoint of aevb for `checkpoint`; {path} is damaged or of another "
                 f"kind ({error}). Name another directory, or remove this one."
@@ -232,7 +240,6 @@ class Checkpoints:
                 FitWarning,
                 stacklevel=2,
             )
-        random.set_state(random_state)
 
 
 def _identity_of(parameters: Mapping[str, Any]) -> Json:
@@ -242,23 +249,96 @@ def _identity_of(parameters: Mapping[str, Any]) -> Json:
         relevant.pop("random_state", None)  # the directory has the state of the generator
     known, others = described(relevant)
     for name in others:
-        arrays, rest = eqx.partition(relevant[name], eqx.is_array)
-        text = re.sub(r" at 0x[0-9a-f]+", "", eqx.tree_pformat(rest))
-        known[name] = f"{text} {_hash_of(arrays)[:16]}"
+        text = _without_addresses(eqx.tree_pformat(relevant[name]))
+        known[name] = f"{text} {_hash_of(relevant[name])[:16]}"
     return known
 
 
-def _hash_of(data: PyTree) -> str:
+def _hash_of(value: PyTree) -> str:
+    """Return a hash of arrays, numbers, functions with all that they refer to, and the rest."""
     digest = hashlib.sha256()
-    leaves, structure = jax.tree.flatten(data)
-    digest.update(str(structure).encode())
-    for leaf in leaves:
-        rows = leaf.tocsr() if is_sparse(leaf) else leaf
-        parts = (rows.indptr, rows.indices, rows.data) if is_sparse(leaf) else (rows,)
-        for array in map(np.asarray, parts):
-            digest.update(f"{array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+    _add(digest, value, {})
     return digest.hexdigest()
+
+
+def _add(digest: Any, value: Any, seen: dict[int, Any]) -> None:
+    """Add what a value is to a hash; a function is its code, and what is bound to it."""
+    if is_sparse(value):
+        rows = value.tocsr()
+        value = (rows.shape, rows.indptr, rows.indices, rows.data)
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        array = np.asarray(_packed(value))
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+        return
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        digest.update(f"{type(value).__name__} {value!r}".encode())
+        return
+    if id(value) in seen:
+        return
+    seen[id(value)] = value  # kept, so that no other object gets its id
+    for part in _parts(value):
+        digest.update(b",")
+        _add(digest, part, seen)
+
+
+def _parts(value: Any) -> Sequence[Any]:
+    """Return what a value consists of."""
+    if isinstance(value, types.FunctionType):
+        cells = [_content(cell) for cell in value.__closure__ or ()]
+        bound = (cells, value.__defaults__, value.__kwdefaults__)
+        return (value.__module__, value.__qualname__, value.__code__, *bound)
+    if isinstance(value, types.CodeType):
+        return (value.co_code, value.co_names, value.co_consts)
+    if isinstance(value, types.MethodType):
+        return (value.__func__, value.__self__)
+    if isinstance(value, functools.partial):
+        return (value.func, value.args, value.keywords)
+    if isinstance(value, dict):
+        return [part for item in value.items() for part in item]
+    if isinstance(value, tuple | list):
+        return (type(value).__name__, *value)
+    if isinstance(value, Distribution):  # whose order differs from process to process
+        return (type(value).__qualname__, *sorted(named_leaves(value), key=lambda pair: pair[0]))
+    leaves, structure = jax.tree.flatten(value, is_leaf=lambda n: isinstance(n, Distribution))
+    if not (len(leaves) == 1 and leaves[0] is value):
+        return (_without_addresses(str(structure)), *leaves)
+    if isinstance(value, type) or not hasattr(value, "__dict__"):
+        return (_without_addresses(repr(value)),)
+    return (type(value).__qualname__, vars(value))
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is empty
+        return None
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
+
+
+def _create(path: Path, text: str) -> None:
+    """Write a file that does not exist, all of it or nothing; another process may be first."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}-{path.name}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.link(temporary, path)
+    except FileExistsError:  # whose file it is, the caller sees
+        pass
+    except PermissionError:  # of a file system without links
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _set_state(random: np.random.RandomState, state: Json) -> None:
+    inner = {
+        name: np.array(value, np.uint32) if isinstance(value, list) else value
+        for name, value in state["state"].items()
+    }
+    random.set_state({**state, "state": inner})
 
 
 def _is_key(leaf: Any) -> bool:

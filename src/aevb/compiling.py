@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _ARRAYS = (jax.Array, np.ndarray, np.generic)
 class _Fixed:
     structure: jax.tree_util.PyTreeDef
     leaves: tuple  # None in the place of each array
+    types: tuple[type, ...]  # 1, 1.0 and True are equal, and make different programs
 
 
 def jit(function: Callable, *, in_place: bool = False, most: int = MOST_PROGRAMS) -> Callable:
@@ -49,20 +51,22 @@ def jit(function: Callable, *, in_place: bool = False, most: int = MOST_PROGRAMS
     [3.0, 3.0]
     """
     programs: OrderedDict[Hashable, Any] = OrderedDict()  # the one used last at the end
+    lock = threading.Lock()
 
     @functools.wraps(function)
     def call(first: Any, *others: Any, **named: Any) -> Any:
         (first, kind), (arrays, kinds) = _split(first), _split((others, named))
         shapes = [each is not None and (each.shape, each.dtype) for each in (*first, *arrays)]
         form = kind, kinds, tuple(shapes)
-        program = programs.get(form)
-        if program is None:
-            program = programs[form] = _program(function, in_place)
-            if len(programs) > most:
-                _, oldest = programs.popitem(last=False)
-                oldest.clear_cache()
-        else:
-            programs.move_to_end(form)
+        with lock:
+            program = programs.get(form)
+            if program is None:
+                program = programs[form] = _program(function, in_place)
+                if len(programs) > most:
+                    _, oldest = programs.popitem(last=False)
+                    oldest.clear_cache()
+            else:
+                programs.move_to_end(form)
         return _join(*program(first, arrays, (kind, kinds)))
 
     return call
@@ -84,8 +88,8 @@ def _split(tree: PyTree) -> tuple[list, _Fixed]:
     """Part arrays from all else, which must be hashable."""
     leaves, structure = jax.tree.flatten(tree)
     arrays = [leaf if isinstance(leaf, _ARRAYS) else None for leaf in leaves]
-    others = (None if isinstance(leaf, _ARRAYS) else leaf for leaf in leaves)
-    return arrays, _Fixed(structure, tuple(others))
+    others = tuple(None if isinstance(leaf, _ARRAYS) else leaf for leaf in leaves)
+    return arrays, _Fixed(structure, others, tuple(map(type, others)))
 
 
 def _join(arrays: list, fixed: _Fixed) -> PyTree:

@@ -15,7 +15,7 @@ from aevb.models.base import LatentVariableModel
 from aevb.models.kinds.rows import n_cases, take
 
 _DRAWS = 256  # of importance sampling
-_CLEAR = "held_out"  # the reason to stop when held-out cases have become less likely
+_CLEAR = "held-out cases less likely"  # the reason to stop
 _STEPS_ON = 500  # steps from one look to the next at whether enough has been seen
 
 

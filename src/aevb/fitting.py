@@ -30,13 +30,15 @@ from aevb.errors import FitWarning, TrainingDiverged
 from aevb.inference.clipping import Clipping
 from aevb.inference.objective import Objective
 from aevb.inference.run import Callback, Epoch, Plan, Run, advance, begin, result_of
-from aevb.inference.stopping import EarlyStopping, Watch, judged_column
+from aevb.inference.stopping import EarlyStopping, Watch, judged_at
 from aevb.learned import Data, Learned
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
 from aevb.models.kinds.rows import n_cases, take
 from aevb.models.priors import Fixed
 from aevb.progress import ProgressBar
+
+_EXPLAINED = "explained_nats_"
 
 _build = jit(build_autoencoder)
 
@@ -51,10 +53,10 @@ class Fitting:
     objective : Objective
         What to maximise.
     stops : sequence of callables
-        Callbacks that may stop the training, beside the estimator's own.
+        Callbacks that may stop the training, beside the estimator's own, and say if that is `due`.
     """
 
-    def __init__(self, vae: Any, objective: Objective, stops: Sequence[Callback] = ()):
+    def __init__(self, vae: Any, objective: Objective, stops: Sequence[Any] = ()):
         self.vae = vae
         self.objective = objective
         self.stops = stops
@@ -81,6 +83,8 @@ class Fitting:
         """
         vae = self.vae
         if vae.checkpoint is not None:
+            if vae.random_state is None:  # a resumed fit sets its generator back: not that of all
+                random = np.random.RandomState(random.randint(2**31 - 1))
             everything = (data, weight, held)
             described = learned.schema.to_json()
             self.checkpoints = Checkpoints(
@@ -104,11 +108,16 @@ class Fitting:
                 except TrainingDiverged as error:
                     failure = error
                     continue
-                column = judged_column(vae.history_)
-                reached = vae.history_[column][vae.best_epoch_ - 1]
+                _, reached = judged_at(vae.history_, vae.best_epoch_)
                 if best is None or reached > value:
                     best, value = dict(vars(vae)), reached
-                if vae._run.stopped in PAUSES:
+                due = vae._run.stopped in PAUSES or any(stop.due for stop in self.stops)
+                if due and start + 1 < vae.n_init:
+                    warnings.warn(
+                        f"Training was stopped after {start + 1} of {vae.n_init} starts.",
+                        FitWarning,
+                        stacklevel=3,
+                    )
                     break
         finally:
             if best is not None:
@@ -157,16 +166,17 @@ class Fitting:
         run = None
         if saved is not None and not saved.stage.searching:
             plan = saved.stage.plan(plan)
-        elif vae.epochs == "auto" and held_out is None and not plan.stopping.on and is_searched(n):
+        elif held_out is None and self._is_searched(plan, n):
             run, plan = self._search(start, learned, data, source, plan, random, saved)
             saved = None
+        restart = None
         if run is None:
             run, restart = self._begin(learned, data, source, random)
             check_fit(run.state.model, source, plan, run.state.key, held_out)
-        else:
-            restart = partial(copy.copy, run)  # where the search has come to
+        if plan.first_round is not None:  # it began where the search ended, which nobody keeps
+            restart = None
         if saved is not None:
-            run = saved.run(run)
+            run = self._resumed(saved, run)
         stage = Stage(start, False, plan.epochs, plan.first_round)
         self._advance(run, source, plan, data, stage, restart, held_out)
 
@@ -187,7 +197,7 @@ class Fitting:
         run, restart = self._begin(learned, take(data, search.rest), training, apart)
         check_fit(run.state.model, training, search.plan, run.state.key, held_out)
         if saved is not None:
-            run = saved.run(run)
+            run = self._resumed(saved, run)
         stage = Stage(start, True, plan.epochs, None)
         try:
             last = self._advance(run, training, search.plan, data, stage, restart, held_out, search)
@@ -197,6 +207,18 @@ class Fitting:
         if onward is not None:
             random.set_state(apart.get_state())
         return onward, plan
+
+    def _is_searched(self, plan: Plan, n: int) -> bool:
+        """Whether the number of epochs is found on held-out cases first."""
+        stops = plan.stopping.on or plan.stopping.measures_moves
+        return self.vae.epochs == "auto" and not stops and is_searched(n)
+
+    def _resumed(self, saved: Saved, template: Run) -> Run:
+        """Return the run of a checkpoint, whose model the estimator has from now on."""
+        run = saved.run(template)
+        vars(self.vae).pop(_EXPLAINED, None)  # of another model
+        self._keep(run)
+        return run
 
     def _begin(
         self, learned: Learned, data: Data, source: Numbered, random: np.random.RandomState
@@ -231,7 +253,7 @@ class Fitting:
         """Return the run so far; from its model alone, after `load` or for another optimizer."""
         vae, optimizer = self.vae, self._optimizer()
         if getattr(vae, "_optimizer", None) == optimizer:
-            return vae._run.stopped_for("")
+            return vae._run.stopped_for("")._replace(recoveries=0, recovered_at=-1)
         vae._optimizer = optimizer
         key = random_key(random, FAST)
         run = begin(vae.model_, source, self.objective, vae.optimizer, vae.learning_rate, key)
@@ -261,7 +283,7 @@ class Fitting:
         plan: Plan,
         data: Data,
         stage: Stage,
-        restart: Callable[[], Run],
+        restart: Callable[[], Run] | None,
         held_out: Numbered | None = None,
         search: Search | None = None,
     ) -> Run:
@@ -301,10 +323,11 @@ class Fitting:
                 best = run.watch.best_epoch or run.epoch
                 self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)
         finally:
-            if getattr(vae, "history_", None) is not before:
+            trained = getattr(vae, "history_", None) is not before
+            if trained or (before is not None and not hasattr(vae, _EXPLAINED)):
                 some = take(data, slice(None, None, math.ceil(n_cases(data) / 4096)))
                 kl = predict.latent_kl(vae.model_, some.x, context=some.c)
-                vae.explained_nats_ = kl.mean(axis=0)
+                setattr(vae, _EXPLAINED, kl.mean(axis=0))
         return run
 
     def _keep(self, run: Run, best_epoch: int | None = None) -> None:

@@ -37,13 +37,20 @@ class Interruption:
 
     def __call__(self, epoch: Any) -> str | None:
         """Return the reason to stop, if that is wanted."""
+        if not self.wanted or epoch.number == epoch.n_epochs:  # then it ends in any case
+            return None
         self._epoch = epoch.number
-        return "interrupted" if self.wanted else None
+        return "interrupted"
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to stop."""
+        return self.wanted
 
     def __exit__(self, kind: type[BaseException] | None, *others: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
-        if self.wanted and kind is None:
+        if self._epoch and kind is None:
             warnings.warn(
                 f"Training was interrupted, and ended after epoch {self._epoch}. The model can be "
                 "used as it is.",

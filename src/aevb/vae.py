@@ -138,7 +138,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         lower after all of these epochs than at the epoch of their best bound, then all cases are
         fitted anew, for so many epochs. Otherwise training goes on with all cases, for a fifth
         more epochs. Nothing is held out for this beside `validation_fraction`, `validation_data`,
-        `patience` or `tol`.
+        `patience`, `tol` or `tol_params`.
     weight_prior : float, optional
         Standard deviation of a Gaussian prior over the networks' weights, without the biases and a
         learned prior; the paper's experiments have 1.0. None: a flat prior. See `SGVB`.
@@ -405,7 +405,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self. `history_` grows by one entry.
         """
         objective = self._check_parameters()
-        with nothing_lost(self), Interruption() as interruption:
+        with nothing_lost(self):  # Ctrl-C ends the user's loop over this, not only the pass
             random = check_random_state(self.random_state)
             learned = None
             if hasattr(self, "model_"):
@@ -414,7 +414,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             else:
                 learned, data, weight = self._learn(X, condition, exposure, sample_weight)
                 data = data.encoded(learned.schema)
-            Fitting(self, objective, (interruption,)).pass_over(learned, data, weight, random)
+            Fitting(self, objective).pass_over(learned, data, weight, random)
         return self
 
     def fit_transform(

@@ -95,6 +95,26 @@ def test_a_rate_far_too_large_is_made_smaller_until_it_works(line, optimizer):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.model))
 
 
+def test_the_best_epoch_that_patience_knows_is_not_lost(line):
+    options = {**OPTIONS, "epochs": 30, "patience": 20, "objective": Faulty(6 * STEPS + 1, -1.0)}
+    with pytest.warns(FitWarning) as said, pytest.raises(TrainingDiverged) as caught:
+        aevb.train(line(), DATA, **options)
+    run = caught.value.result.run
+    assert "back to the beginning" not in " ".join(str(each.message) for each in said)
+    assert run.epoch == len(run.history["epoch"]) == 6 >= run.watch.best_epoch > 1
+
+
+def test_later_passes_have_steps_of_their_own_size():
+    X = np.random.default_rng(5).normal(size=(200, 3)) + 1
+    options = {"hidden": (5,), "epochs": 3, "optimizer": "sgd", "batch_size": 20}
+    vae = VAE(2, **options, learning_rate=10.0, random_state=0)
+    with pytest.warns(FitWarning):
+        vae.fit(X)
+    assert vae._run.recoveries > 0
+    vae.set_params(learning_rate=1e-3).partial_fit(X)
+    assert vae._run.recoveries == 0
+
+
 def test_smaller_steps_are_smaller_updates_whatever_the_optimizer(line):
     gradient, parameters = {"w": jnp.arange(3.0)}, {"w": jnp.ones(3)}
     plain, rate = make_optimizer("adam", 0.01)

@@ -133,6 +133,8 @@ def test_the_papers_rule_ends_a_falling_rate(line):
     assert 20 < len(result.history["epoch"]) < 200 and reasons(result) == "tol_params"
     result = aevb.train(line(), DATA, batch_size=5, key=3, tol_params=0.02)  # in rounds as well
     assert reasons(result) == "tol_params"
+    vae = VAE(2, tol_params=1e9, **QUICK).fit(DATA)  # nor does a search come before
+    assert vae.n_epochs_ == 1 and reasons(vae) == "tol_params"
 
 
 def test_nothing_counts_before_a_warm_up_is_over(line):
@@ -211,6 +213,27 @@ def test_the_best_of_several_starts_is_kept():
     np.testing.assert_array_equal(several.explained_nats_, best.explained_nats_)
 
 
+def test_the_best_of_several_starts_is_kept_after_a_search_as_well():
+    X = np.random.default_rng(1).normal(size=(60, 5))
+    options = {"init": "random", "hidden": (5,), "batch_size": 60, "verbose": False}
+    seeds = np.random.RandomState(0).randint(2**31 - 1, size=1)
+    each = [VAE(2, random_state=int(seed), **options).fit(X) for seed in (0, *seeds)]
+    best = max(each, key=lambda vae: vae.history_["elbo"][-1])
+    assert best is each[1]  # or this shows nothing
+    several = VAE(2, n_init=2, random_state=0, **options).fit(X)
+    assert several.history_["elbo"] == best.history_["elbo"]
+
+
+def test_starts_that_were_not_made_are_said():
+    X = np.random.default_rng(1).normal(size=(60, 5))
+    vae = VAE(2, n_init=5, epochs=2, time_limit=1e-3, **QUICK)
+    with pytest.warns(FitWarning, match=r"stopped after 1 of 5 starts"):
+        vae.fit(X)
+    vae = VAE(2, n_init=5, epochs=1, time_limit=1e-3, **QUICK)  # its last epoch is its first
+    with pytest.warns(FitWarning, match=r"stopped after 1 of 5 starts"):
+        assert reasons(vae.fit(X)) == "epochs"
+
+
 def test_held_out_cases_choose_among_starts():
     X = np.random.default_rng(1).normal(size=(60, 5))
     options = {"epochs": 4, "init": "random", "validation_fraction": 0.3, "patience": 9, **QUICK}
@@ -276,6 +299,23 @@ def test_ctrl_c_ends_train_as_well(line):
     with pytest.warns(FitWarning, match="ended after epoch 1"):
         result = aevb.train(line(), DATA, **OPTIONS, epochs=9, callbacks=[press])
     assert reasons(result) == "interrupted" and len(result.history["epoch"]) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_ctrl_c_in_the_last_epoch_changes_nothing():
+    vae = VAE(2, epochs=1, callbacks=[lambda e: os.kill(os.getpid(), signal.SIGINT)], **QUICK)
+    assert reasons(vae.fit(DATA)) == "epochs"
+
+
+def test_ctrl_c_ends_a_loop_over_passes():
+    def press(epoch):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    vae = VAE(2, callbacks=[press], **QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in range(3):
+            vae.partial_fit(DATA)
+    assert vae.n_epochs_ == 1  # which was complete
 
 
 def test_ctrl_c_twice_is_at_once():

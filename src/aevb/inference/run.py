@@ -34,7 +34,7 @@ from aevb.inference.optimizers import (
     set_learning_rate,
     with_smaller_steps,
 )
-from aevb.inference.stopping import BOUNDS, EarlyStopping, Seen, Watch, judged_column, judged_value
+from aevb.inference.stopping import BOUNDS, EarlyStopping, Seen, Watch, judged_at, judged_value
 from aevb.inference.training import (
     TrainState,
     Visit,
@@ -251,8 +251,8 @@ def advance(
     """Train on from a run, up to the last epoch that is planned or until a stop is due.
 
     Where a number is not finite, training goes back to the epoch before, and on from there in
-    smaller steps. It goes back to the beginning if that fails at once, or if the bound has fallen
-    below that of the first epoch.
+    smaller steps. If that fails at once, or if the bound has fallen below that of the first epoch,
+    it goes back to the best epoch that early stopping knows, or to the beginning.
 
     Parameters
     ----------
@@ -299,10 +299,11 @@ def advance(
             epoch=number, position=0, totals=(), history=_appended(run.history, row), watch=watch
         )
         epoch = Epoch(number, plan.epochs, row, run)
-        wanted = [callback(epoch) for callback in callbacks]
-        reason = plan.stopping.reason(watch) or next(filter(None, wanted), None)
-        if reason is None and number == plan.epochs:
-            reason = "epochs"
+        wanted: list[Any] = [callback(epoch) for callback in callbacks]
+        reason: str | bool | None = plan.stopping.reason(watch)
+        if reason is None:
+            last = number == plan.epochs
+            reason = "epochs" if last else next(filter(None, wanted), None)
         if reason is not None:
             run = run.stopped_for(reason if isinstance(reason, str) else "callback")
         if keep is not None:
@@ -465,8 +466,11 @@ def _recovered(
     quantity, value = _fault(bad, held_out)
     if last_good.recoveries < MOST_RECOVERIES:
         recoveries, back = last_good.recoveries + 1, last_good
-        if restart is not None and _is_beyond_help(last_good):
-            back = restart()
+        if _is_beyond_help(last_good):
+            if last_good.watch.best_state is not None:
+                back = _at_best(last_good)
+            elif restart is not None:
+                back = restart()
         place = f"epoch {back.epoch}" if back.epoch else "the beginning"
         warnings.warn(
             f"Training went back to {place}, and on from there with steps "
@@ -494,11 +498,20 @@ def _recovered(
     )
 
 
+def _at_best(run: Run) -> Run:
+    """Return a run as it was after the best epoch that early stopping has seen."""
+    epoch, state = run.watch.best_epoch, run.watch.best_state
+    history = {name: values[:epoch] for name, values in run.history.items()}
+    watch = run.watch._replace(waited=0)
+    return run._replace(state=state, epoch=epoch, history=history, watch=watch)
+
+
 def _is_beyond_help(run: Run) -> bool:
     """Whether it failed from here before, or is worse already than after its first epoch."""
-    column = judged_column(run.history)
-    fallen = column is not None and run.history[column][-1] < run.history[column][0]
-    return fallen or run.recovered_at == run.epoch
+    if run.recovered_at == run.epoch:
+        return True
+    column, bound = judged_at(run.history, run.epoch) if run.epoch else (None, None)
+    return column is not None and bool(bound < run.history[column][0])
 
 
 def _fault(run: Run, held_out: dict[str, float]) -> tuple[str, float | complex]:

@@ -41,6 +41,20 @@ def judged_value(metrics: Mapping[str, Any]) -> Any:
     return metrics[column] - own
 
 
+def judged_at(history: Mapping[str, Sequence[Any]], epoch: int) -> tuple[str | None, Any]:
+    """Return the column that judges an epoch, of those that hold a number there, and the number.
+
+    Examples
+    --------
+    >>> judged_at({"elbo": [-3.0, -2.0], "validation_elbo": [-4.0, math.nan]}, 2)
+    ('elbo', -2.0)
+    """
+    names = (*(f"validation_{name}" for name in BOUNDS), *BOUNDS, "kl_parameters")
+    row = {name: history[name][epoch - 1] for name in names if name in history}
+    row = {name: value for name, value in row.items() if not math.isnan(value)}
+    return judged_column(row), judged_value(row)
+
+
 class Seen(NamedTuple):
     """What the rules see of an epoch.
 
@@ -212,6 +226,11 @@ class TimeLimit:
             seconds = number(seconds, "time_limit", expected, lambda time: 0 < time < math.inf)
         self.ends = math.inf if seconds is None else time.monotonic() + seconds
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to stop."""
+        return time.monotonic() >= self.ends
+
     def __call__(self, epoch: Any) -> str | None:
         """Return the reason to stop, if it is time to."""
-        return "time_limit" if time.monotonic() >= self.ends else None
+        return "time_limit" if self.due else None
