@@ -173,7 +173,7 @@ def test_divergence_names_the_epoch_and_what_to_try(line):
         return jnp.where(step < 2 * STEPS, 1e-3, jnp.inf)
 
     with (
-        pytest.warns(FitWarning, match="went back to epoch 2"),
+        pytest.warns(FitWarning, match="went back to"),
         pytest.raises(TrainingDiverged) as caught,
     ):
         aevb.train(
@@ -189,7 +189,9 @@ def test_divergence_names_the_epoch_and_what_to_try(line):
     )
     assert caught.value.quantity == "elbo"
     assert "Try a smaller `learning_rate`" in str(caught.value)
-    assert [epoch.number for epoch in seen] == [1, 2]
+    assert [epoch.number for epoch in seen] == [1, 2, 1, 2]  # from the beginning once
+    result = caught.value.result
+    assert result.history["elbo"][-1] == max(epoch.metrics["elbo"] for epoch in seen)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(seen[-1].model))
 
 

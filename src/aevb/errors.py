@@ -18,7 +18,8 @@ class TrainingDiverged(ArithmeticError):
     quantity : str
         What was infinite or NaN: a bound or another metric, or the path of a parameter.
     result : TrainResult or None
-        Model, history and state after the epoch before; None when it has been pickled.
+        Model, history and state after the last good epoch, before the first or a later attempt,
+        whichever has the higher bound; None when it has been pickled.
     """
 
     def __init__(self, message: str, epoch: int, quantity: str, result: Any = None):

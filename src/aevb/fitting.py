@@ -322,6 +322,10 @@ class Fitting:
             if search is None:
                 best = run.watch.best_epoch or run.epoch
                 self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)
+        except TrainingDiverged as error:
+            if error.result.run.epoch:
+                self._keep(error.result.run)
+            raise
         finally:
             trained = getattr(vae, "history_", None) is not before
             if trained or (before is not None and not hasattr(vae, _EXPLAINED)):

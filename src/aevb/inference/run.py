@@ -271,12 +271,13 @@ def advance(
     ------
     TrainingDiverged
         When the bound, a parameter, or the bound of held-out rows is not finite after an epoch,
-        although the steps have become smaller three times. Its `result` is the run after the epoch
-        before.
+        although the steps have become smaller three times. Its `result` is the best run before
+        such an epoch.
     """
     order = [int(word) for word in np.asarray(jax.random.key_data(run.state.key)).flat]
     marks = trainable(run.state.model)
     visit_rows = _visitor(run, source, plan)
+    left: Run | None = None  # the best of the runs that were left for the beginning
     while run.epoch < plan.epochs:
         began = time.perf_counter()
         last_good, number = run.stopped_for(""), run.epoch + 1
@@ -286,7 +287,8 @@ def advance(
         if finite and validation is not None:
             held_out = _held_out_bounds(run.state, validation, plan)
         if not (finite and all(map(math.isfinite, held_out.values()))):
-            run = _recovered(last_good, run, held_out, plan, restart)
+            left = last_good if left is None else _better(last_good, left)
+            run = _recovered(last_good, run, held_out, plan, restart, left)
             visit_rows = _visitor(run, source, plan)
             continue
         means = mean_metrics(run.totals, source.n_rows)
@@ -460,6 +462,7 @@ def _recovered(
     held_out: dict[str, float],
     plan: Plan,
     restart: Callable[[], Run] | None,
+    best: Run,
 ) -> Run:
     """Return the run to go on from after numbers that are not finite."""
     number = last_good.epoch + 1
@@ -486,16 +489,23 @@ def _recovered(
         else f"Try a smaller `learning_rate` (now {rate}) or a larger "
         "`batch_size`, and look for extreme values in the data."
     )
-    kept = f"the model after epoch {number - 1} is kept"
-    kept = kept if number > 1 else "no epoch was completed"
-    state = last_good.state
+    kept = f"the model after epoch {best.epoch} is kept" if best.epoch else "no epoch was completed"
+    state = best.state
     raise TrainingDiverged(
         f"Training diverged: in epoch {number}, {quantity} was {value}, although the steps had "
         f"become smaller {MOST_RECOVERIES} times ({kept}). {advice}",
         number,
         quantity,
-        TrainResult(state.estimate, last_good.history, state, last_good),
+        TrainResult(state.estimate, best.history, state, best),
     )
+
+
+def _better(one: Run, other: Run) -> Run:
+    """Return the run whose last epoch has the higher bound; one that has an epoch at all."""
+    if not (one.epoch and other.epoch):
+        return one if one.epoch else other
+    bounds = [judged_at(run.history, run.epoch)[1] for run in (one, other)]
+    return other if None not in bounds and bounds[1] > bounds[0] else one
 
 
 def _at_best(run: Run) -> Run:
