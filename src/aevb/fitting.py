@@ -323,7 +323,7 @@ class Fitting:
                 best = run.watch.best_epoch or run.epoch
                 self._keep(run._replace(state=result_of(run).state, watch=Watch()), best)
         except TrainingDiverged as error:
-            if error.result.run.epoch:
+            if error.result is not None and error.result.run.epoch:
                 self._keep(error.result.run)
             raise
         finally:
