@@ -6,7 +6,7 @@ as it is told.
 
 import io
 import json
-import pickle
+import pickle  # to forge files that would run code, if anything read them so
 import random
 import sys
 import time
@@ -40,7 +40,7 @@ class Saved(NamedTuple):
 
 
 def says(vae, X, condition=None):
-    """Return what a model says of some cases, bit by bit."""
+    """Return what a model says of some cases, bit for bit."""
     kept = {} if condition is None else {"condition": condition}
     return vae.transform(X, **kept).tobytes() + vae.elbo(X, **kept).tobytes()
 

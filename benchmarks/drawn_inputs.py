@@ -335,7 +335,7 @@ def other_tables(draw):
             ):
                 try:
                     made = made.cast(dtype)
-                except Exception:
+                except Exception:  # of values that do not fit the type; it stays as it is
                     continue
             series.append(made)
         return pl.DataFrame(series)

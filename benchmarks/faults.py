@@ -9,7 +9,7 @@ Set up as for `mnist_epoch.py`; no peers are needed. Then, on Linux::
     python benchmarks/faults.py files --quick           # does everything run?
 
 Inputs are fitted, with results that are all finite, or refused in words of ours
-(`drawn_inputs.py`). Files are refused, or give the model that was saved, bit by bit; where whoever
+(`drawn_inputs.py`). Files are refused, or give the model that was saved, bit for bit; where whoever
 changed a file has put the right checksum into it, it may also be another model that works
 (`damaged_files.py`). Fits with checkpoints get SIGKILL ten times each, at random moments from their
 first line on, and must end at the model of one that was never killed (`killed_fits.py`).
@@ -57,7 +57,7 @@ class Part(NamedTuple):
 
     work: Callable[[Sequence[int], Connection], None]  # does cases, and sends an answer for each
     again: Callable[[int], None]  # does a case, and lets it raise
-    outcomes: tuple[str, ...]  # that are no failures
+    outcomes: tuple[str, ...]  # that are not failures
     title: str
 
 
@@ -184,7 +184,7 @@ PARTS = {
         do_kills,
         do_kill_again,
         (killed_fits.IN_TRAINING, killed_fits.BEFORE, killed_fits.AFTER),
-        "Kills of a fit with checkpoints, which ends at the same model, bit by bit",
+        "Kills of a fit with checkpoints, which ends at the same model, bit for bit",
     ),
 }
 

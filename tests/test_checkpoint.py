@@ -1,4 +1,4 @@
-"""A training that was killed goes on where it was, and ends at the same model, bit by bit."""
+"""A training that was killed goes on where it was, and ends at the same model, bit for bit."""
 
 import functools
 import itertools

@@ -131,7 +131,7 @@ def train(
         Stop after an epoch that has moved the parameters by a smaller share of their size (‖Δθ‖ /
         ‖θ‖): the paper's "until convergence of the parameters".
     time_limit : float, optional
-        Stop after the first epoch that ends more than so many seconds after the call.
+        Stop after the first epoch that ends more than this many seconds after the call.
     clip_norm : "auto", float or None
         Largest norm of the gradient, which is shortened to it. ``"auto"``: for each array of
         parameters, ten times what is typical of the steps before, from the hundredth step on: it
@@ -142,7 +142,7 @@ def train(
         the training.
     resume : Run, optional
         A run to continue, with the same data and settings: ``result.run``, or an ``epoch.run`` that
-        a callback has kept. It ends at the same model, bit by bit, as a run that was never
+        a callback has kept. It ends at the same model, bit for bit, as a run that was never
         interrupted. Its model and key replace `model` and `key`.
     verbose : bool or "auto"
         Whether to show a progress bar. ``"auto"`` shows it in a terminal or a notebook.

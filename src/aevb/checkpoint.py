@@ -1,4 +1,4 @@
-"""Where a fit is, on disk: a training that was killed goes on from there, bit by bit.
+"""Where a fit is, on disk: a training that was killed goes on from there, bit for bit.
 
 A directory holds one fit. ``fit.json`` says of which data and parameters, and how the random
 generator stood at its beginning; the checkpoints beside it hold a `Run` each. The rest of what a

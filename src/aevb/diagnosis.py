@@ -496,7 +496,7 @@ def _latents(model: Any, data: Data) -> tuple[dict[str, list], dict[str, list]]:
 def _prior_moments(prior: Distribution, d: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         mean, variance = latent.location(prior), latent.spread(prior)
-    except NotImplementedError:
+    except NotImplementedError:  # of a flow, whose moments are not known
         return np.full(d, np.nan), np.full(d, np.nan)
     return np.asarray(mean, np.float64), np.sqrt(np.asarray(variance, np.float64))
 

@@ -2,7 +2,7 @@
 
 Every function takes any `LatentVariableModel` and arrays with rows leading, and maps the model's
 methods, which know one datapoint, over the rows in blocks of one fixed size. A row gets the same
-numbers, bit by bit, whichever rows come with it. `VAE`'s methods are thin over these functions.
+numbers, bit for bit, whichever rows come with it. `VAE`'s methods are thin over these functions.
 """
 
 from __future__ import annotations

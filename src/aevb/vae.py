@@ -160,7 +160,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Stop after an epoch that has moved the parameters by a smaller share of their size (‖Δθ‖ /
         ‖θ‖): the paper's "until convergence of the parameters".
     time_limit : float, optional
-        Stop after the first epoch that ends more than so many seconds after `fit` began.
+        Stop after the first epoch that ends more than this many seconds after `fit` began.
     n_init : int, default=1
         Number of starts. The model of the best is kept, by the bound that `patience` goes by.
     clip_norm : "auto", float or None, default="auto"
@@ -170,14 +170,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         None: none.
     checkpoint : path-like, optional
         A directory to keep the training in. If it is killed, the same call goes on where it was,
-        and ends at the same model, bit by bit; once it has ended, the same call returns its model
+        and ends at the same model, bit for bit; once it has ended, the same call returns its model
         at once. What is written takes at most a fiftieth of the time. `partial_fit` writes none.
     callbacks : sequence of callables, default=()
         Each is called with an `Epoch` after every epoch, and returns True, or the reason, to stop
         the training.
         Where ``epochs="auto"`` fits all cases anew, the epochs begin at 1 again.
     random_state : int, RandomState or None, default=None
-        Seed. The same seed, data, machine and number of cores give the same model, bit by bit.
+        Seed. The same seed, data, machine and number of cores give the same model, bit for bit.
     verbose : bool or "auto", default="auto"
         Whether to show a progress bar. ``"auto"`` shows it in a terminal or a notebook.
 
@@ -595,7 +595,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of the shape of X, or (n_imputations, *X.shape); or table, or list of tables
-            Cases without holes. What was observed is as it was, bit by bit.
+            Cases without holes. What was observed is as it was, bit for bit.
 
         Examples
         --------
@@ -1280,7 +1280,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         VAE
-            The fitted model; its predictions are those of the model that was saved, bit by bit.
+            The fitted model; its predictions are those of the model that was saved, bit for bit.
 
         Raises
         ------

@@ -22,7 +22,7 @@ def test_demo_leaves_model_and_pictures_and_may_run_again(run, tmp_path, monkeyp
         "nats per image train (1437) test (360)",
         "importance-sampled, 20 draws -",
         "not comparable with binarised data",
-        f"In {folder}: digits.aevb the model; loaded back, it predicts the same, bit by bit",
+        f"In {folder}: digits.aevb the model; loaded back, it predicts the same, bit for bit",
     ):
         assert said in result.out
     vae = VAE.load(folder / "digits.aevb")

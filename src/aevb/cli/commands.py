@@ -196,7 +196,7 @@ def fit(
     ] = None,
     time_limit: Annotated[
         float | None,
-        typer.Option(help="Stop after so many seconds, at an epoch's end.", show_default="no"),
+        typer.Option(help="Stop after this many seconds, at an epoch's end.", show_default="no"),
     ] = None,
     n_init: Annotated[int, typer.Option(help="Number of starts; the best is kept.")] = 1,
     clip_norm: Annotated[

@@ -45,7 +45,7 @@ def run(folder: Path, epochs: int | None) -> None:
     if not np.array_equal(VAE.load(path).transform(test.images), vae.transform(test.images)):
         raise RuntimeError(f"The model loaded from {path} differs from the one that was saved.")
     typer.echo(f"In {folder}:")
-    _list(path, "the model; loaded back, it predicts the same, bit by bit")
+    _list(path, "the model; loaded back, it predicts the same, bit for bit")
     _draw(folder, vae, test)
     typer.echo(f"Done in {time.perf_counter() - began:.0f} s.")
 

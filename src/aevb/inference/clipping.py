@@ -13,7 +13,7 @@ from aevb.errors import choose, number
 
 _SPIKE = 10.0  # times the typical norm: noise of minibatches stays far below
 _MEMORY = 0.1  # share of the newest norm in the typical one
-# Before so many steps norms are not typical: those of arrays beside others that start at zero grow.
+# Until this step norms are not typical: those of arrays beside others that start at zero grow.
 _SETTLED = 100
 
 

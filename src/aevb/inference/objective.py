@@ -136,7 +136,7 @@ class Objective(eqx.Module):
         """Raise ValueError or TypeError if it cannot serve a model, of which it sees shapes."""
 
     def counts(self, step: int, last: int) -> bool:
-        """Whether the bound after so many steps, of `last` in all, counts for stopping early.
+        """Whether the bound after `step` steps, of `last` in all, counts for stopping early.
 
         It does not while a weight is being warmed up.
         """

@@ -3,7 +3,7 @@
 All that changes in training is in the `Run`. The order of the rows is a function of the key and
 the number of the epoch, the noise of the key and the number of the step, the automatic learning
 rate of the share of the training that is done. So a run that goes on from a stored `Run` ends at
-the same model, bit by bit, as one that was never interrupted.
+the same model, bit for bit, as one that was never interrupted.
 """
 
 from __future__ import annotations
