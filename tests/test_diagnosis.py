@@ -224,7 +224,7 @@ class TestColumnsAndRows:
         assert "17" in str(odd)
 
     def test_places_of_rows_survive_the_limit_of_rows(self, vae, monkeypatch):
-        monkeypatch.setattr("aevb.diagnosis.MOST_ROWS", 100)
+        monkeypatch.setattr("aevb.diagnosis.measures.MOST_ROWS", 100)
         X = TEST.copy()
         X[66, 2] += 30
         report = vae.diagnose(X)
