@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import jax
 import matplotlib
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
@@ -28,7 +30,19 @@ def test_every_example_is_python():
             compile(code, page.name, "exec")
 
 
+@pytest.fixture
+def own_settings():
+    """What a page sets in JAX is set back: the directory that it names for programs goes."""
+    before = dict(jax.config.values)
+    yield
+    for name, value in before.items():
+        if jax.config.values[name] != value:
+            jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("own_settings")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
