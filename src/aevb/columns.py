@@ -369,7 +369,7 @@ class Columns(Mapping[str, Likelihood | None]):
         """Return what a file's header says of the columns, but for their likelihoods."""
         return {
             "choices": [
-                {**choice._asdict(), "type": choice.type._asdict(), "likelihood": None}
+                {**choice._asdict(), "type": choice.type.to_json(), "likelihood": None}
                 for choice in self.choices
             ],
             "library": self.library,
@@ -393,7 +393,7 @@ class Columns(Mapping[str, Likelihood | None]):
         choices = []
         for j, each in enumerate(described["choices"]):
             fields = tuples(each)
-            fields["type"] = ColumnType(**tuples(fields["type"]))
+            fields["type"] = ColumnType.from_json(fields["type"])
             choices.append(Choice(**{**fields, "likelihood": likelihoods.get(j)}))
             tables.check_type(choices[-1].type, described["library"])
             _check_choice(choices[-1])

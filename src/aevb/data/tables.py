@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import numbers
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import narwhals as nw
 import numpy as np
 
+from aevb.data.categories import described, is_category, restored
 from aevb.errors import choose, some
 
 _DAY = 86_400_000_000.0  # microseconds
@@ -48,6 +49,28 @@ class ColumnType(NamedTuple):
     categories: tuple[Any, ...] | None = None
     native: str | None = None
     declared: tuple[Any, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a file's header says of the column."""
+        return {
+            name: list(map(described, value)) if isinstance(value, tuple) else value
+            for name, value in self._asdict().items()
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> ColumnType:
+        """Undo `to_json`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what `to_json` does not write.
+        """
+        own: dict[str, Any] = {
+            name: tuple(map(restored, value)) if isinstance(value, list | tuple) else value
+            for name, value in fields.items()
+        }
+        return cls(**own)
 
 
 class Column(NamedTuple):
@@ -306,6 +329,12 @@ def _coded(series: nw.Series, missing: np.ndarray) -> tuple[np.ndarray, list]:
     if series.implementation.is_pandas() and hasattr(nw.to_native(series), "cat"):
         native = nw.to_native(series).cat
         names = native.categories.tolist()
+        if not all(map(is_category, names)):
+            raise TypeError(
+                "Expected categories that are texts, numbers, dates, periods or intervals for "
+                f"column {str(series.name)!r} of `X`; got {some(names)}. Convert them, for "
+                "instance by .astype(str), or leave the column out."
+            )
         if native.ordered:
             return native.codes.to_numpy(), names
         try:
@@ -401,7 +430,7 @@ def check_type(column: ColumnType, library: str) -> None:
     choose(column.kind, dict.fromkeys(kinds), "kind")
     has_levels, each = column.kind in (CATEGORY, ORDERED), column.categories
     are_distinct = isinstance(each, tuple) and all(
-        isinstance(name, str | int | float) and each.count(name) == 1 for name in each
+        is_category(name) and each.count(name) == 1 for name in each
     )
     if has_levels != are_distinct:
         raise TypeError(
