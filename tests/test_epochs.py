@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import aevb
-from aevb import VAE
+from aevb import VAE, predict
 from aevb.epochs import most_epochs
 
 
@@ -72,6 +72,26 @@ def test_an_interrupted_search_keeps_what_there_is():
     with pytest.raises(KeyboardInterrupt):
         vae.fit(curve(60))
     assert vae.n_epochs_ == 3 and np.isfinite(vae.score(curve(60)))
+
+
+@pytest.mark.slow
+def test_the_model_of_the_search_is_kept_if_the_fit_of_all_cases_ends_early():
+    seen = []
+
+    def stop(epoch):
+        seen.append(epoch.metrics.get("validation_elbo"))
+        return "seen enough" if seen[-1] is None and epoch.number == 2 else None
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 20)) + rng.normal(size=(60, 20))
+    options = {"hidden": 20, "init": "random", "learning_rate": 0.01, "random_state": 0}
+    vae = VAE(5, **options, callbacks=[stop]).fit(X)
+    best = int(np.nanargmax(np.array(seen[:-2], float))) + 1
+    assert 2 < vae.n_epochs_ == vae.best_epoch_ == best < len(seen) - 2
+    assert vae.history_["stopped"] == [""] * (best - 1) + ["seen enough"]
+    nats = predict.latent_kl(vae.model_, vae.schema_.encode(X)).mean(axis=0)
+    np.testing.assert_allclose(vae.explained_nats_, nats, rtol=1e-5)
+    assert vae.partial_fit(X).n_epochs_ == best + 1
 
 
 @pytest.mark.slow

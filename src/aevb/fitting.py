@@ -29,7 +29,7 @@ from aevb.epochs import Search, is_searched, most_epochs
 from aevb.errors import FitWarning, TrainingDiverged
 from aevb.inference.clipping import Clipping
 from aevb.inference.objective import Objective
-from aevb.inference.run import Callback, Epoch, Plan, Run, advance, begin, result_of
+from aevb.inference.run import Callback, Epoch, Plan, Run, advance, at_best, begin, result_of
 from aevb.inference.stopping import EarlyStopping, Watch, judged_at
 from aevb.learned import Data, Learned
 from aevb.models.autoencoder import build_autoencoder
@@ -163,11 +163,11 @@ class Fitting:
         most = most_epochs(n, vae.batch_size)
         plan = self._plan(most if vae.epochs == "auto" else int(vae.epochs))
         saved = None if self.checkpoints is None else self.checkpoints.newest(start)
-        run = None
+        run, found = None, None
         if saved is not None and not saved.stage.searching:
             plan = saved.stage.plan(plan)
         elif held_out is None and self._is_searched(plan, n):
-            run, plan = self._search(start, learned, data, source, plan, random, saved)
+            run, plan, found = self._search(start, learned, data, source, plan, random, saved)
             saved = None
         restart = None
         if run is None:
@@ -179,6 +179,10 @@ class Fitting:
             run = self._resumed(saved, run)
         stage = Stage(start, False, plan.epochs, plan.first_round)
         self._advance(run, source, plan, data, stage, restart, held_out)
+        if found is not None and vae.n_epochs_ < found.watch.best_epoch:
+            # It has ended early: what the search had come to is better.
+            self._keep(at_best(found).stopped_for(vae._run.stopped)._replace(watch=Watch()))
+            self._explain(data)
 
     def _search(
         self,
@@ -189,8 +193,11 @@ class Fitting:
         plan: Plan,
         random: np.random.RandomState,
         saved: Saved | None,
-    ) -> tuple[Run | None, Plan]:
-        """Train on nine tenths; return the run to go on from (None: a new one), and the plan."""
+    ) -> tuple[Run | None, Plan, Run]:
+        """Train on nine tenths; return where to go on from, by which plan, and the last run.
+
+        None is to begin with a new run.
+        """
         apart = copy.deepcopy(random)  # a new run is that of a fit with this number of epochs
         search = Search(plan, data, apart, source.weight)
         training, held_out = source.part(search.rest), source.part(search.out)
@@ -203,10 +210,11 @@ class Fitting:
             last = self._advance(run, training, search.plan, data, stage, restart, held_out, search)
             onward, plan = search.then(last)
         except TrainingDiverged as error:
-            onward, plan = search.then(error.result.run, diverged=True)
+            last = error.result.run
+            onward, plan = search.then(last, diverged=True)
         if onward is not None:
             random.set_state(apart.get_state())
-        return onward, plan
+        return onward, plan, last
 
     def _is_searched(self, plan: Plan, n: int) -> bool:
         """Whether the number of epochs is found on held-out cases first."""
@@ -329,10 +337,14 @@ class Fitting:
         finally:
             trained = getattr(vae, "history_", None) is not before
             if trained or (before is not None and not hasattr(vae, _EXPLAINED)):
-                some = take(data, slice(None, None, math.ceil(n_cases(data) / 4096)))
-                kl = predict.latent_kl(vae.model_, some.x, context=some.c)
-                setattr(vae, _EXPLAINED, kl.mean(axis=0))
+                self._explain(data)
         return run
+
+    def _explain(self, data: Data) -> None:
+        """Let the estimator know what its latents carry."""
+        some = take(data, slice(None, None, math.ceil(n_cases(data) / 4096)))
+        kl = predict.latent_kl(self.vae.model_, some.x, context=some.c)
+        setattr(self.vae, _EXPLAINED, kl.mean(axis=0))
 
     def _keep(self, run: Run, best_epoch: int | None = None) -> None:
         vae = self.vae

@@ -353,6 +353,14 @@ def result_of(run: Run) -> TrainResult:
     return TrainResult(state.estimate, run.history, state, run)
 
 
+def at_best(run: Run) -> Run:
+    """Return a run as it was after the best epoch that early stopping has seen."""
+    epoch, state = run.watch.best_epoch, run.watch.best_state
+    history = {name: values[:epoch] for name, values in run.history.items()}
+    watch = run.watch._replace(waited=0)
+    return run._replace(state=state, epoch=epoch, history=history, watch=watch)
+
+
 def _visitor(
     run: Run, source: Source, plan: Plan
 ) -> Callable[[Run, tuple[int, ...]], tuple[Run, bool]]:
@@ -471,7 +479,7 @@ def _recovered(
         recoveries, back = last_good.recoveries + 1, last_good
         if _is_beyond_help(last_good):
             if last_good.watch.best_state is not None:
-                back = _at_best(last_good)
+                back = at_best(last_good)
             elif restart is not None:
                 back = restart()
         place = f"epoch {back.epoch}" if back.epoch else "the beginning"
@@ -506,14 +514,6 @@ def _better(one: Run, other: Run) -> Run:
         return one if one.epoch else other
     bounds = [judged_at(run.history, run.epoch)[1] for run in (one, other)]
     return other if None not in bounds and bounds[1] > bounds[0] else one
-
-
-def _at_best(run: Run) -> Run:
-    """Return a run as it was after the best epoch that early stopping has seen."""
-    epoch, state = run.watch.best_epoch, run.watch.best_state
-    history = {name: values[:epoch] for name, values in run.history.items()}
-    watch = run.watch._replace(waited=0)
-    return run._replace(state=state, epoch=epoch, history=history, watch=watch)
 
 
 def _is_beyond_help(run: Run) -> bool:
