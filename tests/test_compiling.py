@@ -27,6 +27,19 @@ def test_the_program_not_used_for_longest_is_dropped():
     assert made == [0, 1, 2, 3, 0]
 
 
+def test_programs_that_take_turns_are_kept_before_long():
+    times, made = counting(most=3)
+    for _ in range(10):
+        for n in range(7):
+            np.testing.assert_array_equal(times(X, n), X * n)
+    assert len(made) <= 7 + 7 and made[-1] < 7
+    many, made = counting(most=1)
+    for _ in range(3):
+        for n in range(20):
+            many(X, n)
+    assert len(made) == 60  # more than eight times as many are never kept
+
+
 def test_other_shapes_and_types_are_other_programs():
     times, made = counting(most=3)
     for x in (X, X[:2], X.astype(float), X, X[:2]):

@@ -13,9 +13,12 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-#: How many programs are kept of one function. A fit compiles three, of 25 MB in all, anew for every
-#: architecture, for data of another form, and for a number of rows up to another power of two.
+#: How many programs are kept of one function at first. A fit compiles three, of 25 MB in all, anew
+#: for every architecture, for data of another form, and for a number of rows up to another power of
+#: two. A search over architectures needs each for a while; models that take turns need all of them.
 MOST_PROGRAMS = 8
+
+_GROWTH = 8  # times as many at last, where those that were dropped are needed again
 
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
 
@@ -41,7 +44,8 @@ def jit(function: Callable, *, in_place: bool = False, most: int = MOST_PROGRAMS
         Whether results may take the place of the arrays in its first argument.
     most : int
         Number of programs to keep, one for each form of the arguments. When there would be more,
-        the one that has not been used for longest is dropped.
+        the one that has not been used for longest is dropped. If it is needed again, one more is
+        kept from then on.
 
     Examples
     --------
@@ -51,6 +55,8 @@ def jit(function: Callable, *, in_place: bool = False, most: int = MOST_PROGRAMS
     [3.0, 3.0]
     """
     programs: OrderedDict[Hashable, Any] = OrderedDict()  # the one used last at the end
+    dropped: set[int] = set()  # hashes of their forms
+    room = most
     lock = threading.Lock()
 
     @functools.wraps(function)
@@ -58,12 +64,16 @@ def jit(function: Callable, *, in_place: bool = False, most: int = MOST_PROGRAMS
         (first, kind), (arrays, kinds) = _split(first), _split((others, named))
         shapes = [each is not None and (each.shape, each.dtype) for each in (*first, *arrays)]
         form = kind, kinds, tuple(shapes)
+        nonlocal room
         with lock:
             program = programs.get(form)
             if program is None:
                 program = programs[form] = _program(function, in_place)
-                if len(programs) > most:
-                    _, oldest = programs.popitem(last=False)
+                if hash(form) in dropped:
+                    room = min(room + 1, _GROWTH * most)
+                if len(programs) > room:
+                    other, oldest = programs.popitem(last=False)
+                    dropped.add(hash(other))
                     oldest.clear_cache()
             else:
                 programs.move_to_end(form)

@@ -330,7 +330,7 @@ def _row_keys(key: Key, n_rows: int, t: np.int32) -> Shaped[Array, " n_rows"]:
     return jax.random.split(jax.random.fold_in(key, t), n_rows)
 
 
-@jit
+@partial(jit, most=32)  # of the estimators and numbers of draws that take turns
 def _gradient(
     model: LatentVariableModel,
     estimator: Estimator,
