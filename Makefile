@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_FLAGS := -q --disable-pip-version-check
 # A file stays with one worker: its fixtures are made, and its functions compiled, once.
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --doctest-modules src tests $(PYTEST_ARGS)
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-pandas2 lint format types docs dist notebooks constraints clean
@@ -36,23 +36,24 @@ demo: $(INSTALLED)  ## fit the digits, print the table, save the model and pictu
 	$(BIN)/aevb demo
 
 # Compiling is most of what the tests do. It takes half the time without XLA's optimizations and its
-# newer code generator, which the slow tests, the demo and everybody else have; and half of that again
-# where an earlier run left its programs in the cache.
-test test-pandas2: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
-test test-pandas2: export XLA_FLAGS := --xla_cpu_use_fusion_emitters=false
-test test-pandas2: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
-test test-pandas2: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+# newer code generator, and half of that again where an earlier run left its programs in the cache.
+# The demo, and the pages, notebooks and examples among the slow tests, run as they do for users.
+AS_USERS := $(addprefix tests/,test_docs.py test_examples.py test_notebooks.py test_readme.py experiments)
+COMPILE_FAST := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS=--xla_cpu_use_fusion_emitters=false
+test test-slow test-pandas2: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
+test test-slow test-pandas2: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 test: $(INSTALLED)  ## run the tests and the docstrings' examples, without the slow tests
-	$(PYTEST) -m "not slow"
+	$(COMPILE_FAST) $(PYTEST) --doctest-modules src tests -m "not slow"
 
 test-pandas2: $(INSTALLED)  ## run the tests of tables and AnnData with pandas 2
 	$(BIN)/python -m venv --clear build/pandas2
 	grep -v "^pandas==" constraints.txt > build/pandas2/constraints.txt
 	build/pandas2/bin/python -m pip install $(PIP_FLAGS) -c build/pandas2/constraints.txt -e ".[data,plot]" "anndata>=0.12" pytest polars
-	build/pandas2/bin/python -m pytest -q tests/test_anndata.py tests/test_columns.py tests/data/test_tables.py
+	$(COMPILE_FAST) build/pandas2/bin/python -m pytest -q tests/test_anndata.py tests/test_columns.py tests/data/test_tables.py
 
 test-slow: $(INSTALLED)  ## run the slow tests
-	$(PYTEST) -m slow || [ $$? -eq 5 ]  # 5: no test is marked slow
+	$(COMPILE_FAST) $(PYTEST) --doctest-modules src tests $(addprefix --ignore=,$(AS_USERS)) -m slow
+	$(PYTEST) --dist load $(AS_USERS) -m slow
 
 lint: $(INSTALLED)  ## check style and formatting
 	$(BIN)/ruff check
