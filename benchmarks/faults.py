@@ -22,7 +22,9 @@ JAX_DISABLE_MOST_OPTIMIZATIONS=1.
 import argparse
 import multiprocessing
 import os
+import queue
 import tempfile
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -228,12 +230,34 @@ def answered(work: Callable, numbers: Sequence[int]) -> Iterator[Answer]:
             process.join()
 
 
+def answered_side_by_side(
+    work: Callable, numbers: Sequence[int], n_processes: int
+) -> Iterator[Answer]:
+    """Yield what comes of some cases, as it comes, from several processes with a share each."""
+    answers: queue.Queue[Answer | None] = queue.Queue()
+    size = -(-len(numbers) // n_processes)
+
+    def do(share: Sequence[int]) -> None:
+        try:
+            for answer in answered(work, share):
+                answers.put(answer)
+        finally:
+            answers.put(None)
+
+    shares = [numbers[k : k + size] for k in range(0, len(numbers), size)]
+    for share in shares:
+        threading.Thread(target=do, args=(share,), daemon=True).start()
+    for _ in shares:
+        yield from iter(answers.get, None)
+
+
 def main() -> None:
     """Draw, try, count, and publish."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("-n", type=int, default=10_000, help="number of cases")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--processes", type=int, default=1, help="that share the work")
     parser.add_argument("--case", type=int, help="do this case alone, with its traceback")
     parser.add_argument("--quick", action="store_true", help="100 cases; writes nothing")
     parser.add_argument("--write", action="store_true", help="rewrite the table in the README")
@@ -247,7 +271,9 @@ def main() -> None:
     counts: Counter[tuple[str, str]] = Counter()
     seen: Counter[tuple[str, str]] = Counter()
     failures: list[report.Row] = []
-    for done, answer in enumerate(answered(part.work, range(arguments.first, arguments.first + n))):
+    numbers = range(arguments.first, arguments.first + n)
+    found = answered_side_by_side(part.work, numbers, arguments.processes)
+    for done, answer in enumerate(found):
         counts[answer.what, answer.outcome] += answer.outcome != NOT_DRAWN
         if answer.outcome == FAILED:
             distinct = answer.place, answer.said.partition(":")[0]
