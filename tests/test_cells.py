@@ -126,6 +126,7 @@ class TestTables:
         relative = (nats - mixed.surprise(TABLE, 500).median()).iloc[tall]
         assert (relative.idxmax(axis=1) == "height").mean() > 0.8
 
+    @pytest.mark.slow
     def test_missing_cells_have_none(self):
         holes = TABLE.astype({"visits": "Int64"}).mask(rng.random(TABLE.shape) < 0.2)
         vae = VAE(2, **SMALL | {"epochs": 2}).fit(holes)
@@ -155,6 +156,7 @@ class TestTables:
         assert vae.sample(3, given={"city": "Ulm"})["city"].to_list() == ["Ulm"] * 3
 
 
+@pytest.mark.slow
 def test_under_a_condition():
     vae = VAE(1, **SMALL).fit(TABLE.drop(columns="city"), condition=TABLE["city"])
     drawn = vae.sample(200, random_state=0, given={"visits": 3}, condition="Ulm")

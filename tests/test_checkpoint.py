@@ -433,6 +433,7 @@ print(_hash_of([optax.adam(1e-3), optax.linear_schedule(0, 1, 5), mixture, lambd
 """
 
 
+@pytest.mark.slow
 def test_what_a_fit_is_of_is_the_same_in_another_process():
     seen = set()
     for seed in "12":

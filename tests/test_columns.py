@@ -98,6 +98,7 @@ def test_what_was_chosen_prints_as_a_table(complete):
     assert "1 ordinal" in complete.schema_.describe()
 
 
+@pytest.mark.slow
 def test_columns_may_be_told():
     told = {"height": "log-normal", "visits": likelihoods.Poisson()}
     chosen = VAE(1, likelihood=told, **SMALL).fit(MIXED).likelihood_
@@ -160,6 +161,7 @@ def test_predictions_have_the_form_of_the_table(complete):
     assert complete.transform(MIXED).shape == (N, 2)
 
 
+@pytest.mark.slow
 def test_what_is_filled_is_of_its_kind_and_the_rest_as_it_was(holey):
     filled = holey.impute(HOLES, 50)
     assert_same_form(filled, HOLES)
@@ -205,6 +207,7 @@ def test_files_and_pickles_keep_it(holey, tmp_path):
         assert str(again.likelihood_) == str(holey.likelihood_)
 
 
+@pytest.mark.slow
 def test_files_keep_what_was_told(tmp_path):
     vae = VAE(1, likelihood={"visits": likelihoods.Poisson()}, **SMALL).fit(MIXED)
     vae.save(tmp_path / "model")
@@ -213,6 +216,7 @@ def test_files_keep_what_was_told(tmp_path):
     assert again.likelihood_["visits"] == likelihoods.Poisson()
 
 
+@pytest.mark.slow
 def test_held_out_rows_and_further_passes():
     vae = VAE(2, validation_fraction=0.2, **SMALL).fit(MIXED)
     assert np.isfinite(vae.history_["validation_elbo"]).all()

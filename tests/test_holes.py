@@ -141,6 +141,7 @@ class TestContract:
         vae.partial_fit(HOLES[300:400])
         assert vae.n_epochs_ == 3
 
+    @pytest.mark.slow
     def test_the_search_for_epochs_takes_holes(self):
         vae = VAE(2, **SMALL | {"epochs": "auto", "batch_size": 100}).fit(HOLES[:60])
         assert np.isfinite(vae.score(HOLES[:60]))

@@ -142,6 +142,7 @@ def test_odd_rows_are_fitted_as_well(k):
     assert model.loadings.shape == (6, k)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wine", "diabetes"])
 def test_many_factors_of_few_values_are_no_trap(name):
     """Pairwise covariances of half the cells once led to a start 2,700 nats below others."""

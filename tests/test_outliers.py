@@ -49,6 +49,7 @@ def test_the_wrong_cell_is_found(detector):
     assert abs(np.median(detector.surprise(WINE))) < 0.5
 
 
+@pytest.mark.slow
 def test_tables_with_holes_and_sparse_counts_are_judged_as_well():
     table = WINE.assign(kind=np.where(WINE["hue"] > 1, "a", "b"))
     table.iloc[::7, 1] = np.nan
@@ -59,6 +60,7 @@ def test_tables_with_holes_and_sparse_counts_are_judged_as_well():
     assert set(OutlierDetector(VAE(2, epochs=5, **SMALL)).fit(counts).predict(counts)) == {1, -1}
 
 
+@pytest.mark.slow
 def test_it_is_copied_searched_and_pickled(detector):
     own = VAE(2, epochs=2, **SMALL)
     fitted = OutlierDetector(own).fit(WINE)
@@ -77,6 +79,7 @@ def _mean_score(detector, X, y=None):
     return detector.score_samples(X).mean()
 
 
+@pytest.mark.slow
 def test_the_default_model_has_ten_latents():
     assert OutlierDetector().vae is None
     short = pd.DataFrame(np.random.default_rng(0).normal(size=(10, 3)), columns=list("abc"))

@@ -84,6 +84,7 @@ def test_numbers_with_all_their_digits_are_resolved_as_their_type_is():
     assert summarise(np.array([[0], [255]], np.uint8)).resolution == [1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decimals", [1, 3])
 def test_a_copied_column_is_scored_at_its_own_digits(decimals):
     rows = np.random.default_rng(0).normal(size=(500, 1)).round(decimals)

@@ -178,6 +178,7 @@ def test_nothing_is_missing_in_a_sparse_array():
         vae.impute(SPARSE)
 
 
+@pytest.mark.slow
 def test_many_columns_train_at_the_default_rate():
     """Counts of 3000 columns, of which some have a few large values, once diverged."""
     rng = np.random.default_rng(0)

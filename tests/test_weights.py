@@ -58,6 +58,7 @@ def test_batches_are_unbiased():
     assert float(one.share[0]) == 3
 
 
+@pytest.mark.slow
 def test_the_optimum_is_that_of_repeated_rows():
     long = LINEAR | {"epochs": 3000, "batch_size": 500}
     weight = np.where(X[:, 0] > 0, 4, 1)
@@ -89,6 +90,7 @@ def test_zero_weights_are_left_out_rows(form):
     np.testing.assert_allclose(one.elbo(make(X)), other.elbo(make(X)), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_all_ways_of_training_take_weights():
     for options in ({"epochs": "auto"}, {"validation_fraction": 0.2}, {"patience": 2}):
         vae = VAE(2, **SMALL | options).fit(X, sample_weight=WEIGHT)

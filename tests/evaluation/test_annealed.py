@@ -105,6 +105,7 @@ def test_the_reverse_estimates_the_reciprocal_without_bias(x64, linear_gaussian)
     assert mean > 4 * error
 
 
+@pytest.mark.slow
 def test_more_temperatures_from_a_bad_start_tighten_the_sandwich(x64, linear_gaussian):
     """With one chain the gap is a divergence, which falls like 1 / n."""
     model = linear_gaussian.random(5, 2)
@@ -267,6 +268,7 @@ def test_simulated_cases_have_conditions_and_exposures():
     assert np.isfinite([few.gap, many.gap]).all()
 
 
+@pytest.mark.slow
 def test_tables_with_holes_are_annealed_and_simulated():
     rng = np.random.default_rng(0)
     z = rng.normal(size=60)

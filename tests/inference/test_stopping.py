@@ -213,6 +213,7 @@ def test_the_best_of_several_starts_is_kept():
     np.testing.assert_array_equal(several.explained_nats_, best.explained_nats_)
 
 
+@pytest.mark.slow
 def test_the_best_of_several_starts_is_kept_after_a_search_as_well():
     X = np.random.default_rng(1).normal(size=(60, 5))
     options = {"init": "random", "hidden": (5,), "batch_size": 60, "verbose": False}
