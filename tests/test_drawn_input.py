@@ -63,6 +63,16 @@ DAY = datetime.date
 # What once led to errors in words of others, or to warnings.
 FOUND = {
     "rows of different lengths": ([[1.0, 2.0], [3.0]], REFUSED),
+    "columns that vary by rounding alone": (
+        np.array(
+            [
+                [0, 2, 0, 0, 4, 0, 0, 1, 0, 0, 6, 0, 0, 4, 0, 0, 0, 0, 0, 1],
+                [0, 2, 0, 0, 3, 0, 0, 3, 0, 0, 2, 0, 0, 2, 0, 0, 5, 0, 0, 3],
+            ],
+            np.int8,
+        ),
+        FITTED,
+    ),
     "dates in no row": (np.zeros((0, 4, 0), "M8[M]"), REFUSED),
     "numbers too small to be written": (frame([1e-321, -2e-321, 5e-321]), REFUSED),
     "numbers beyond float32": (frame([1e39, 2e38, 3e38]), REFUSED),

@@ -136,7 +136,9 @@ def first_noise(rows: np.ndarray, k: int) -> np.ndarray:
     deviations = rows - rows.mean(axis=0)
     _, values, vectors = np.linalg.svd(deviations / np.sqrt(len(rows)), full_matrices=False)
     kept = values > values[0] * 1e-6
-    unexplained = 1 / np.sum((vectors[kept] / values[kept, None]) ** 2, axis=0)
+    precisions = np.sum((vectors[kept] / values[kept, None]) ** 2, axis=0)
+    with np.errstate(divide="ignore"):  # of a column that nearly does not vary
+        unexplained = 1 / precisions
     share = 1 - k / (2 * rows.shape[1])
     return np.minimum(share * unexplained, np.mean(deviations**2, axis=0))
 
