@@ -186,6 +186,18 @@ def test_a_forged_header_of_a_table_is_refused(change, models, tmp_path):
         read(forged(json.dumps(header), arrays), tmp_path / "forged.aevb")
 
 
+@pytest.mark.parametrize("place", ["condition", "config"])
+def test_a_text_in_the_place_of_a_likelihood_is_refused(place, models, tmp_path):
+    headers = [(json.loads(text), arrays) for text, arrays in (opened(m.content) for m in models)]
+    header, arrays = next(each for each in headers if each[0]["condition"] is not None)
+    if place == "condition":
+        header["condition"]["likelihoods"] = ["gaussian"] * len(header["condition"]["likelihoods"])
+    else:
+        header["config"]["likelihood"] = ["gaussian"] * len(header["config"]["likelihood"])
+    with pytest.raises(ModelFileError, match="Expected a likelihood for each part"):
+        read(forged(json.dumps(header), arrays), tmp_path / "forged.aevb")
+
+
 @pytest.mark.parametrize("numbers", SOME.values(), ids=SOME.keys())
 def test_drawn_damage_is_refused_or_harmless(numbers, models, tmp_path):
     found = {REFUSED: 0, IDENTICAL: 0, OTHER: 0}

@@ -296,6 +296,8 @@ def _schema(
             )
         n_rows = np.asarray(numbers.n_rows)
         measured.append(numbers._replace(n_rows=n_rows if n_rows.ndim else int(n_rows)))
+    if not all(isinstance(each, Likelihood) for each in likelihoods):
+        raise TypeError(f"Expected a likelihood for each part; got {likelihoods!s:.80}.")
     return Schema.from_json(described, likelihoods, measured)
 
 
