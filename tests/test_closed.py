@@ -21,6 +21,7 @@ CHANGES = {
     "unseen": "missing",
     "prior": dist.Laplace(0.0, 2.0),
     "posterior": posteriors.FullNormal(),
+    "architecture": "conv",
     "hidden": (9, 9),
     "activation": "relu",
     "encoder": lambda x: x[:2],

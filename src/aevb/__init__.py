@@ -28,7 +28,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "models": [
             *("AutoEncoder", "Bernoulli", "Frozen", "Gaussian", "LatentVariableModel", "MLP"),
             *("Given", "Likelihood", "given"),
-            *("likelihoods", "posteriors", "priors"),
+            *("architectures", "likelihoods", "posteriors", "priors"),
         ],
         "probability": [
             *("Batched", "ExpRelaxedOneHotCategorical", "GrayBernoulli", "Joint", "kl_divergence"),

@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 
 from aevb.errors import choose
+from aevb.models.architectures import Architecture, make_architecture
 from aevb.models.networks import Activation, Body, layer_sizes
 from aevb.models.posteriors import GaussianPosterior, Posterior, make_posterior
 from aevb.models.priors import Fixed, Prior, make_prior
 
-MANY = 1000  # cases, from which on a deep network is the better default: benchmarks/README.md
-_AUTO = ((500,), (500, 250, 100))  # hidden layers for few and for many
 
-
-def hidden_layers(hidden: Any, n_cases: int) -> tuple[int, ...]:
+def hidden_layers(hidden: Any, architecture: Architecture, n_cases: int) -> tuple[int, ...]:
     """Return the units of the layers that a user's `hidden` stands for, of a fit to some cases."""
     automatic = isinstance(hidden, str) and hidden == "auto"  # an array has no single answer
-    return _AUTO[n_cases >= MANY] if automatic else layer_sizes(hidden)
+    return architecture.auto_hidden(n_cases) if automatic else layer_sizes(hidden)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +26,15 @@ class Config:
 
     Attributes
     ----------
-    latent_dim, prior, posterior, hidden, activation, encoder, decoder, init, random_state
+    latent_dim, prior, posterior, architecture, hidden, activation, encoder, decoder, init
+    random_state
         As the parameters of `VAE` of the same names, with names turned into what they stand for.
     """
 
     latent_dim: int
     prior: Prior
     posterior: Posterior
+    architecture: Architecture
     hidden: tuple[int, ...]
     activation: Activation
     encoder: Body | None
@@ -45,11 +45,13 @@ class Config:
     @classmethod
     def of(cls, vae: Any, n_cases: int) -> Config:
         """Copy what an estimator's parameters say now, of a fit to so many cases."""
+        architecture = make_architecture(vae.architecture)
         return cls(
             latent_dim=int(vae.latent_dim),  # a NumPy integer would be traced
             prior=make_prior(vae.prior),
             posterior=make_posterior(vae.posterior),
-            hidden=hidden_layers(vae.hidden, n_cases),
+            architecture=architecture,
+            hidden=hidden_layers(vae.hidden, architecture, n_cases),
             activation=vae.activation,
             encoder=vae.encoder,
             decoder=vae.decoder,
@@ -63,12 +65,13 @@ class Config:
         own = self.encoder is not None or self.decoder is not None
         return (
             self.init == "linear"
+            and self.architecture.starts_linear
             and isinstance(self.posterior, GaussianPosterior)
             and not own
             and not isinstance(self.prior, Fixed)
         )
 
-    def architecture(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         """Return what `build_autoencoder` takes of it."""
         others = {"init", "random_state"}
         parts = {name: value for name, value in vars(self).items() if name not in others}

@@ -245,7 +245,7 @@ class Fitting:
         key_model, key = random_key(random, FAST), random_key(random, FAST)
         start = learned.start(data, config, source.weight)
         config = replace(config, init="random" if start is None else "linear")
-        parts = config.architecture()
+        parts = config.parts()
         parts["condition_size"] = learned.condition_size
         examples = learned.examples(data, config)
         model = _build(schema.block, examples=examples, start=start, key=key_model, **parts)

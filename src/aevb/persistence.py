@@ -31,6 +31,7 @@ from aevb.condition import Condition
 from aevb.config import Config
 from aevb.errors import ModelFileError
 from aevb.exposure import Exposure
+from aevb.models.architectures import ARCHITECTURES, Dense
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.exposed import ExposedAutoEncoder
 from aevb.models.kinds import LIKELIHOODS, Likelihood, Measured
@@ -56,6 +57,7 @@ _OURS = "aevb."  # before the name of a distribution that is not NumPyro's
 # Families that are saved with their options: what marks them in JSON, and the classes by name.
 
 _CONFIGS: dict[str, dict[str, Any]] = {
+    "architecture": ARCHITECTURES,
     "likelihood": LIKELIHOODS,
     "posterior": POSTERIOR_CLASSES,
     "prior": PRIORS,
@@ -223,7 +225,7 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
         for name, value in header["config"].items()
     }
     own = {name: given[name] for name in header["left_out"]["config"] if name in given}
-    config = {"random_state": None, "init": "random", **config, **own}
+    config = {"architecture": Dense(), "random_state": None, "init": "random", **config, **own}
     likelihoods = _of_parts(config.pop("likelihood"), header["schema"])
     schema = _schema(header["schema"], likelihoods, tensors, _MEASURED)
     vae.condition_, described = None, header["condition"]
@@ -267,7 +269,7 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
         start=start,
         condition_size=condition_size,
         key=jax.random.key(0),
-        **vae.config_.architecture(),
+        **vae.config_.parts(),
     )
     return template if vae.exposure_ is None else ExposedAutoEncoder(template, schema.counts)
 
@@ -329,7 +331,7 @@ def _check_sizes(config: Json, n: int) -> None:
                 f"{n} numbers do not bear out."
             )
 
-    for name in ("latent_dim", "hidden", "prior", "posterior"):
+    for name in ("latent_dim", "architecture", "hidden", "prior", "posterior"):
         check(config.get(name))  # None: the user gives it again
 
 

@@ -44,6 +44,7 @@ from aevb.inference.sgvb import SGVB, Schedule, make_objective
 from aevb.inference.stopping import EarlyStopping, TimeLimit
 from aevb.interruption import Interruption
 from aevb.learned import Data, Learned, weighted
+from aevb.models.architectures import Architecture, make_architecture
 from aevb.models.kinds import Likelihood
 from aevb.models.kinds.case import Case
 from aevb.models.kinds.rows import dense, is_sparse, take
@@ -97,19 +98,24 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         covariance (``"low-rank-normal"``), ``"mixture"`` of Gaussians, normalising flows ``"iaf"``
         and ``"coupling"``; independent ``"laplace"``, ``"student-t"``, ``"gamma"`` or any other of
         `aevb.probability.FAMILIES`. `aevb.posteriors` has them with options.
+    architecture : {"dense", "conv"} or Architecture, default="dense"
+        Both networks: fully connected layers, or residual convolutions for pictures, `X` of shape
+        (n, height, width) or (n, height, width, channels). `aevb.architectures` has them with
+        options.
     hidden : "auto", int or sequence of int, default="auto"
-        Units of the encoder's hidden layers; the decoder has them in reverse. ``()`` is linear.
-        ``"auto"`` is one layer of 500 for fewer than 1000 cases, and otherwise (500, 250, 100).
+        Units of the encoder's fully connected layers; the decoder has them in reverse. ``()`` is
+        linear. ``"auto"`` is one layer of 500 for fewer than 1000 cases, and otherwise
+        (500, 250, 100); beside convolutions there is none.
     activation : str or callable, default="gelu"
         Elementwise function of the hidden layers: a name (gelu, relu, tanh, silu, ...) or a
         function of `jax.numpy`. The paper's experiments have tanh.
     encoder, decoder : callable PyTree, optional
-        Your own networks, instead of `hidden` and `activation`: Equinox modules, stateless Flax NNX
-        modules or any callable PyTree, written for one case. The encoder maps a case (scaled as for
-        the built-in network, in the data's shape) to a vector of features. The decoder maps a
-        latent vector to a vector of features or, for images, directly to logits (Bernoulli) or
-        standardised means (Gaussian) in the images' shape. An affine map follows a vector of
-        features. Training starts from the weights that the networks have.
+        Your own networks, instead of `architecture`, `hidden` and `activation`: Equinox modules,
+        stateless Flax NNX modules or any callable PyTree, written for one case. The encoder maps a
+        case (scaled as for the built-in network, in the data's shape) to a vector of features. The
+        decoder maps a latent vector to a vector of features or, for images, directly to logits
+        (Bernoulli) or standardised means (Gaussian) in the images' shape. An affine map follows a
+        vector of features. Training starts from the weights that the networks have.
     init : {"linear", "random"}, default="linear"
         Where training starts. ``"linear"``: both networks have a linear path beside them, and start
         at the optimum of the linear model: factor analysis for Gaussian columns, its analogue for
@@ -242,6 +248,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         unseen: str = "error",
         prior: str | Prior | Distribution = "normal",
         posterior: str | Posterior = "normal",
+        architecture: str | Architecture = "dense",
         hidden: str | int | Sequence[int] = "auto",
         activation: Activation = "gelu",
         encoder: Body | None = None,
@@ -273,6 +280,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.unseen = unseen
         self.prior = prior
         self.posterior = posterior
+        self.architecture = architecture
         self.hidden = hidden
         self.activation = activation
         self.encoder = encoder
@@ -1368,7 +1376,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 "Expected the path of a directory, or None, for `checkpoint`; got "
                 f"{self.checkpoint!r}."
             )
-        hidden_layers(self.hidden, 1)
+        hidden_layers(self.hidden, make_architecture(self.architecture), 1)
         activation_function(self.activation)
         check_callbacks(self.callbacks)
         check_likelihood(self.likelihood)

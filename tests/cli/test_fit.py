@@ -98,6 +98,7 @@ def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
             "posterior": "iaf",
         },
         **{
+            "architecture": "conv",
             "hidden": "9,7",
             "activation": "relu",
             "init": "random",

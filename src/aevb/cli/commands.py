@@ -156,6 +156,9 @@ def fit(
     ] = "error",
     prior: Annotated[str, typer.Option(help=f"p(z): {_PRIORS}.")] = "normal",
     posterior: Annotated[str, typer.Option(help=f"q(z|x): {_POSTERIORS}.")] = "normal",
+    architecture: Annotated[
+        str, typer.Option(help="Both networks: dense, or conv for pictures.")
+    ] = "dense",
     hidden: Annotated[
         str,
         typer.Option(help="Units of the encoder's hidden layers, or auto; '' makes it linear."),
@@ -247,6 +250,7 @@ def fit(
         unseen=unseen,
         prior=prior,
         posterior=posterior,
+        architecture=architecture,
         hidden=layers,
         activation=activation,
         init=init,

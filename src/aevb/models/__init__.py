@@ -1,6 +1,6 @@
 """What is fitted: latent-variable models, and the parts an auto-encoder is made of."""
 
-from aevb.models import likelihoods, posteriors, priors
+from aevb.models import architectures, likelihoods, posteriors, priors
 from aevb.models.autoencoder import AutoEncoder
 from aevb.models.base import Frozen, Given, LatentVariableModel, given
 from aevb.models.conditional import Conditional, Network
@@ -19,6 +19,7 @@ __all__ = [
     "LatentVariableModel",
     "Likelihood",
     "Network",
+    "architectures",
     "given",
     "likelihoods",
     "posteriors",

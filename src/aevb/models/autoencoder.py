@@ -16,13 +16,14 @@ from jaxtyping import Num, PyTree
 from jaxtyping import PRNGKeyArray as Key
 from numpyro.distributions import Distribution
 
+from aevb.models.architectures import Architecture, Dense
 from aevb.models.base import LatentVariableModel, given
 from aevb.models.checks import check_model
 from aevb.models.conditional import Network
 from aevb.models.kinds.base import Block
 from aevb.models.kinds.case import CaseBlock
 from aevb.models.linear import Beside, LinearStart
-from aevb.models.networks import MLP, Activation, output_shape
+from aevb.models.networks import Activation, output_shape
 from aevb.models.posteriors import GaussianPosterior, Posterior, make_posterior
 from aevb.models.priors import Prior, VampPrior, make_prior
 from aevb.probability.blocks import Blocks
@@ -138,6 +139,7 @@ def build_autoencoder(
     prior: str | Prior | Distribution = "normal",
     posterior: str | Posterior = "normal",
     examples: PyTree = None,
+    architecture: Architecture = Dense(),  # noqa: B008
     hidden: tuple[int, ...] = (500,),
     activation: Activation = "tanh",
     encoder: PyTree = None,
@@ -158,8 +160,8 @@ def build_autoencoder(
         Families of p(z) and q(z|x).
     examples : Array, optional
         Training cases that the prior starts from, as `aevb.models.priors.examples_for` gives them.
-    hidden, activation
-        Bodies of encoder and decoder (in reverse order), unless given.
+    architecture, hidden, activation
+        Bodies of encoder and decoder, unless given.
     encoder, decoder : callable PyTree, optional
         Bodies to use instead.
     start : LinearStart, optional
@@ -174,14 +176,14 @@ def build_autoencoder(
     ValueError, TypeError
         When the output of a given body does not fit.
     """
-    shape, read, n_read = block.shape, block.input_shape, latent_dim + condition_size
+    read, n_read = block.input_shape, latent_dim + condition_size
     if condition_size:
         read = (math.prod(read) + condition_size,)
     keys = jax.random.split(key, 4)
     if encoder is None:
-        encoder = MLP(math.prod(read), hidden, activation, key=keys[0])
+        encoder = architecture.encoder(block, math.prod(read), hidden, activation, key=keys[0])
     if decoder is None:
-        decoder = MLP(n_read, hidden[::-1], activation, key=keys[1])
+        decoder = architecture.decoder(block, n_read, hidden, activation, key=keys[1])
     if start is not None:
         encoder, decoder = Beside(encoder), Beside(decoder)
         block = block.starting_at(start.decoder)
@@ -202,6 +204,7 @@ def build_autoencoder(
             f"got {family}."
         )
     features = output_shape(decoder, (n_read,), "decoder")
+    shape = block.direct_shape
     if len(features) != 1 and (features != shape or len(shape) == 1):
         direct = f", or an array of the shape of the data, {shape}," if len(shape) > 1 else ""
         raise ValueError(

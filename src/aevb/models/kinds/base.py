@@ -271,6 +271,11 @@ class Block(eqx.Module):
         return eqx.filter_eval_shape(self.constants.inputs, self.example()).shape
 
     @property
+    def direct_shape(self) -> tuple[int, ...]:
+        """Shape of features that are the decoder's location themselves."""
+        return self.shape
+
+    @property
     def n_locations(self) -> int:
         """How many numbers the decoder gives of one datum."""
         start = self.constants.start

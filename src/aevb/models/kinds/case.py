@@ -75,6 +75,12 @@ class CaseBlock(eqx.Module):
         return (n_inputs + self.holes * math.prod(self.shape),)
 
     @property
+    def direct_shape(self) -> tuple[int, ...]:
+        """Shape of features that are the decoder's location themselves: that of a single block."""
+        first, *others = self.parts.values()
+        return self.shape if others else first.shape
+
+    @property
     def n_locations(self) -> int:
         """How many numbers the decoder gives of one datum."""
         return sum(part.n_locations for part in self.parts.values())
