@@ -22,7 +22,10 @@ from jaxtyping import install_import_hook
 # Shapes and types in the annotations of these modules are checked at every call of the tests. Not
 # among them is models.base, through which what a user's model returns passes before `check_model`
 # looks at it.
-MODELS = "architectures autoencoder checks conditional convolutions flows kinds networks posteriors priors"
+MODELS = (
+    "architectures autoencoder checks conditional convolutions flows kinds networks posteriors "
+    "priors"
+)
 INFERENCE = "estimators full_vb hmc mcem objective optimizers run sgvb stopping training wake_sleep"
 CHECKED = [
     *(f"aevb.models.{name}" for name in MODELS.split()),
