@@ -28,7 +28,8 @@ class Convolution(eqx.Module):
     width : int
         Height and width of the window.
     stride : int
-        Every so manieth place is computed: height and width are divided by it, and rounded up.
+        Step from one place of the window to the next: height and width are divided by it, and
+        rounded up.
     key : Array
         JAX random key.
     """
