@@ -157,9 +157,9 @@ class Convolutional(Architecture):
         picture = self._pictured(block)
         channels = self.stages(picture.shape)
         decoder = ConvDecoder(n_read, picture.shape, channels, hidden[::-1], activation, key=key)
-        start = jnp.broadcast_to(jnp.ravel(jnp.asarray(picture.constants.start)), picture.size)
-        start = start.reshape(picture.shape).astype(jnp.float32)
-        return eqx.tree_at(lambda at: at.bias, decoder, start)
+        start = jnp.ravel(jnp.asarray(picture.constants.start, jnp.float32))
+        bias = jnp.broadcast_to(start, decoder.bias.shape)
+        return eqx.tree_at(lambda at: at.bias, decoder, bias)
 
     def _pictured(self, block: Block | CaseBlock) -> Block:
         """Return the block of pictures."""

@@ -209,7 +209,8 @@ class ConvDecoder(eqx.Module):
     layers: tuple[Linear, ...]
     stages: tuple[tuple[Residual, Convolution], ...]
     last: Convolution
-    bias: Float[Array, "*shape"]
+    bias: Float[Array, " size"]  # of each pixel and channel
+    shape: tuple[int, ...] = eqx.field(static=True)
     sizes: tuple[tuple[int, int], ...] = eqx.field(static=True)
     activation: Activation = eqx.field(static=True)
 
@@ -223,7 +224,7 @@ class ConvDecoder(eqx.Module):
         *,
         key: Key,
     ):
-        self.activation = activation
+        self.shape, self.activation = shape, activation
         self.sizes = sizes(shape, len(channels))
         keys = iter(jax.random.split(key, 2 * len(channels) + len(hidden) + 2))
         first = math.prod(self.sizes[-1]) * channels[-1]
@@ -235,7 +236,7 @@ class ConvDecoder(eqx.Module):
             for a, b in itertools.pairwise(widths)
         )
         self.last = Convolution(channels[0], (*shape, 1)[2], key=next(keys))
-        self.bias = jnp.zeros(shape)
+        self.bias = jnp.zeros(math.prod(shape))
 
     def __call__(self, z: Num[Array | np.ndarray, " n_read"]) -> Float[Array, "*shape"]:
         """Turn one vector into a picture."""
@@ -248,7 +249,7 @@ class ConvDecoder(eqx.Module):
         for (residual, mix), (height, width) in zip(self.stages, self.sizes[-2::-1], strict=True):
             h = mix(residual(h))
             h = _doubled(h)[:height, :width]
-        return self.last(activate(h)).reshape(self.bias.shape) + self.bias
+        return (jnp.ravel(self.last(activate(h))) + self.bias).reshape(self.shape)
 
 
 def _doubled(h: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
