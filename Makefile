@@ -37,8 +37,9 @@ demo: $(INSTALLED)  ## fit the digits, print the table, save the model and pictu
 
 # Compiling is most of what the tests do. It takes half the time without XLA's optimizations and its
 # newer code generator, and half of that again where an earlier run left its programs in the cache.
-# The demo, and the pages, notebooks and examples among the slow tests, run as they do for users.
-AS_USERS := $(addprefix tests/,test_docs.py test_examples.py test_notebooks.py test_readme.py experiments)
+# The demo, and pages, notebooks, examples and long fits among the slow tests, run as they do for users.
+AS_USERS := $(addprefix tests/,test_docs.py test_examples.py test_notebooks.py test_readme.py \
+  test_vae.py experiments)
 COMPILE_FAST := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS=--xla_cpu_use_fusion_emitters=false
 test test-slow test-pandas2: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
 test test-slow test-pandas2: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
