@@ -26,9 +26,10 @@ class Config:
 
     Attributes
     ----------
-    latent_dim, prior, posterior, architecture, hidden, activation, encoder, decoder, init
-    random_state
+    latent_dim, prior, posterior, architecture, hidden, activation, encoder, decoder
         As the parameters of `VAE` of the same names, with names turned into what they stand for.
+    init, random_state
+        Likewise; `init` is what it was in the end.
     """
 
     latent_dim: int

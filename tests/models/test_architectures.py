@@ -178,7 +178,7 @@ def test_what_is_not_a_picture_is_refused(name):
     ("channels", "message"),
     [((), "at least one stage"), ((3, 0), "channels.*got 0"), ("many", "'auto'.*got 'many'")],
 )
-def test_channels_that_are_none_are_refused(channels, message):
+def test_impossible_channels_are_refused(channels, message):
     with pytest.raises(ValueError, match=message):
         architectures.Convolutional(channels)
 

@@ -53,7 +53,7 @@ def described(value: Any) -> Any:
         return {name: [described(value.left), described(value.right), value.closed]}
     if name == "date":
         return {name: [value.isoformat()]}
-    raise TypeError(f"no category: {value!r:.80}")
+    raise TypeError(f"not a category: {value!r:.80}")
 
 
 def restored(value: Any) -> Any:
@@ -73,11 +73,11 @@ def restored(value: Any) -> Any:
         return value
     (name, fields), *others = value.items()
     if others or name not in _MAKERS or not isinstance(fields, list | tuple):
-        raise TypeError(f"no category: {value!s:.80}")
+        raise TypeError(f"not a category: {value!s:.80}")
     try:
         return _MAKERS[name](*fields)
     except (OverflowError, AttributeError, KeyError) as error:
-        raise ValueError(f"no category: {value!s:.80}") from error
+        raise ValueError(f"not a category: {value!s:.80}") from error
 
 
 def _counted(value: np.datetime64 | np.timedelta64) -> tuple[int, str]:
