@@ -66,7 +66,6 @@ class Config:
         own = self.encoder is not None or self.decoder is not None
         return (
             self.init == "linear"
-            and self.architecture.starts_linear
             and isinstance(self.posterior, GaussianPosterior)
             and not own
             and not isinstance(self.prior, Fixed)

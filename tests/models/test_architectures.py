@@ -22,6 +22,8 @@ rng = np.random.default_rng(0)
 SMALL = {"epochs": 1, "batch_size": 20, "random_state": 0, "verbose": False}
 TINY = architectures.Convolutional((3, 4))
 KEY = jax.random.key(0)
+PICTURES = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 72)) + rng.normal(size=(60, 72))
+PICTURES = PICTURES.reshape(60, 8, 9)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (9, 15, 2), (10, 7, 3)])
@@ -89,6 +91,8 @@ def test_what_stands_behind_a_picture_and_a_second_one_are_read():
 
 def test_every_pixel_depends_on_every_latent_and_reaches_every_feature():
     decoder = ConvDecoder(2, (9, 13), (3, 4), (), "gelu", key=KEY)
+    last = jax.random.normal(KEY, decoder.last.weight.shape)  # zero at the beginning
+    decoder = eqx.tree_at(lambda at: at.last.weight, decoder, last)
     slopes = jax.jacobian(decoder)(jnp.array([0.3, -0.2]))
     assert slopes.shape == (9, 13, 2) and bool((slopes != 0).all())
     encoder = ConvEncoder((9, 13), 117, (3, 4), (5,), "gelu", key=KEY)
@@ -96,14 +100,26 @@ def test_every_pixel_depends_on_every_latent_and_reaches_every_feature():
     assert bool((slopes != 0).any(axis=0).all())
 
 
-def test_the_decoder_starts_at_the_mean_of_each_pixel():
-    X = rng.normal(size=(50, 8, 9)) + np.arange(9)
-    decoder = VAE(2, architecture=TINY, likelihood="gaussian", **SMALL).fit(X).model_.decoder
-    assert decoder.head.location.linear is None  # what the body returns is the location
-    begun = architectures.Convolutional().decoder(
-        VAE(2, **SMALL).fit(X).schema_.block, 2, (), "gelu", key=KEY
-    )
-    assert begun.bias.shape == (72,) and float(jnp.abs(begun.bias).max()) < 1e-5  # standardised
+def test_a_random_start_of_the_decoder_is_the_mean_of_each_pixel():
+    X = rng.integers(0, 2, (50, 8, 9)) * (np.arange(9) > 3)
+    block = VAE(2, **SMALL).fit(X).schema_.block
+    decoder = TINY.decoder(block, 2, (), "gelu", key=KEY)
+    logits = jnp.ravel(block.constants.start)
+    assert float(jnp.ptp(logits)) > 1
+    np.testing.assert_array_equal(jnp.ravel(decoder(jnp.array([3.0, -2.0]))), logits)
+    learned = VAE(2, architecture=TINY, init="random", **SMALL).fit(X).model_.decoder
+    assert learned.head.location.linear is None  # what the body returns is the location
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_the_start_is_that_of_fully_connected_layers(likelihood):
+    """Both begin at the linear model, from which they depart."""
+    X = (rng.random((60, 8, 9)) < 0.4) * 1.0 if likelihood == "bernoulli" else PICTURES
+    options = {"likelihood": likelihood, "learning_rate": 1e-12, **SMALL}
+    one, other = (VAE(2, architecture=a, **options).fit(X) for a in (TINY, "dense"))
+    assert one.config_.init == "linear"
+    np.testing.assert_allclose(one.transform(X), other.transform(X), atol=1e-4)
+    np.testing.assert_allclose(one.score_samples(X), other.score_samples(X), rtol=1e-4)
 
 
 CASES = {
@@ -123,7 +139,7 @@ def test_a_model_of_pictures_does_all_that_others_do(name, tmp_path):
     assert vae.transform(X, **told).shape == (30, 2)
     assert vae.reconstruct(X, **told).shape == X.shape
     assert np.isfinite(vae.score_samples(X, **told)).all()
-    assert vae.config_.init == "random"
+    assert vae.config_.init == "linear"
     vae.save(tmp_path / "model")
     again = VAE.load(tmp_path / "model")
     assert again.config_.architecture == TINY
@@ -134,7 +150,7 @@ def test_holes_in_pictures_are_seen_and_filled():
     X = rng.random((30, 8, 8))
     X[::2, 2, 3] = np.nan
     vae = VAE(2, architecture=TINY, **SMALL).fit(X)
-    assert vae.model_.encoder.body.stages[0][0].weight.shape[2] == 2  # values, and which are there
+    assert vae.model_.encoder.body.body.stages[0][0].weight.shape[2] == 2  # also which are there
     filled = vae.impute(X, 5)
     assert np.isfinite(filled).all()
     np.testing.assert_array_equal(filled[1::2], X[1::2])

@@ -15,6 +15,7 @@ from aevb.errors import choose, integer
 from aevb.models.convolutions import ConvDecoder, ConvEncoder
 from aevb.models.kinds.base import Block
 from aevb.models.kinds.case import CaseBlock
+from aevb.models.linear import Start
 from aevb.models.networks import MLP, Activation, Body
 
 MANY = 1000  # cases, from which on a deep network is the better default: benchmarks/README.md
@@ -29,12 +30,9 @@ class Architecture(ABC):
     ----------
     name : str
         Its name.
-    starts_linear : bool
-        Whether training can start at the linear model.
     """
 
     name: ClassVar[str]
-    starts_linear: ClassVar[bool]
 
     @abstractmethod
     def auto_hidden(self, n_cases: int) -> tuple[int, ...]:
@@ -93,7 +91,6 @@ class Dense(Architecture):
     """
 
     name: ClassVar[str] = "dense"
-    starts_linear: ClassVar[bool] = True
 
     def auto_hidden(self, n_cases: int) -> tuple[int, ...]:  # noqa: D102
         return (500, 250, 100) if n_cases >= MANY else (500,)
@@ -128,7 +125,6 @@ class Convolutional(Architecture):
 
     channels: str | tuple[int, ...] = "auto"
     name: ClassVar[str] = "conv"
-    starts_linear: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if isinstance(self.channels, str):
@@ -157,7 +153,10 @@ class Convolutional(Architecture):
         picture = self._pictured(block)
         channels = self.stages(picture.shape)
         decoder = ConvDecoder(n_read, picture.shape, channels, hidden[::-1], activation, key=key)
-        start = jnp.ravel(jnp.asarray(picture.constants.start, jnp.float32))
+        start = picture.constants.start
+        if isinstance(start, Start):  # which it departs from
+            return decoder
+        start = jnp.ravel(jnp.asarray(start, jnp.float32))
         bias = jnp.broadcast_to(start, decoder.bias.shape)
         return eqx.tree_at(lambda at: at.bias, decoder, bias)
 

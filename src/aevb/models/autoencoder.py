@@ -22,7 +22,7 @@ from aevb.models.checks import check_model
 from aevb.models.conditional import Network
 from aevb.models.kinds.base import Block
 from aevb.models.kinds.case import CaseBlock
-from aevb.models.linear import Beside, LinearStart
+from aevb.models.linear import Around, Beside, LinearStart
 from aevb.models.networks import Activation, output_shape
 from aevb.models.posteriors import GaussianPosterior, Posterior, make_posterior
 from aevb.models.priors import Prior, VampPrior, make_prior
@@ -165,7 +165,8 @@ def build_autoencoder(
     encoder, decoder : callable PyTree, optional
         Bodies to use instead.
     start : LinearStart, optional
-        Where to begin, for posteriors that can; the bodies then have their inputs beside them.
+        Where to begin, for posteriors that can. Features then have the input beside them; a
+        decoder that returns data has to begin at zero.
     condition_size : int
         How many numbers the networks read of a condition, behind all else; 0: there is none.
     key : Array
@@ -180,13 +181,16 @@ def build_autoencoder(
     if condition_size:
         read = (math.prod(read) + condition_size,)
     keys = jax.random.split(key, 4)
+    if start is not None:
+        block = block.starting_at(start.decoder)
     if encoder is None:
         encoder = architecture.encoder(block, math.prod(read), hidden, activation, key=keys[0])
     if decoder is None:
         decoder = architecture.decoder(block, n_read, hidden, activation, key=keys[1])
     if start is not None:
-        encoder, decoder = Beside(encoder), Beside(decoder)
-        block = block.starting_at(start.decoder)
+        encoder = Beside(encoder)
+        vector = len(output_shape(decoder, (n_read,), "decoder")) == 1
+        decoder = Beside(decoder) if vector else Around(decoder, start.decoder)
     features = output_shape(encoder, read, "encoder")
     if len(features) != 1:
         raise ValueError(

@@ -187,7 +187,7 @@ class ConvEncoder(eqx.Module):
 
 
 class ConvDecoder(eqx.Module):
-    """From a vector to a picture: the stages of `ConvEncoder` in reverse.
+    """From a vector to a picture: the stages of `ConvEncoder` in reverse; it begins at its bias.
 
     Parameters
     ----------
@@ -235,7 +235,8 @@ class ConvDecoder(eqx.Module):
             (Residual(a, activation, key=next(keys)), Convolution(a, b, 1, key=next(keys)))
             for a, b in itertools.pairwise(widths)
         )
-        self.last = Convolution(channels[0], (*shape, 1)[2], key=next(keys))
+        last = Convolution(channels[0], (*shape, 1)[2], key=next(keys))
+        self.last = eqx.tree_at(lambda at: at.weight, last, jnp.zeros_like(last.weight))
         self.bias = jnp.zeros(math.prod(shape))
 
     def __call__(self, z: Num[Array | np.ndarray, " n_read"]) -> Float[Array, "*shape"]:

@@ -78,6 +78,31 @@ class Beside(eqx.Module):
         return jnp.concatenate([self.body(x), jnp.ravel(x)])
 
 
+class Around(eqx.Module):
+    """``start(z) + unit * body(z)``, of a body that returns data and begins at zero.
+
+    Parameters
+    ----------
+    body : callable PyTree
+        From one latent to an array of the shape of one datum.
+    start : Start
+        Where it begins; training leaves that as it is.
+    """
+
+    body: Body
+    start: Frozen
+
+    def __init__(self, body: Body, start: Start):
+        self.body, self.start = body, Frozen(start)
+
+    def __call__(self, z: Float[Array, " in_size"]) -> Float[Array, "*shape"]:
+        """Return an array of the shape of one datum."""
+        start: Start = self.start.value
+        departure = self.body(z)
+        moved = start.weight @ z + start.bias + start.unit * jnp.ravel(departure)
+        return moved.reshape(departure.shape)
+
+
 class LinearStart(NamedTuple):
     """Where decoder and encoder begin.
 

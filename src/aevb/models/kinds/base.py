@@ -331,9 +331,11 @@ class Location(eqx.Module):
         self, features: tuple[int, ...], size: int, start: ArrayLike | Start = 0.0, *, key: Key
     ):
         self.linear = None
+        if len(features) > 1:
+            return
         if isinstance(start, Start):
             self.linear = Departure(start, features[0], key=key)
-        elif len(features) == 1:
+        else:
             linear = Linear(features[0], size, key=key)
             bias = jnp.broadcast_to(jnp.ravel(jnp.asarray(start, jnp.float32)), size)
             self.linear = eqx.tree_at(lambda linear: linear.bias, linear, bias)
