@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import warnings
@@ -34,7 +35,7 @@ from aevb.models.kinds import (
     choose_likelihood,
     make_likelihood,
 )
-from aevb.models.kinds.summary import Summary, summarise_observed
+from aevb.models.kinds.summary import Summary, merge, summarise_observed
 
 _LARGEST_COUNT = 1_000_000  # of what is taken for a count: beyond, it is a number, or a name
 _TOLD = "as told"
@@ -78,6 +79,60 @@ class Choice(NamedTuple):
         if self.likelihood is None or self.likelihood.kind not in _LEVELS:
             return 0
         return len(self.levels or self.type.categories or ())
+
+
+class Seen(NamedTuple):
+    """What the cells of a column have shown, or some of them.
+
+    Attributes
+    ----------
+    type : ColumnType
+        What it is.
+    n : int
+        Number of cells.
+    summary : Summary
+        Of the values that are there; of categories, of their codes.
+    levels : tuple of float
+        Of numbers that the user takes for levels: those that occur.
+    """
+
+    type: ColumnType
+    n: int
+    summary: Summary
+    levels: tuple[float, ...]
+
+    @classmethod
+    def of(cls, column: Column, chosen: Likelihood | None) -> Seen:
+        """Look at a column, for which the user may have chosen a likelihood."""
+        values = column.values
+        summary = summarise_observed(values[:, None], lambda values: values)
+        levels = ()
+        if chosen and chosen.kind in _LEVELS and column.type.kind not in (CATEGORY, ORDERED):
+            levels = tuple(np.unique(values[~np.isnan(values)]).tolist())
+        return cls(column.type, len(values), summary, levels)
+
+    def merge(self, other: Seen) -> Seen:
+        """Return what the cells of both have shown, `self` before `other`.
+
+        Raises
+        ------
+        ValueError
+            For ordered categories that are not the same.
+        """
+        one, two = self.type.categories, other.type.categories
+        if self.type.kind == ORDERED and one != two:
+            raise ValueError(
+                f"Expected the same ordered categories all over column {self.type.name!r} of `X`; "
+                f"got {some(one or ())} and {some(two or ())}."
+            )
+        summary = merge(self.summary, other.summary)
+        levels = tuple(sorted({*self.levels, *other.levels}))
+        if self.type.kind != CATEGORY:
+            return Seen(self.type, self.n + other.n, summary, levels)
+        categories = tuple(sorted({*(one or ()), *(two or ())}))
+        ends = np.zeros(1), np.array([max(len(categories) - 1.0, 0.0)])
+        summary = summary._replace(low=ends[0], high=ends[1], mean=ends[0])
+        return Seen(self.type._replace(categories=categories), self.n + other.n, summary, levels)
 
 
 class Group(NamedTuple):
@@ -168,23 +223,58 @@ class Columns(Mapping[str, Likelihood | None]):
         unseen: str = "error",
     ) -> tuple[Columns, np.ndarray]:
         """Do as `learn`, with n cells each of columns that have been read already."""
-        named = {str(k): v for k, v in likelihood.items()} if is_by_column(likelihood) else {}
-        for_all = "auto" if is_by_column(likelihood) else likelihood
+        told = _Told(likelihood)
+        seen: list[Seen] = []
         choices: list[Choice] = []
-        summaries: list[Summary] = []
         rows = np.empty((n, size), np.float32)
         for j, column in enumerate(read):
-            chosen = make_likelihood(named.get(column.type.name, for_all))
-            summary = summarise_observed(column.values[:, None], lambda values: values)
-            choice = _choose(column.type, column.values, summary, chosen)
-            choices.append(choice)
-            summaries.append(summary)
-            rows[:, j] = _narrowed(choice, column.values)
-        _check_names(named, [choice.type.name for choice in choices], "likelihood")
-        pixels = None if named else _of_pixels(choices, summaries, make_likelihood(for_all))
-        if pixels is not None:
+            chosen = told(column.type.name)
+            seen.append(Seen.of(column, chosen))
+            choices.append(_choose(seen[-1], chosen))
+            rows[:, j] = _narrowed(choices[-1], column.values)
+        columns = cls._of(choices, seen, told, library, unseen)
+        if columns.is_picture:
             constant = [j for j, choice in enumerate(choices) if choice.likelihood is None]
             rows[:, constant] = [choices[j].value for j in constant]
+        return columns, rows
+
+    @classmethod
+    def learn_by_pieces(
+        cls, pieces: Iterable[Any], library: str, likelihood: Any = "auto", unseen: str = "error"
+    ) -> Columns:
+        """Choose a likelihood for each column of a table that comes some rows at a time.
+
+        Parameters
+        ----------
+        pieces : iterable of tables
+            Its rows, in tables with the same columns.
+        library : str
+            Whose tables are to be given back.
+        likelihood, unseen
+            As of `learn`.
+        """
+        told = _Told(likelihood)
+
+        def look(piece: Any) -> list[Seen]:
+            columns = tables.read_columns(piece)
+            return [Seen.of(column, told(column.type.name)) for column in columns]
+
+        def both(one: list[Seen], other: list[Seen]) -> list[Seen]:
+            return [a.merge(b) for a, b in zip(one, other, strict=True)]
+
+        seen = functools.reduce(both, map(look, pieces))
+        choices = [_choose(each, told(each.type.name)) for each in seen]
+        return cls._of(choices, seen, told, library, unseen)
+
+    @classmethod
+    def _of(
+        cls, choices: list[Choice], seen: Sequence[Seen], told: _Told, library: str, unseen: str
+    ) -> Columns:
+        """Put choices together, or choose for pixels where all columns are some."""
+        _check_names(told.named, [choice.type.name for choice in choices], "likelihood")
+        summaries = [each.summary for each in seen]
+        pixels = None if told.named else _of_pixels(choices, summaries, told.for_all)
+        if pixels is not None:
             choices = pixels
         if all(choice.likelihood is None for choice in choices):
             raise ValueError(
@@ -193,7 +283,7 @@ class Columns(Mapping[str, Likelihood | None]):
             )
         columns = cls(tuple(choices), library, unseen, pixels is not None)
         columns._warn()
-        return columns, rows
+        return columns
 
     # A mapping from names to likelihoods.
 
@@ -228,6 +318,11 @@ class Columns(Mapping[str, Likelihood | None]):
     def are_chosen(self) -> bool:
         """Whether a likelihood was chosen by rule."""
         return any(choice.why != _TOLD for choice in self.choices)
+
+    @property
+    def are_told(self) -> bool:
+        """Whether the user has chosen a likelihood."""
+        return any(choice.why.startswith(_TOLD) for choice in self.choices)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -446,16 +541,28 @@ def _check_names(named: Mapping[Any, Any], names: Sequence[str], what: str) -> N
         )
 
 
-def _choose(
-    column: ColumnType, values: np.ndarray, summary: Summary, chosen: Likelihood | None
-) -> Choice:
+class _Told:
+    """What the user says of columns: a likelihood for all of them, or for some by name."""
+
+    def __init__(self, likelihood: Any):
+        by_column = is_by_column(likelihood)
+        given = likelihood.items() if by_column else ()
+        self.named = {str(name): make_likelihood(each) for name, each in given}
+        self.for_all = None if by_column else make_likelihood(likelihood)
+
+    def __call__(self, name: str) -> Likelihood | None:
+        return self.named.get(name, self.for_all)
+
+
+def _choose(seen: Seen, chosen: Likelihood | None) -> Choice:
     """Choose for one column, or check what the user chose."""
+    column, summary = seen.type, seen.summary
     if summary.constant[0]:
         if not np.any(summary.n):
             return Choice(column, None, "no value")
         return Choice(column, None, "a single value", value=float(summary.mean[0]))
     if chosen is None:
-        likelihood, why = _by_rule(column, summary, len(values))
+        likelihood, why = _by_rule(column, summary, seen.n)
     else:
         likelihood, why = chosen, _TOLD
         _check_suits(column, likelihood)
@@ -467,7 +574,7 @@ def _choose(
         if coarse or column.kind == DATE:
             origin = math.floor(low)
     elif likelihood.kind in _LEVELS and column.kind not in (CATEGORY, ORDERED):
-        levels = tuple(np.unique(values[~np.isnan(values)]).tolist())
+        levels = seen.levels
         why = f"{why}: {len(levels)} values"
     whole = column.kind == DATE and bool(summary.decimals[0] <= 0)
     return Choice(column, likelihood, why, origin, levels=levels, whole=whole)

@@ -24,7 +24,7 @@ from aevb.algorithm import FAST, check_fit
 from aevb.checkpoint import PAUSES, Checkpoints, Saved, Stage
 from aevb.compiling import jit
 from aevb.config import Config
-from aevb.data.source import Numbered
+from aevb.data.source import Numbered, Source
 from aevb.epochs import Search, is_searched, most_epochs
 from aevb.errors import FitWarning, TrainingDiverged
 from aevb.inference.clipping import Clipping
@@ -34,7 +34,7 @@ from aevb.inference.stopping import EarlyStopping, Watch, judged_at
 from aevb.learned import Data, Learned
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
-from aevb.models.kinds.rows import n_cases, take
+from aevb.models.kinds.rows import is_stored, n_cases, take
 from aevb.models.priors import Fixed
 from aevb.progress import ProgressBar
 
@@ -91,9 +91,7 @@ class Fitting:
                 vae.checkpoint, vae.get_params(deep=False), everything, described, random
             )
         if held is None and vae.validation_fraction:
-            rest, out = _hold_out(vae.validation_fraction, n_cases(data), random)
-            data, held = take(data, rest), take(data, out)
-            weight = None if weight is None else weight[rest]
+            data, weight, held = data.split(vae.validation_fraction, random, weight)
             learned = learned.measured_on(data)
         data = data.encoded(learned.schema)
         held_out = None
@@ -154,7 +152,7 @@ class Fitting:
         learned: Learned,
         data: Data,
         weight: np.ndarray | None,
-        held_out: Numbered | None,
+        held_out: Source | None,
         random: np.random.RandomState,
     ) -> None:
         """Train from one start, or from its newest checkpoint."""
@@ -166,7 +164,7 @@ class Fitting:
         run, found = None, None
         if saved is not None and not saved.stage.searching:
             plan = saved.stage.plan(plan)
-        elif held_out is None and self._is_searched(plan, n):
+        elif held_out is None and self._is_searched(plan, data):
             run, plan, found = self._search(start, learned, data, source, plan, random, saved)
             saved = None
         restart = None
@@ -189,7 +187,7 @@ class Fitting:
         start: int,
         learned: Learned,
         data: Data,
-        source: Numbered,
+        source: Source,
         plan: Plan,
         random: np.random.RandomState,
         saved: Saved | None,
@@ -200,6 +198,7 @@ class Fitting:
         """
         apart = copy.deepcopy(random)  # a new run is that of a fit with this number of epochs
         search = Search(plan, data, apart, source.weight)
+        assert isinstance(source, Numbered)  # of cases in memory
         training, held_out = source.part(search.rest), source.part(search.out)
         run, restart = self._begin(learned, take(data, search.rest), training, apart)
         check_fit(run.state.model, training, search.plan, run.state.key, held_out)
@@ -216,10 +215,11 @@ class Fitting:
             random.set_state(apart.get_state())
         return onward, plan, last
 
-    def _is_searched(self, plan: Plan, n: int) -> bool:
+    def _is_searched(self, plan: Plan, data: Data) -> bool:
         """Whether the number of epochs is found on held-out cases first."""
         stops = plan.stopping.on or plan.stopping.measures_moves
-        return self.vae.epochs == "auto" and not stops and is_searched(n)
+        found = self.vae.epochs == "auto" and not stops and is_searched(n_cases(data))
+        return found and not is_stored(data.x)
 
     def _resumed(self, saved: Saved, template: Run) -> Run:
         """Return the run of a checkpoint, whose model the estimator has from now on."""
@@ -229,7 +229,7 @@ class Fitting:
         return run
 
     def _begin(
-        self, learned: Learned, data: Data, source: Numbered, random: np.random.RandomState
+        self, learned: Learned, data: Data, source: Source, random: np.random.RandomState
     ) -> tuple[Run, Callable[[], Run]]:
         """Return the run before its first step, and a function that makes it once more."""
         before = copy.deepcopy(random)
@@ -237,7 +237,7 @@ class Fitting:
         return run, lambda: self._built(learned, data, source, copy.deepcopy(before))
 
     def _built(
-        self, learned: Learned, data: Data, source: Numbered, random: np.random.RandomState
+        self, learned: Learned, data: Data, source: Source, random: np.random.RandomState
     ) -> Run:
         """Build the model for some cases, and return the run before its first step."""
         vae, schema = self.vae, learned.schema
@@ -257,7 +257,7 @@ class Fitting:
         vae._optimizer = self._optimizer()
         return begin(model, source, self.objective, vae.optimizer, vae.learning_rate, key)
 
-    def _continued(self, source: Numbered, random: np.random.RandomState) -> Run:
+    def _continued(self, source: Source, random: np.random.RandomState) -> Run:
         """Return the run so far; from its model alone, after `load` or for another optimizer."""
         vae, optimizer = self.vae, self._optimizer()
         if getattr(vae, "_optimizer", None) == optimizer:
@@ -287,12 +287,12 @@ class Fitting:
     def _advance(
         self,
         run: Run,
-        source: Numbered,
+        source: Source,
         plan: Plan,
         data: Data,
         stage: Stage,
         restart: Callable[[], Run] | None,
-        held_out: Numbered | None = None,
+        held_out: Source | None = None,
         search: Search | None = None,
     ) -> Run:
         """Train on, and keep every epoch that is complete, whatever comes; return the last run."""
@@ -342,7 +342,7 @@ class Fitting:
 
     def _explain(self, data: Data) -> None:
         """Let the estimator know what its latents carry."""
-        some = take(data, slice(None, None, math.ceil(n_cases(data) / 4096)))
+        some = data.some(4096)
         kl = predict.latent_kl(self.vae.model_, some.x, context=some.c)
         setattr(self.vae, _EXPLAINED, kl.mean(axis=0))
 
@@ -369,15 +369,3 @@ def nothing_lost(vae: Any) -> Iterator[None]:
 def random_key(random: np.random.RandomState, impl: str | None = None) -> jax.Array:
     """Draw a JAX key from a NumPy generator."""
     return jax.random.key(random.randint(2**31 - 1), impl=impl)
-
-
-def _hold_out(share: float, n: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the rows to train on, and of those held out."""
-    order = random.permutation(n)
-    n_held = math.ceil(share * n)
-    if n_held > n - 2:
-        raise ValueError(
-            "Expected a share that leaves two cases or more to train on for "
-            f"`validation_fraction`; got {share} of {n} cases."
-        )
-    return order[n_held:], order[:n_held]

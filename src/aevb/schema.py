@@ -7,23 +7,24 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, PyTree
 from numpy.typing import ArrayLike
 
-from aevb.columns import Columns
+from aevb.columns import Columns, Group
 from aevb.errors import some
 from aevb.models.exposed import per_exposure
 from aevb.models.kinds import KINDS, Block, Count, Kind, Likelihood, Measured, make_kind
 from aevb.models.kinds.base import Names
 from aevb.models.kinds.case import Case, CaseBlock
-from aevb.models.kinds.rows import CHUNK, chunks_of, dense, is_sparse, n_cases
-from aevb.models.kinds.summary import Summary, summarise_all, summarise_observed, viewed
+from aevb.models.kinds.rows import CHUNK, chunks_of, dense, is_sparse, is_stored, n_cases, pieces
+from aevb.models.kinds.summary import Summary, merge, summarise_all, summarise_observed, viewed
 from aevb.models.linear import Working
 
 _ONE = "data"  # the name of the block, where all values are of one kind
+_MANY = 65_536  # rows of a source in which columns that depend on others are looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,26 +122,35 @@ class Schema:
             For an unknown likelihood, or values outside its support.
         """
         names = None if names is None else tuple(map(str, names))
-        has_holes = _has_holes(rows)
-        if has_holes and np.isnan(rows).all():
-            raise ValueError("Expected values for `X`; got none: every cell is missing (NaN).")
-        if columns is None:
-            part, why = _fit_part(rows, likelihood, names, has_holes)
-            parts = {_ONE: part}
-        else:
-            parts, why, names = {}, "", columns.names
-            groups = columns.groups()
-            for name in sorted(groups):  # as JAX sorts dictionaries
-                group = groups[name]
-                where = None if len(group.columns) == len(names) else group.columns
-                parts[name], _ = _fit_part(
-                    rows, group.likelihood, names, has_holes, where, group.dtype, group.n_levels
-                )
-            has_holes = has_holes or columns.unseen == "missing"
-        if has_holes:
-            _warn_of_nothing(rows, names)
-        schema = cls(parts, rows.shape[1:], names, why, columns, (), has_holes)
-        return schema if has_holes else replace(schema, dependent=schema._find_dependent(rows))
+        groups, where = {_ONE: Group((), likelihood, rows.dtype, ())}, {_ONE: None}
+        if columns is not None:
+            names, groups = columns.names, columns.groups()
+            groups = {name: groups[name] for name in sorted(groups)}  # as JAX sorts dictionaries
+            every = range(len(names))
+            where = {
+                name: None if len(group.columns) == len(every) else group.columns
+                for name, group in groups.items()
+            }
+        look = _look(rows, where)
+        _check_observed(look, where, names)
+        known, why = {}, ""
+        for name, group in groups.items():
+            told = group.likelihood, look.summaries[name], group.dtype, group.n_levels
+            kind, why = make_kind(*told, sparse=is_sparse(rows))
+            known[name] = kind, where[name]
+        # What was chosen by rule suits the values that it was chosen by.
+        told_any = likelihood != "auto" if columns is None else columns.are_told
+        measured = _measure(rows, known, look.summaries, names, check=told_any)
+        parts = {}
+        for name, (kind, at) in known.items():
+            for remark in kind.remarks(look.summaries[name], _names(names, at)):
+                warnings.warn(remark, stacklevel=2)
+            shape = rows.shape[1:] if at is None else (len(at),)
+            parts[name] = Part(kind, shape, at, measured[name])
+        holes = look.has_holes or (columns is not None and columns.unseen == "missing")
+        why = why if columns is None else ""
+        schema = cls(parts, rows.shape[1:], names, why, columns, (), holes)
+        return schema if holes else replace(schema, dependent=schema._find_dependent(rows))
 
     def measured_on(
         self, rows: np.ndarray, exposure: Float[np.ndarray, " n"] | None = None
@@ -154,16 +164,13 @@ class Schema:
         exposure : ndarray of shape (n,), optional
             Exposure of each row: the scaling is that of counts per exposure.
         """
-        has_holes = _has_holes(rows)
-
-        def again(part: Part) -> Part:
-            values, names = part.values(rows), part.names(self.names)
-            units = exposure if isinstance(part.kind, Count) else None
-            summary = _summarise(values, has_holes, None, units)
-            measured = _measure(part.kind, values, summary, has_holes, names, units)
-            return replace(part, measured=measured)
-
-        return replace(self, parts={name: again(part) for name, part in self.parts.items()})
+        known = {name: (part.kind, part.columns) for name, part in self.parts.items()}
+        where = {name: part.columns for name, part in self.parts.items()}
+        units = dict.fromkeys(self.counts, exposure)
+        look = _look(rows, where, units)
+        measured = _measure(rows, known, look.summaries, self.names, units)
+        parts = {name: replace(part, measured=measured[name]) for name, part in self.parts.items()}
+        return replace(self, parts=parts)
 
     @property
     def counts(self) -> tuple[str, ...]:
@@ -183,6 +190,8 @@ class Schema:
         found: list[int] = []
         if is_sparse(rows):  # whose columns hardly determine each other
             return ()
+        if is_stored(rows):
+            _, rows = rows.some(_MANY)
         for part in self.parts.values():
             within = part.kind.dependent(part.values(rows), part.measured.resolution)
             found += within if part.columns is None else [part.columns[j] for j in within]
@@ -501,32 +510,73 @@ def _whole(values: Any) -> list[int]:
     return values
 
 
-def _fit_part(
-    rows: np.ndarray,
-    likelihood: str | Likelihood,
+Where = tuple[int, ...] | None  # columns among all; None: they are all of them
+Units = Mapping[
+    str, Float[np.ndarray, " n"] | None
+]  # exposure of each row, of parts that are counts
+_NO_UNITS: Units = {}
+
+
+class _Look(NamedTuple):
+    """What one pass over all rows has shown: summaries by part, and which rows are empty."""
+
+    summaries: dict[str, Summary]
+    has_holes: bool
+    empty_rows: list[int]
+
+
+def _look(rows: Any, parts: Mapping[str, Where], exposure: Units = _NO_UNITS) -> _Look:
+    """Summarise the columns of each part in one pass."""
+    found: dict[str, Summary] = {}
+    has_holes, empty = False, []
+    for first_row, piece in pieces(rows):
+        holes = _has_holes(piece)
+        has_holes = has_holes or holes
+        if holes:
+            nothing = np.isnan(piece).reshape(len(piece), -1).all(axis=1)
+            empty += (first_row + np.flatnonzero(nothing)).tolist()
+        for name, where in parts.items():
+            own = _take(piece, where), holes, None, exposure.get(name), first_row
+            _add(found, name, _summarise(*own))
+    return _Look(found, has_holes, empty)
+
+
+def _measure(
+    rows: Any,
+    parts: Mapping[str, tuple[Kind, Where]],
+    summaries: Mapping[str, Summary],
     names: Names,
-    has_holes: bool,
-    columns: tuple[int, ...] | None = None,
-    dtype: str | None = None,
-    n_levels: tuple[int, ...] = (),
-) -> tuple[Part, str]:
-    """Choose and measure the kind of some columns; say why, if it was chosen."""
-    values, names = _take(rows, columns), _names(names, columns)
-    summary = _summarise(values, has_holes)
-    kind, why = make_kind(
-        likelihood, summary, dtype or rows.dtype, n_levels, sparse=is_sparse(rows)
-    )
-    _check(kind, _filled(kind, values)[0] if has_holes else values, names)
-    for remark in kind.remarks(summary, names):
-        warnings.warn(remark, stacklevel=3)
-    measured = _measure(kind, values, summary, has_holes, names)
-    return Part(kind, values.shape[1:], columns, measured), why
+    exposure: Units = _NO_UNITS,
+    *,
+    check: bool = False,
+) -> dict[str, Measured]:
+    """Take from some rows what the model needs of each part, after a check of the values."""
+    seen: dict[str, Summary] = {}
+    views = {name: each for name, each in parts.items() if type(each[0]).view is not Kind.view}
+    for first_row, piece in pieces(rows) if check or views else ():
+        holes = _has_holes(piece)
+        if check:
+            for kind, where in parts.values():
+                values = _take(piece, where)
+                values = _filled(kind, values)[0] if holes else values
+                _check(kind, values, _names(names, where), first_row)
+        for name, (kind, where) in views.items():
+            own = _take(piece, where), holes, kind, exposure.get(name), first_row
+            _add(seen, name, _summarise(*own))
+    return {
+        name: kind.measure(summaries[name], seen.get(name, summaries[name]), _names(names, where))
+        for name, (kind, where) in parts.items()
+    }
 
 
-def _check(kind: Kind, values: np.ndarray, names: Names) -> None:
+def _add(found: dict[str, Summary], name: str, summary: Summary) -> None:
+    found[name] = merge(found[name], summary) if name in found else summary
+
+
+def _check(kind: Kind, values: np.ndarray, names: Names, first_row: int = 0) -> None:
     """Raise ValueError for a value outside the support; see `Kind.check`."""
     if not is_sparse(values):
-        kind.check(values, names)
+        kind.check(values, names, first_row)
         return
     for i, chunk in enumerate(chunks_of(values)):
         kind.check(dense(chunk), names, i * CHUNK)
@@ -553,6 +603,7 @@ def _summarise(
     holes: bool,
     kind: Kind | None = None,
     exposure: np.ndarray | None = None,
+    first_row: int = 0,
 ) -> Summary:
     """Summarise rows, per exposure if they have one, or what a kind's view makes of them."""
     if holes:
@@ -564,21 +615,7 @@ def _summarise(
         chunks = (per_exposure(*pair, ()) for pair in pairs)
     if kind is not None:
         chunks = (viewed(chunk, kind.view) for chunk in chunks)
-    return summarise_all(chunks)
-
-
-def _measure(
-    kind: Kind,
-    rows: np.ndarray,
-    summary: Summary,
-    holes: bool,
-    names: Names,
-    exposure: np.ndarray | None = None,
-) -> Measured:
-    """Take from some rows what the model needs of them."""
-    has_view = type(kind).view is not Kind.view
-    seen = _summarise(rows, holes, kind, exposure) if has_view else summary
-    return kind.measure(summary, seen, names)
+    return summarise_all(chunks, first_row)
 
 
 def _filled(kind: Kind, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -587,14 +624,22 @@ def _filled(kind: Kind, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(observed, rows, np.asarray(kind.filler, rows.dtype)), observed
 
 
-def _warn_of_nothing(rows: np.ndarray, names: Names) -> None:
-    """Warn of columns, and of rows, without a single value."""
-    observed = ~np.isnan(rows.reshape(len(rows), -1))
-    for axis, what, meaning in (
-        (0, "columns", "nothing is learned of them"),
-        (1, "rows", "they say nothing"),
+def _check_observed(look: _Look, parts: Mapping[str, Where], names: Names) -> None:
+    """Warn of columns, and of rows, without a single value; raise ValueError if there is none."""
+    if not look.has_holes:
+        return
+    empty: list[int] = []
+    for name, where in parts.items():
+        n = look.summaries[name].n
+        size = len(look.summaries[name].mean)
+        none = np.flatnonzero(np.broadcast_to(n, size) == 0)
+        empty += (none if where is None else np.asarray(where)[none]).tolist()
+    if all(not np.any(each.n) for each in look.summaries.values()):
+        raise ValueError("Expected values for `X`; got none: every cell is missing (NaN).")
+    columns = [j if names is None else names[j] for j in sorted(empty)]
+    for what, found, meaning in (
+        ("columns", columns, "nothing is learned of them"),
+        ("rows", look.empty_rows, "they say nothing"),
     ):
-        empty = np.flatnonzero(~observed.any(axis=axis))
-        if len(empty):
-            known = empty if names is None or axis else [names[int(j)] for j in empty]
-            warnings.warn(f"No value in {what} {some(known)} of `X`: {meaning}.", stacklevel=3)
+        if found:
+            warnings.warn(f"No value in {what} {some(found)} of `X`: {meaning}.", stacklevel=3)

@@ -27,7 +27,10 @@ from aevb.condition import read_condition
 from aevb.config import hidden_layers
 from aevb.data.arrays import as_rows, check_finite, check_table
 from aevb.data.cells import with_nan
+from aevb.data.lazy import Lazy
+from aevb.data.sources import is_source, opened
 from aevb.data.sparse import array_of, is_annotated
+from aevb.data.stored import Stored
 from aevb.data.tables import is_table
 from aevb.diagnosis import Diagnosis, Fitted, diagnose, doubts
 from aevb.errors import FitWarning, choose, integer, number
@@ -53,6 +56,7 @@ from aevb.models.posteriors import Posterior, make_posterior
 from aevb.models.priors import Prior, make_prior
 from aevb.probability.distributions import Batched
 from aevb.schema import Schema
+from aevb.streaming import by_pieces, learn_stored
 
 if TYPE_CHECKING:
     from aevb.plotting.accessor import PlotAccessor
@@ -373,7 +377,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             learned, data, weight = self._learn(X, condition, exposure, sample_weight)
             held = None
             if validation_data is not None:
-                rows = self._rows(validation_data, learned.schema)
+                rows = self._validated(opened(validation_data), learned.schema)
                 told = learned.context(rows, validation_condition, validation_exposure)
                 held = Data(rows, told)
             elif validation_condition is not None or validation_exposure is not None:
@@ -455,6 +459,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.fit(X, y, condition=condition, exposure=exposure, **fit_params)
         return self.transform(X, condition=condition, exposure=exposure)
 
+    @by_pieces
     def transform(
         self, X: Rows, *, condition: Rows | None = None, exposure: Exposures = None
     ) -> np.ndarray:
@@ -539,6 +544,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         context = self._learned.context_of_new(condition, exposure, len(Z))
         return self.schema_.decode(predict.decode(self.model_, Z, context=context))
 
+    @by_pieces
     def reconstruct(
         self, X: Rows, *, condition: Rows | None = None, exposure: Exposures = None
     ) -> Any:
@@ -788,6 +794,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         spread = variance.sum(axis=1)[:, None] + other_variance.sum(axis=1)[None, :]
         return np.sqrt(between**2 + spread)
 
+    @by_pieces
     def elbo(
         self,
         X: Rows,
@@ -821,6 +828,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         return self._scores(predict.elbo, X, n_draws, random_state, condition, exposure)
 
+    @by_pieces
     def log_likelihood(
         self,
         X: Rows,
@@ -1033,6 +1041,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         )
         return bits_per_dimension(log_p, n_values, log_volume)
 
+    @by_pieces
     def score_samples(
         self, X: Rows, *, condition: Rows | None = None, exposure: Exposures = None
     ) -> np.ndarray:
@@ -1445,12 +1454,19 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         sample_weight: ArrayLike | None,
     ) -> tuple[Learned, Data, np.ndarray | None]:
         """Learn what training data are, and what is told of them; return rows and weights."""
+        X = opened(X)
+        if isinstance(X, Stored) and exposure is not None:
+            raise ValueError(
+                "Expected no `exposure` with data beyond memory; got one. Read `X` into memory."
+            )
         X, told, weight = weighted(X, (condition, exposure), sample_weight)
         schema, rows = self._learn_schema(X)
         return *Learned.of(schema, rows, *told), weight
 
     def _learn_schema(self, X: Rows) -> tuple[Schema, np.ndarray]:
         """Learn the schema of training data, and return them as rows of numbers."""
+        if isinstance(X, Stored):
+            return learn_stored(self, X)
         if is_table(X):
             check_table(self, X, reset=True)
             columns, rows = Columns.learn(X, self.likelihood, self.unseen)
@@ -1463,8 +1479,19 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         rows = as_rows(self, X)
         return Schema.fit(rows, self.likelihood), rows
 
+    def _validated(self, X: Rows, schema: Schema) -> Any:
+        """Return held-out cases as rows of numbers, which are stored if they are."""
+        if isinstance(X, Stored):
+            return Lazy(X, lambda piece: self._rows(piece, schema))
+        return self._rows(X, schema)
+
     def _rows(self, X: Rows, schema: Schema, *, holes: bool = False) -> np.ndarray:
         """Return cases as rows of numbers, after a check of their type and shape."""
+        if is_source(X):
+            raise TypeError(
+                "Expected rows in memory for `X`; got a path or a source. `fit`, `transform`, "
+                "`reconstruct`, `elbo` and `log_likelihood` take those."
+            )
         holes = holes or schema.holes
         if schema.columns is None:
             return as_rows(self, X, schema.shape, holes=holes)

@@ -39,6 +39,7 @@ class Source(ABC):
     """Rows of data and context. In memory they are one chunk, in files they are many."""
 
     placement: Placement
+    weight: Float[np.ndarray, " n"] | None  # of the rows; None: all the same
 
     @property
     @abstractmethod
@@ -98,7 +99,7 @@ class Numbered(Source):
         return len(self._rows)
 
     @property
-    def weight(self) -> Float[np.ndarray, " n"] | None:
+    def weight(self) -> Float[np.ndarray, " n"] | None:  # type: ignore[override]
         """Weights of the rows; None: all the same."""
         return None if self._weight is None else self._weight[self._rows]
 

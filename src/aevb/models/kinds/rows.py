@@ -37,6 +37,31 @@ def is_sparse(array: Any) -> bool:
     return hasattr(array, "toarray")
 
 
+def is_stored(array: Any) -> bool:
+    """Whether rows lie elsewhere than in memory, as those of `aevb.data.lazy.Lazy`."""
+    return hasattr(array, "is_stored")
+
+
+def pieces(rows: Any) -> Iterator[tuple[int, Any]]:
+    """Yield all rows, those that are stored some at a time, with the number of the first."""
+    if is_stored(rows):
+        yield from rows.pieces()
+    else:
+        yield 0, rows
+
+
+def some_of(cases: PyTree, most: int) -> PyTree:
+    """Return up to so many rows, evenly spaced.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> some_of(np.arange(10), 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return take(cases, slice(None, None, -(-n_cases(cases) // most)))
+
+
 def dense(cases: PyTree) -> PyTree:
     """Return cases without sparse arrays.
 

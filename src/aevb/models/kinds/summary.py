@@ -14,6 +14,7 @@ _FEW = 16  # rows, of which a single one may hold less than nine tenths of the s
 # A value this many times further from all others than these are from each other stands alone.
 LONE = 1e4
 _ALL = 300  # decimal places: as many as the type has
+_FEWEST = -300
 _FIRST = 32  # rows that show at once that most columns of measurements have all their digits
 
 
@@ -168,7 +169,7 @@ def _decimals(X: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         return np.zeros(len(low), int)
     with np.errstate(divide="ignore"):
         leading = np.ceil(-np.log10(np.maximum(abs(low), abs(high))))  # of one digit, about
-    decimals = np.where(np.isfinite(leading), leading, -300).astype(int)
+    decimals = np.where(np.isfinite(leading), leading, _FEWEST).astype(int)
     precision = np.finfo(X.dtype if X.dtype.kind == "f" else np.float64)
     last = np.minimum(decimals + precision.precision + 1, _ALL)
     for rows in (X[:_FIRST], X):
@@ -195,14 +196,27 @@ def _may_stand_alone(
 
 def merge(one: Summary, other: Summary) -> Summary:
     """Return the summary of the rows of both, `one` before `other`."""
+    if not (np.ndim(one.n) or np.ndim(other.n)):
+        return _merged(one, other)
+    both = _merged(_nowhere(one), _nowhere(other))
+    still_empty = both.n == 0
+    columns = {
+        name: np.where(still_empty, value, getattr(both, name))
+        for name, value in one._replace(n=0)._asdict().items()
+        if np.ndim(value)
+    }
+    return both._replace(**columns)
+
+
+def _merged(one: Summary, other: Summary) -> Summary:
     n = one.n + other.n
-    step = other.mean - one.mean
+    step, some = other.mean - one.mean, np.maximum(n, 1)
     lower, higher = other.low < one.low, other.high > one.high
     low, high = np.where(lower, other.low, one.low), np.where(higher, other.high, one.high)
     return Summary(
         n,
-        np.clip(one.mean + step * (other.n / n), low, high),
-        one.squares + other.squares + step**2 * (one.n * other.n / n),
+        np.clip(one.mean + step * (other.n / some), low, high),
+        one.squares + other.squares + step**2 * (one.n * other.n / some),
         low,
         high,
         np.where(lower, other.low_row, one.low_row),
@@ -218,11 +232,25 @@ def merge(one: Summary, other: Summary) -> Summary:
     )
 
 
-def summarise_all(chunks: Iterable[Any]) -> Summary:
-    """Summarise rows that come in chunks, in one pass."""
+def _nowhere(summary: Summary) -> Summary:
+    """Return a summary in which columns without values have no extremes, so that others' count."""
+    empty = np.broadcast_to(summary.n, summary.mean.shape) == 0
+    if not empty.any():
+        return summary
+    low, high = np.where(empty, np.inf, summary.low), np.where(empty, -np.inf, summary.high)
+    return summary._replace(
+        low=low,
+        high=high,
+        next_low=np.where(empty, np.inf, summary.next_low),
+        next_high=np.where(empty, -np.inf, summary.next_high),
+        decimals=np.where(empty, _FEWEST, summary.decimals),
+    )
 
-    def summaries() -> Iterator[Summary]:
-        first_row = 0
+
+def summarise_all(chunks: Iterable[Any], first_row: int = 0) -> Summary:
+    """Summarise rows that come in chunks, in one pass; the first is known by its number."""
+
+    def summaries(first_row: int = first_row) -> Iterator[Summary]:
         for chunk in chunks:
             yield summarise(chunk, first_row)
             first_row += chunk.shape[0]
@@ -250,7 +278,7 @@ def summarise_observed(X: np.ndarray, view: Callable[[np.ndarray], np.ndarray]) 
     }
     first = columns[0]._replace(n=np.repeat([each.n for each in columns], width), **stacked)
     return first._replace(
-        n_zero=sum(each.n_zero for each in columns),
-        n_one=sum(each.n_one for each in columns),
-        n_white=sum(each.n_white for each in columns),
+        n_zero=sum(each.n_zero for each in columns if each.n),
+        n_one=sum(each.n_one for each in columns if each.n),
+        n_white=sum(each.n_white for each in columns if each.n),
     )

@@ -1,0 +1,94 @@
+"""An estimator and rows beyond memory: learned in passes, predicted piece by piece."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import narwhals as nw
+import numpy as np
+
+from aevb.columns import Columns
+from aevb.data.arrays import as_rows, check_finite, check_table
+from aevb.data.lazy import Lazy
+from aevb.data.sources import opened
+from aevb.data.stored import Stored
+from aevb.data.tables import is_table
+from aevb.learned import some_of
+from aevb.schema import Schema
+
+_MANY = 4096  # rows that say whether single precision is enough
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def learn_stored(vae: Any, stored: Stored) -> tuple[Schema, Lazy]:
+    """Learn the schema of a source; return it with the rows as numbers, which are read later.
+
+    An array is read once, a table twice: for its types and categories, and for its numbers. There
+    is another pass where a likelihood was named, or its scaling is not that of the values.
+
+    Parameters
+    ----------
+    vae : VAE
+        Says the likelihood, and learns names and number of the columns.
+    stored : Stored
+        The source.
+    """
+    first = next(stored.pieces())
+    if not is_table(first):
+        _, some = Lazy(stored, lambda piece: piece).some(_MANY)
+        as_rows(vae, some)
+        shape = some.shape[1:]
+        rows = Lazy(stored, lambda piece: as_rows(vae, piece, shape))
+        if rows.dtype == np.uint8 and all(piece.max() <= 1 for _, piece in rows.pieces()):
+            rows = rows.map(lambda piece: piece.astype(np.bool_))  # not nearly black images
+        return Schema.fit(rows, vae.likelihood), rows
+    check_table(vae, first, reset=True)
+    library = "pandas" if importlib.util.find_spec("pandas") else "pyarrow"
+    columns = Columns.learn_by_pieces(stored.pieces(), library, vae.likelihood, vae.unseen)
+
+    def read(piece: Any) -> np.ndarray:
+        values = columns.read(piece)
+        check_finite(values, columns.names, missing=True)
+        return values
+
+    rows = Lazy(stored, read)
+    return Schema.fit(rows, columns=columns), rows
+
+
+def by_pieces(method: _Method) -> _Method:
+    """Let a method of rows, whose results are stacked, take a path or a source as well.
+
+    It is then called with some rows at a time. The number of a row does not depend on the others.
+    """
+
+    @functools.wraps(method)
+    def streamed(self: Any, X: Any, *args: Any, **told: Any) -> Any:
+        X = opened(X)
+        if not isinstance(X, Stored):
+            return method(self, X, *args, **told)
+        results = [method(self, piece, *args, **some) for piece, some in told_pieces(X, told)]
+        return joined(results)
+
+    return streamed  # type: ignore[return-value]
+
+
+def told_pieces(stored: Stored, told: dict[str, Any]) -> Any:
+    """Yield pieces of a source, each with its share of what is told of all rows by name."""
+    start = 0
+    for piece in stored.pieces():
+        rows = np.arange(start, start + len(piece))
+        start += len(piece)
+        yield piece, {name: some_of(each, rows, stored.n_rows) for name, each in told.items()}
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Stack arrays or tables of rows."""
+    if not is_table(parts[0]):
+        return np.concatenate(parts)
+    frames = [nw.from_native(part, eager_only=True) for part in parts]
+    table = nw.to_native(nw.concat(frames))
+    return table.reset_index(drop=True) if hasattr(table, "reset_index") else table
