@@ -1,8 +1,9 @@
 """Where a fit is, on disk: a training that was killed goes on from there, bit for bit.
 
 A directory holds one fit. ``fit.json`` says of which data and parameters, and how the random
-generator stood at its beginning; the checkpoints beside it hold a `Run` each. The rest of what a
-fit needs comes from the same call with the same data.
+generator stood at its beginning; the checkpoints beside it hold a `Run` each, between epochs, or
+within one where the data come in chunks. The rest of what a fit needs comes from the same call with
+the same data.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from aevb.errors import FitWarning, ModelFileError
 from aevb.inference.run import Plan, Run
 from aevb.inference.stopping import Watch
 from aevb.inference.training import TrainState
-from aevb.models.kinds.rows import is_sparse
+from aevb.models.kinds.rows import is_sparse, is_stored
 from aevb.persistence import described, versions
 from aevb.storage import Form, Json, fill, named_leaves
 
@@ -83,6 +84,11 @@ class Saved(NamedTuple):
         return Run(
             states["state"],
             epoch=self.header["epoch"],
+            position=self.header["position"],
+            totals=tuple(
+                {name: np.float32(value) for name, value in each.items()}
+                for each in self.header["totals"]
+            ),
             history=self.header["history"],
             watch=Watch(best_state=states.get("best"), **watch),
             recoveries=self.header["recoveries"],
@@ -175,6 +181,11 @@ class Checkpoints:
             "fit": self._fit,
             "stage": stage._asdict(),
             "epoch": run.epoch,
+            "position": run.position,
+            "totals": [
+                {name: np.asarray(value).tolist() for name, value in each.items()}
+                for each in jax.device_get(run.totals)
+            ],
             "recoveries": run.recoveries,
             "recovered_at": run.recovered_at,
             "history": run.history,
@@ -263,6 +274,8 @@ def _hash_of(value: PyTree) -> str:
 
 def _add(digest: Any, value: Any, seen: dict[int, Any]) -> None:
     """Add what a value is to a hash; a function is its code, and what is bound to it."""
+    if is_stored(value):
+        value = value.identity
     if is_sparse(value):
         rows = value.tocsr()
         value = (rows.shape, rows.indptr, rows.indices, rows.data)

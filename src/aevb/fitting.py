@@ -308,7 +308,8 @@ class Fitting:
             self._keep(epoch.run)
 
         def keep(run: Run) -> None:
-            vae._run, vae.history_ = run, run.history  # with the reason, if it stops here
+            if not run.position:
+                vae._run, vae.history_ = run, run.history  # with the reason, if it stops here
             if self.checkpoints is not None:
                 self.checkpoints.keep(stage, run)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import narwhals as nw
 import numpy as np
 
 from aevb.columns import Columns
+from aevb.data.appended import appending
 from aevb.data.arrays import as_rows, check_finite, check_table
+from aevb.data.files import check_rows_target, write_rows
 from aevb.data.lazy import Lazy
 from aevb.data.sources import opened
 from aevb.data.stored import Stored
@@ -83,6 +86,26 @@ def told_pieces(stored: Stored, told: dict[str, Any]) -> Any:
         rows = np.arange(start, start + len(piece))
         start += len(piece)
         yield piece, {name: some_of(each, rows, stored.n_rows) for name, each in told.items()}
+
+
+def stream(
+    method: Callable[..., Any],
+    X: Any,
+    path: Path,
+    names: Sequence[str] | None,
+    told: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write what a method says of rows to a file, some of them at a time."""
+    check_rows_target(path, overwrite=overwrite)
+    X = opened(X)
+    if not isinstance(X, Stored):
+        write_rows(path, method(X, **told), names, overwrite=overwrite)
+        return
+    with appending(path, X.n_rows, names, overwrite=overwrite) as file:
+        for piece, some in told_pieces(X, told):
+            file.append(method(piece, **some))
 
 
 def joined(parts: Sequence[Any]) -> Any:

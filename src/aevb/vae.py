@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -56,10 +57,12 @@ from aevb.models.posteriors import Posterior, make_posterior
 from aevb.models.priors import Prior, make_prior
 from aevb.probability.distributions import Batched
 from aevb.schema import Schema
-from aevb.streaming import by_pieces, learn_stored
+from aevb.streaming import by_pieces, learn_stored, stream
 
 if TYPE_CHECKING:
     from aevb.plotting.accessor import PlotAccessor
+
+_STREAMED = ("transform", "reconstruct", "elbo", "log_likelihood")  # what `VAE.stream` writes
 
 # What users hand over as rows: an array, or a table of pandas, Polars or PyArrow.
 Rows = ArrayLike | Any
@@ -1097,6 +1100,61 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         bounds = self.elbo(X, condition=condition, exposure=exposure)
         return float(np.mean(bounds, dtype=np.float64))
+
+    def stream(
+        self,
+        X: Rows,
+        path: str | os.PathLike[str],
+        method: str = "transform",
+        *,
+        overwrite: bool = False,
+        **told: Any,
+    ) -> None:
+        """Write what a method says of each case to a file, some cases at a time.
+
+        Nothing has the name `path` before all of it is written.
+
+        Parameters
+        ----------
+        X : path-like, source, array-like or table
+            Cases: a ``.npy`` file, a Parquet file or a folder of them, a Zarr array, a data set of
+            Grain, or rows in memory.
+        path : path-like
+            The file to write; its ending says the format. ``.npy``, ``.parquet`` and ``.csv`` files
+            grow; of others the results are kept in memory until the end.
+        method : {"transform", "reconstruct", "elbo", "log_likelihood"}
+            What to write.
+        overwrite : bool, default=False
+            Whether an existing file may be replaced.
+        **told
+            Further arguments of the method: `condition`, one for each case, or `n_draws`.
+
+        Raises
+        ------
+        FileExistsError, FileNotFoundError
+            If the file exists and may not be replaced, or its folder does not exist.
+        ValueError, TypeError
+            For an unknown method, or cases that do not fit.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from aevb import VAE
+        >>> X = np.random.default_rng(0).normal(size=(80, 3))
+        >>> vae = VAE(1, hidden=(4,), epochs=5, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     data, latent = os.path.join(folder, "X.npy"), os.path.join(folder, "z.npy")
+        ...     np.save(data, X)
+        ...     vae.stream(data, latent)
+        ...     np.load(latent).shape
+        (80, 1)
+        """
+        check_is_fitted(self)
+        known = {name: getattr(self, name) for name in _STREAMED}
+        function = choose(method, known, "method")
+        names = {"transform": self.get_feature_names_out(), "reconstruct": None}
+        stream(function, X, Path(path), names.get(method, [method]), told, overwrite=overwrite)
 
     def compare(
         self, X: Rows, *, train: Rows, n_draws: int = 1000, random_state: RandomState = None

@@ -235,11 +235,12 @@ def fit(
     Says what was fitted, how well, and which latent dimensions are inactive.
     Ctrl-C ends the training after the epoch under way, whose model is kept; twice, at once.
     """
-    from aevb.data.files import check_target, read_rows
+    from aevb.data.files import check_target
+    from aevb.data.sources import opened
 
     layers = _layers(hidden)
     check_target(output, overwrite=force)
-    rows = read_rows(data)
+    rows = opened(data)
 
     from aevb.cli import report
     from aevb.vae import VAE
@@ -301,19 +302,15 @@ def inspect(data: Data, kind: Kinds = None) -> None:
 @app.command(epilog=_examples("aevb encode model.aevb data.csv -o latent.csv"))
 def encode(model: Model, data: Data, output: Out, force: Force = False) -> None:
     """Map cases to their latent representation, the mean of q(z|x)."""
-    from aevb.data.files import write_rows
-
-    vae, rows = _prepare(model, data, output, force)
-    write_rows(output, vae.transform(rows), vae.get_feature_names_out(), overwrite=force)
+    vae, _ = _prepare(model, None, output, force)
+    vae.stream(data, output, overwrite=force)
 
 
 @app.command(epilog=_examples("aevb reconstruct model.aevb data.csv -o out.npy"))
 def reconstruct(model: Model, data: Data, output: Out, force: Force = False) -> None:
     """Map cases to their nearest representation, the mean of p(x|z) at the mean of q(z|x)."""
-    from aevb.data.files import write_rows
-
-    vae, rows = _prepare(model, data, output, force)
-    write_rows(output, vae.reconstruct(rows), overwrite=force)
+    vae, _ = _prepare(model, None, output, force)
+    vae.stream(data, output, "reconstruct", overwrite=force)
 
 
 @app.command(

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from aevb.columns import Columns, spelled
 from aevb.data.arrays import narrow
+from aevb.data.stored import Stored
 from aevb.data.tables import is_table
 from aevb.data.text import understand
 from aevb.inference.stopping import BOUNDS
@@ -68,7 +69,7 @@ def show_fit(vae: Any, X: Any) -> None:
     if kept < vae.n_epochs_ - 1:
         epochs += f"; the model of epoch {kept + 1}, the best, is kept"
     shape = " × ".join(str(size) for size in vae.feature_shape_)
-    quantity, note = meaning(vae, X)
+    quantity, note = meaning(vae, next(X.pieces()) if isinstance(X, Stored) else X)
     schema = vae.schema_
     chosen = (
         " (chosen for these data)"

@@ -133,16 +133,15 @@ class Lazy:
         places = filled[np.linspace(0, len(filled) - 1, n_places).astype(int)]
         if self.lengths[places].sum() < n:  # units of very different lengths
             places = filled
-        found = [(numbers, rows) for unit in places for numbers, rows in self._spread(unit, n)]
+        every = max(int(self.lengths[places].sum()) // n, 1)
+        found = [
+            (numbers[::every], jax.tree.map(lambda a: a[::every], rows))
+            for place in places
+            for numbers, rows in self.unit(int(place))
+        ]
         numbers, rows = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
         chosen = np.linspace(0, len(numbers) - 1, n).astype(int)
         return numbers[chosen], jax.tree.map(lambda a: a[chosen], rows)
-
-    def _spread(self, unit: int, n: int) -> Iterator[tuple[np.ndarray, PyTree]]:
-        """Yield the batches of a unit, thinned out where there are more than n rows."""
-        every = max(int(self.lengths[unit]) // n, 1)
-        for numbers, rows in self.unit(int(unit)):
-            yield numbers[::every], jax.tree.map(lambda a: a[::every], rows)
 
     def _made(self, start: int, raw: Any) -> tuple[Int[np.ndarray, " n"], PyTree]:
         numbers = np.arange(start, start + len(raw))

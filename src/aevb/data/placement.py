@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, PyTree
 
@@ -37,7 +36,7 @@ class OneDevice(Placement):
 
     def put(self, rows: PyTree) -> PyTree:
         """Put the rows on the default device."""
-        return jax.tree.map(jnp.asarray, rows)
+        return jax.device_put(rows)
 
     def reduce(self, means: PyTree, weight: Float[Array, ""]) -> PyTree:
         """Return the means as they are."""

@@ -46,9 +46,10 @@ def opened(X: Any) -> Any:
         If it holds anything else, or its library is not installed.
     """
     stored = _stored(X)
-    if isinstance(stored, Stored) and not isinstance(X, Stored) and stored.n_bytes <= IN_MEMORY:
-        return stored.whole()
-    return stored
+    if not isinstance(stored, Stored) or isinstance(X, Stored) or stored.n_bytes > IN_MEMORY:
+        return stored
+    is_file = isinstance(X, str | os.PathLike) and os.path.isfile(X)
+    return read_rows(X) if is_file else stored.whole()
 
 
 def is_source(X: Any) -> bool:
@@ -68,9 +69,11 @@ def _stored(X: Any) -> Any:
                 f"got {type(X).__name__}."
             )
         return Records(X)
+    if not os.path.exists(X):
+        raise FileNotFoundError(
+            f"Expected rows, or the path of a file or a folder, for `X`; there is none at {X!r}."
+        )
     path = Path(X)
-    if not path.exists():
-        raise FileNotFoundError(f"Expected a file or a folder for `X`; there is none at {path}.")
     if any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
         return ZarrArray(path)
     if path.is_dir() or path.suffix.lower() == ".parquet":

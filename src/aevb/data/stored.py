@@ -39,6 +39,9 @@ class Stored(ABC):
         """Number of rows."""
         return int(self.lengths.sum())
 
+    def __len__(self) -> int:
+        return self.n_rows
+
     @abstractmethod
     def read(self, unit: int) -> Iterator[Any]:
         """Yield the rows of a unit in order: arrays, or tables of PyArrow, of one or more rows."""

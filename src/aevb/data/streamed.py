@@ -129,7 +129,7 @@ class Streamed(Source):
             yield position, buffers, n
 
     def _buffer(self, rows: np.ndarray) -> np.ndarray:
-        return np.zeros((self._size, *rows.shape[1:]), rows.dtype)
+        return np.empty((self._size, *rows.shape[1:]), rows.dtype)
 
 
 def _copy(buffers: PyTree, to: int, rows: PyTree, at: int, n: int) -> None:

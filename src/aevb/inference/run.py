@@ -263,7 +263,8 @@ def advance(
     callbacks : sequence of callables
         Called with an `Epoch` after each epoch.
     keep : callable, optional
-        Called with the run after each epoch, when it is known whether training stops there.
+        Called with the run after each epoch, when it is known whether training stops there, and
+        after each chunk within one: the state of such a run is lost with the next chunk.
     restart : callable, optional
         Returns the run at its beginning. None: nobody knows it.
 
@@ -276,7 +277,7 @@ def advance(
     """
     order = [int(word) for word in np.asarray(jax.random.key_data(run.state.key)).flat]
     marks = trainable(run.state.model)
-    visit_rows = _visitor(run, source, plan)
+    visit_rows = _visitor(run, source, plan, keep)
     left: Run | None = None  # the best of the runs that were left for the beginning
     while run.epoch < plan.epochs:
         began = time.perf_counter()
@@ -289,7 +290,7 @@ def advance(
         if not (finite and all(map(math.isfinite, held_out.values()))):
             left = last_good if left is None else _better(last_good, left)
             run = _recovered(last_good, run, held_out, plan, restart, left)
-            visit_rows = _visitor(run, source, plan)
+            visit_rows = _visitor(run, source, plan, keep)
             continue
         means = mean_metrics(run.totals, source.n_rows)
         row: Row = {"epoch": number, **{k: _plain(v) for k, v in means.items()}, **held_out}
@@ -362,7 +363,7 @@ def at_best(run: Run) -> Run:
 
 
 def _visitor(
-    run: Run, source: Source, plan: Plan
+    run: Run, source: Source, plan: Plan, keep: Callable[[Run], None] | None
 ) -> Callable[[Run, tuple[int, ...]], tuple[Run, bool]]:
     """Return what makes one pass over the rows and says whether all that came of it is finite.
 
@@ -398,6 +399,8 @@ def _visitor(
             run = run._replace(state=state, position=position, totals=(*run.totals, totals))
             finite.append(good.block_until_ready())
             del chunk  # before the next one is made
+            if keep is not None and position < source.n_rows and all(map(bool, finite)):
+                keep(run)
         return run, all(map(bool, finite))
 
     return visit_rows
