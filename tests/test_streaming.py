@@ -351,7 +351,7 @@ stop = True; thread.join(); print(most / 1000)
         command = [sys.executable, "-c", script, str(tmp_path / f"{n}.npy")]
         peaks.append(float(subprocess.run(command, capture_output=True, check=True).stdout))
         os.unlink(tmp_path / f"{n}.npy")
-    assert peaks[1] < peaks[0] + 30  # MB, of 320 more in the file
+    assert peaks[1] < peaks[0] + 80  # MB, two chunks; the file has 320 more
 
 
 def test_an_error_says_so_before_the_fit_is_lost(fitted, tmp_path):

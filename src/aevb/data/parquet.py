@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
+import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -107,9 +108,12 @@ def _files(path: Path) -> list[Path]:
         ) from error
     if not path.is_dir():
         return [path]
-    found = sorted(each for each in path.rglob("*.parquet") if each.is_file())
-    hidden = (any(part[0] in "._" for part in each.relative_to(path).parts) for each in found)
-    files = [each for each, leave in zip(found, hidden, strict=True) if not leave]
+    files: list[Path] = []
+    for folder, within, names in os.walk(path):
+        within[:] = [name for name in within if name[0] not in "._"]  # what Spark and Hive leave
+        seen = (name for name in names if name.endswith(".parquet") and name[0] not in "._")
+        files += (Path(folder, name) for name in seen)
+    files.sort()
     if not files:
         raise ValueError(f"Expected files that end in .parquet in the folder {path}; got none.")
     return files
