@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "schema",
     },
     "learned": {"condition", "config", "data", "exposure", "factors", "models", "schema"},
+    "streaming": {"columns", "data", "learned", "schema"},
     "epochs": {"inference", "models", "predict"},
     "progress": {"errors"},
     "algorithm": {"data", "errors", "inference", "interruption", "models", "progress"},
@@ -98,6 +99,7 @@ MAY_IMPORT = {
         "predict",
         "probability",
         "schema",
+        "streaming",
     },
     "outliers": {"errors", "models", "vae"},
     "cli": {

@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     submod_attrs={
         "algorithm": ["train"],
         "comparison": ["Comparison"],
-        "data": ["datasets"],
+        "data": ["datasets", "sources"],
         "diagnosis": ["Diagnosis", "Finding"],
         "errors": ["FitWarning", "ModelFileError", "TrainingDiverged"],
         "evaluation": [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from aevb.models.kinds.summary import Summary, merge, summarise_all, summarise_o
 from aevb.models.linear import Working
 
 _ONE = "data"  # the name of the block, where all values are of one kind
-_MANY = 65_536  # rows of a source in which columns that depend on others are looked for
+_MANY = 16_384  # rows of a source in which columns that depend on others are looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -611,11 +611,18 @@ def _summarise(
         return summarise_observed(rows, (lambda chunk: chunk) if kind is None else kind.view)
     chunks = chunks_of(rows)
     if exposure is not None:
-        pairs = zip(chunks, chunks_of(exposure), strict=True)
-        chunks = (per_exposure(*pair, ()) for pair in pairs)
+        chunks = _per_exposure(chunks, exposure)
     if kind is not None:
         chunks = (viewed(chunk, kind.view) for chunk in chunks)
     return summarise_all(chunks, first_row)
+
+
+def _per_exposure(chunks: Iterator[Any], exposure: np.ndarray) -> Iterator[Any]:
+    start = 0
+    for chunk in chunks:
+        end = start + chunk.shape[0]
+        yield per_exposure(chunk, exposure[start:end], ())
+        start = end
 
 
 def _filled(kind: Kind, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from jaxtyping import Int, PyTree
 
 from aevb.data.stored import Stored
 
-_PLACES = 64  # units from which a sample is taken
+_FEWEST = 8  # units from which a sample is taken
 
 
 class Lazy:
@@ -129,7 +129,8 @@ class Lazy:
         """Return up to n rows from places all over the source, and their numbers there."""
         filled = np.flatnonzero(self.lengths)
         n = min(n, self.shape[0])
-        n_places = min(len(filled), max(_PLACES, -(-n // int(self.lengths[filled].max()))))
+        enough = -(-4 * n // int(self.lengths[filled].max()))
+        n_places = min(len(filled), max(_FEWEST, enough))
         places = filled[np.linspace(0, len(filled) - 1, n_places).astype(int)]
         if self.lengths[places].sum() < n:  # units of very different lengths
             places = filled

@@ -84,6 +84,7 @@ class ParquetFiles(Stored):
                 yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
             raise _damaged(self._paths[number], error) from error
+        pa.default_memory_pool().release_unused()  # which would keep a few row groups
 
     def whole(self) -> Any:
         """Return all rows as a table of pandas."""

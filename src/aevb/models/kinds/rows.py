@@ -6,6 +6,7 @@ rows (CSR): a few of its rows at a time become dense.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax
 from jaxtyping import PyTree
 
 CHUNK = 1024  # rows
+_VALUES = 2**16  # of a chunk of narrow rows
 
 
 def n_cases(cases: PyTree) -> int:
@@ -75,6 +77,7 @@ def dense(cases: PyTree) -> PyTree:
 
 
 def chunks_of(rows: Any) -> Iterator[Any]:
-    """Yield the rows of an array, some at a time."""
-    for start in range(0, rows.shape[0], CHUNK):
-        yield rows[start : start + CHUNK]
+    """Yield the rows of an array, some at a time: `CHUNK`, or more of a dense array if narrow."""
+    size = CHUNK if is_sparse(rows) else max(CHUNK, _VALUES // math.prod(rows.shape[1:]))
+    for start in range(0, rows.shape[0], size):
+        yield rows[start : start + size]
