@@ -97,7 +97,7 @@ class Schema:
     @classmethod
     def fit(
         cls,
-        rows: np.ndarray,
+        rows: Any,
         likelihood: str | Likelihood = "auto",
         names: Any = None,
         columns: Columns | None = None,
@@ -106,8 +106,9 @@ class Schema:
 
         Parameters
         ----------
-        rows : ndarray of shape (n, ...)
-            Numbers in the type that training uses, finite or (not observed) NaN.
+        rows : ndarray, sparse array or Lazy, of shape (n, ...)
+            Numbers in the type that training uses, finite or (not observed) NaN. Those that are not
+            in memory are read once, or twice if values or their scaling need another look.
         likelihood : str or Likelihood
             The family p(x|z); ``"auto"``: see `aevb.models.kinds.choose_likelihood`. The columns of
             a table have their own.
@@ -122,7 +123,8 @@ class Schema:
             For an unknown likelihood, or values outside its support.
         """
         names = None if names is None else tuple(map(str, names))
-        groups, where = {_ONE: Group((), likelihood, rows.dtype, ())}, {_ONE: None}
+        groups: dict[str, Any] = {_ONE: Group((), likelihood, rows.dtype, ())}  # type: ignore[arg-type]
+        where: dict[str, Where] = {_ONE: None}
         if columns is not None:
             names, groups = columns.names, columns.groups()
             groups = {name: groups[name] for name in sorted(groups)}  # as JAX sorts dictionaries
@@ -152,9 +154,7 @@ class Schema:
         schema = cls(parts, rows.shape[1:], names, why, columns, (), holes)
         return schema if holes else replace(schema, dependent=schema._find_dependent(rows))
 
-    def measured_on(
-        self, rows: np.ndarray, exposure: Float[np.ndarray, " n"] | None = None
-    ) -> Schema:
+    def measured_on(self, rows: Any, exposure: Float[np.ndarray, " n"] | None = None) -> Schema:
         """Return this schema with the scaling of some of the rows: those to train on.
 
         Parameters
@@ -186,7 +186,7 @@ class Schema:
             total += np.asarray(values.sum(axis=axes[0] if len(axes) == 1 else axes))
         return total
 
-    def _find_dependent(self, rows: np.ndarray) -> tuple[int, ...]:
+    def _find_dependent(self, rows: Any) -> tuple[int, ...]:
         found: list[int] = []
         if is_sparse(rows):  # whose columns hardly determine each other
             return ()

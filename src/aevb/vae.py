@@ -334,6 +334,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Training cases: numbers, and NaN where a value is missing. A table of pandas, Polars or
             PyArrow may hold texts, categories, truth values and dates as well, and empty cells. A
             sparse array of SciPy, or an AnnData for its ``.X``, becomes dense a few rows at a time.
+            A path, or a data set of Grain, stands for rows beyond memory: see `aevb.sources`.
         y : Ignored
             For scikit-learn's pipelines.
         condition : array-like of shape (n,) or (n, k), table or dict, optional
@@ -1521,7 +1522,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         schema, rows = self._learn_schema(X)
         return *Learned.of(schema, rows, *told), weight
 
-    def _learn_schema(self, X: Rows) -> tuple[Schema, np.ndarray]:
+    def _learn_schema(self, X: Rows) -> tuple[Schema, Any]:
         """Learn the schema of training data, and return them as rows of numbers."""
         if isinstance(X, Stored):
             return learn_stored(self, X)
