@@ -79,3 +79,9 @@ def test_counts():
     assert poisson + 10 < chosen < exact
     assert abs(zero_inflated - chosen) < 1
     assert nearest > 0.98
+
+
+def test_larger_than_memory():
+    exact, elbo, n, megabytes, _ = run("larger_than_memory", gigabytes=0.3, epochs=1)
+    assert exact - 0.5 < elbo < exact + 0.01
+    assert n == 750_000 and megabytes > 290
