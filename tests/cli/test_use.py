@@ -34,6 +34,25 @@ def test_every_format_goes_in_and_comes_out(run, fit, ending, tmp_path):
         )
 
 
+def test_a_folder_beyond_memory_is_fitted_and_encoded(run, fit, tmp_path, monkeypatch):
+    monkeypatch.setattr("aevb.data.sources.IN_MEMORY", 0)
+    (tmp_path / "in").mkdir()
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(600, 3)), columns=list("abc"))
+    for k in range(3):
+        part = table[k * 200 : (k + 1) * 200]
+        part.to_parquet(tmp_path / "in" / f"{k}.parquet", row_group_size=70)
+    model, out = tmp_path / "model.aevb", tmp_path / "z.parquet"
+    done = fit(tmp_path / "in", model)
+    assert done.code == 0 and "600 cases of 3 values" in done.out
+    assert run("encode", model, tmp_path / "in", "-o", out) == (0, "", "")
+    vae = VAE.load(model)
+    written = pd.read_parquet(out)
+    assert [*written.columns] == [*vae.get_feature_names_out()]
+    np.testing.assert_array_equal(written.to_numpy(), vae.transform(table))
+    assert run("reconstruct", model, tmp_path / "in", "-o", tmp_path / "x.csv").code == 0
+    assert [*pd.read_csv(tmp_path / "x.csv").columns] == list("abc")
+
+
 def test_encode_names_its_columns(run, folder, tmp_path):
     out = tmp_path / "latent.csv"
     run("encode", folder / "table.aevb", folder / "table.csv", "-o", out)

@@ -90,7 +90,11 @@ Model = Annotated[
 ]
 Data = Annotated[
     Path,
-    typer.Argument(help=f"Cases, one per row: {_FORMATS}.", show_default=False),
+    typer.Argument(
+        help=f"Cases, one per row: {_FORMATS}; to fit, encode or reconstruct also .zarr, or a "
+        "folder of .parquet files.",
+        show_default=False,
+    ),
 ]
 ModelOut = Annotated[
     Path, typer.Option("--output", "-o", help="Model file to write.", show_default=False)
