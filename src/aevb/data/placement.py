@@ -13,6 +13,16 @@ from jaxtyping import Float, PyTree
 class Placement(ABC):
     """How chunks get to the devices, and how their results are combined."""
 
+    @property
+    @abstractmethod
+    def n_shards(self) -> int:
+        """Number of the shards that rows are shared out to: row i is of shard i mod n_shards."""
+
+    @property
+    @abstractmethod
+    def own_shards(self) -> range:
+        """The shards of this process."""
+
     @abstractmethod
     def put(self, rows: PyTree) -> PyTree:
         """Put a PyTree of host arrays, rows leading, on the devices."""
@@ -33,6 +43,16 @@ class Placement(ABC):
 @dataclass(frozen=True)
 class OneDevice(Placement):
     """JAX's default device, where there is nothing to combine."""
+
+    @property
+    def n_shards(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def own_shards(self) -> range:
+        """All of one."""
+        return range(1)
 
     def put(self, rows: PyTree) -> PyTree:
         """Put the rows on the default device."""

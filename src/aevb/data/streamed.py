@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -84,12 +85,9 @@ class Streamed(Source):
         units = np.arange(len(self._x.lengths))
         if order is not None:
             units = np.random.default_rng(order).permutation(units)
-        before = np.concatenate([[0], np.cumsum(self._x.lengths[units])])
-        first = int(np.searchsorted(before, start, side="right")) - 1  # whose rows are not all done
-        rows = self._rows(units[first:], start - int(before[first]))
         # Only reading is left to another thread: what JAX does depends on settings of this one.
-        for position, buffers, n in _ahead(self._filled(rows, start)):
-            visited = np.arange(n, dtype=np.int32)
+        for position, n, buffers in _ahead(self._filled(units, start)):
+            visited = self._place(np.arange(n), n).astype(np.int32)
             if order is not None:
                 visited = np.random.default_rng((*order, position)).permutation(visited)
             x, c, weight = self.placement.put(buffers)
@@ -97,44 +95,92 @@ class Streamed(Source):
             yield Chunk(x, c, visited, weight)
             del x, c, weight
 
-    def _rows(self, units: np.ndarray, done: int) -> Iterator[tuple[PyTree, int]]:
-        """Yield the rows of some units but for the first few, with what is told of them."""
-        for unit in units:
-            for numbers, x in self._x.unit(int(unit)):
-                left = max(len(numbers) - done, 0)
-                done -= len(numbers) - left
-                if left:
+    def _filled(self, units: np.ndarray, start: int) -> Iterator[tuple[int, int, PyTree]]:
+        """Yield position, number and buffers of the rows of each chunk; all have one size.
+
+        Each shard has a run of the chunk's rows. Those of other processes are not read.
+        """
+        rows = _Rows(self._x, units)
+        for position in range(start, self.n_rows, self._size):
+            n = min(self._size, self.n_rows - position)
+            buffers = None if n == self._size else self._buffers(self._padding)
+            per_shard = -(-n // self.placement.n_shards)
+            for shard in self.placement.own_shards:
+                begin, end = (min(k * per_shard, n) for k in (shard, shard + 1))
+                for numbers, x in rows.between(position + begin, position + end):
                     told = jax.tree.map(lambda a, at=numbers: a[at], (self._c, self.weight))
-                    yield jax.tree.map(lambda a, n=left: a[len(a) - n :], (x, *told)), left
+                    buffers = self._buffers((x, *told)) if buffers is None else buffers
+                    places = self._place(np.arange(begin, begin + len(numbers)), n)
+                    _copy(buffers, places, (x, *told))
+                    begin += len(numbers)
+            yield position, n, buffers
+            del buffers
 
-    def _filled(
-        self, rows: Iterator[tuple[PyTree, int]], position: int
-    ) -> Iterator[tuple[int, PyTree, int]]:
-        """Yield buffers of one size, with the position of their first row and their number."""
-        buffers, n = None, 0
-        for some, length in rows:
-            at = 0
-            while at < length:
-                if buffers is None:
-                    buffers = jax.tree.map(self._buffer, some)
-                taken = min(length - at, self._size - n)
-                _copy(buffers, n, some, at, taken)
-                at, n = at + taken, n + taken
-                if n == self._size:
-                    full, buffers = buffers, None
-                    yield position, full, n
-                    position, n = position + n, 0
-                    del full
-        if n:
-            yield position, buffers, n
+    def _place(self, rows: np.ndarray, n: int) -> np.ndarray:
+        """Return where some of the n rows of a chunk are: of each shard they take turns."""
+        n_shards = self.placement.n_shards
+        if n_shards == 1:
+            return rows
+        shard, place = np.divmod(rows, -(-n // n_shards))
+        return place * n_shards + shard
 
-    def _buffer(self, rows: np.ndarray) -> np.ndarray:
-        return np.empty((self._size, *rows.shape[1:]), rows.dtype)
+    @functools.cached_property
+    def _padding(self) -> PyTree:
+        """A row for what is not visited, of which all that is computed is finite."""
+        numbers, x = next(_Rows(self._x, np.arange(len(self._x.lengths))).between(0, 1))
+        return (x, *jax.tree.map(lambda a: a[numbers], (self._c, self.weight)))
+
+    def _buffers(self, rows: PyTree) -> PyTree:
+        """Return buffers for rows of these types, which hold the first one if it is alone."""
+
+        def buffer(some: np.ndarray) -> np.ndarray:
+            empty = np.empty((self._size, *some.shape[1:]), some.dtype)
+            if len(some) == 1:
+                empty[:] = some
+            return empty
+
+        return jax.tree.map(buffer, rows)
 
 
-def _copy(buffers: PyTree, to: int, rows: PyTree, at: int, n: int) -> None:
+class _Rows:
+    """The rows of some units one after another, of which ranges are asked for in their order."""
+
+    def __init__(self, x: Lazy, units: np.ndarray):
+        self._x, self._units = x, units
+        self._ends = np.cumsum(x.lengths[units])
+        self._next = 0  # unit to open
+        self._batches: Iterator[tuple[np.ndarray, PyTree]] = iter(())
+        self._at = 0  # position of the first row that is left of them
+        self._left: tuple[np.ndarray, PyTree] | None = None
+
+    def between(self, begin: int, end: int) -> Iterator[tuple[np.ndarray, PyTree]]:
+        """Yield numbers and values of the rows from one position to another, in batches."""
+        while begin < end:
+            numbers, x = self._batch(begin)
+            skipped, taken = begin - self._at, min(len(numbers), end - self._at)
+            yield jax.tree.map(lambda a, of=slice(skipped, taken): a[of], (numbers, x))
+            begin = self._at + taken
+
+    def _batch(self, position: int) -> tuple[np.ndarray, PyTree]:
+        """Return the batch that has a position."""
+        unit = int(np.searchsorted(self._ends, position, side="right"))
+        if unit >= self._next:
+            self._batches, self._left = self._x.unit(int(self._units[unit])), None
+            self._at = int(self._ends[unit - 1]) if unit else 0
+            self._next = unit + 1
+        while self._left is None or position >= self._at + len(self._left[0]):
+            if self._left is not None:
+                self._at += len(self._left[0])
+            self._left = next(self._batches)
+        return self._left
+
+
+def _copy(buffers: PyTree, places: np.ndarray, rows: PyTree) -> None:
+    """Put rows into buffers, at places that are evenly spaced."""
+    step = int(places[1] - places[0]) if len(places) > 1 else 1
+    where = slice(int(places[0]), int(places[-1]) + 1, step)
     for buffer, some in zip(jax.tree.leaves(buffers), jax.tree.leaves(rows), strict=True):
-        buffer[to : to + n] = some[at : at + n]
+        buffer[where] = some
 
 
 def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
