@@ -14,6 +14,7 @@ from sklearn.utils.validation import _num_samples
 from aevb.condition import Condition, read_condition
 from aevb.config import Config
 from aevb.data.arrays import check_weights
+from aevb.data.placement import OneDevice, Placement
 from aevb.data.source import InMemory, Numbered
 from aevb.data.sparse import Sparse
 from aevb.exposure import Exposure, exposure_of_new, read_exposure
@@ -35,11 +36,17 @@ class Data(NamedTuple):
         """Return rows as the model takes them."""
         return self._replace(x=schema.encode(self.x))
 
-    def source(self, batch_size: int, weight: np.ndarray | None = None) -> Numbered:
+    def source(
+        self,
+        batch_size: int,
+        weight: np.ndarray | None = None,
+        placement: Placement = OneDevice(),  # noqa: B008
+    ) -> Numbered:
         """Return where training takes them from."""
+        where: dict[str, Any] = {"weight": weight, "placement": placement}
         if is_sparse(self.x):
-            return Sparse(self.x, self.c, batch_size=batch_size, weight=weight)
-        return InMemory(self.x, self.c, weight=weight)
+            return Sparse(self.x, self.c, batch_size=batch_size, **where)
+        return InMemory(self.x, self.c, **where)
 
 
 class Learned(NamedTuple):

@@ -96,22 +96,12 @@ class Devices(Placement):
     devices: tuple[jax.Device, ...]
     n_shards: int
 
-    @property
-    def is_single(self) -> bool:
-        """It is not, not even on one device: others are to compute the same."""
-        return False
-
     def put(self, rows: PyTree) -> PyTree:
         """Put each device's rows on it, shard by shard; a process reads those of its own."""
         return jax.tree.map(self._put, rows)
 
     def _put(self, rows: ArrayLike) -> Array:
         array, n_shards = np.asarray(rows), self.n_shards
-        if len(array) < len(self.devices):
-            raise ValueError(
-                f"Expected at least one row for each of {len(self.devices)} devices; got "
-                f"{len(array)}. Use fewer `devices`."
-            )
         size = -(-len(array) // n_shards)
 
         def part(index: tuple[slice, ...]) -> np.ndarray:

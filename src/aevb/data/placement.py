@@ -45,11 +45,6 @@ class Placement(ABC):
     functions.
     """
 
-    @property
-    @abstractmethod
-    def is_single(self) -> bool:
-        """Whether a batch is computed in one piece."""
-
     @abstractmethod
     def put(self, rows: PyTree) -> PyTree:
         """Put a PyTree of host arrays, rows leading, on the devices."""
@@ -117,11 +112,6 @@ class Placement(ABC):
 @dataclass(frozen=True)
 class OneDevice(Placement):
     """JAX's default device, where there is nothing to combine."""
-
-    @property
-    def is_single(self) -> bool:
-        """It is."""
-        return True
 
     def put(self, rows: PyTree) -> PyTree:
         """Put the rows on the default device."""

@@ -143,6 +143,11 @@ class Objective(eqx.Module):
         return True
 
     @property
+    def is_mean(self) -> bool:
+        """Whether it is a mean over rows, and terms of the parameters: several devices share it."""
+        return not self.has_state
+
+    @property
     def has_e_step(self) -> bool:
         """Whether the state belongs to the rows that were trained on."""
         return type(self).expect is not Objective.expect
