@@ -62,6 +62,7 @@ MAY_IMPORT = {
         "inference",
         "learned",
         "models",
+        "persistence",
         "predict",
         "progress",
     },

@@ -107,7 +107,7 @@ def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
         },
         **{"optimizer": "adam", "batch-size": 16, "validation-fraction": 0.25, "patience": 2},
         **{"tol-params": 0.25, "time-limit": 60.0, "n-init": 2, "clip-norm": 1.5},
-        **{"checkpoint": tmp_path / "kept"},
+        **{"devices": 1, "checkpoint": tmp_path / "kept"},
         **{"tol": 0.125, "weight-prior": 1.5, "kl-weight": 0.5, "free-bits": 0.75},
         **{"estimator": "A", "n-draws": 2, "seed": 11},
     }

@@ -20,6 +20,7 @@ from aevb.data.placement import Count, OneDevice, Placement, Share
 from aevb.data.processes import gathered, guarded
 from aevb.errors import integer
 
+_ARRAYS = (Array, np.ndarray, np.generic)
 _AXIS = "rows"
 _MOST_SHARDS = 2**6 * 3 * 5  # of 1000 rows 40, of 100 rows 20, of a power of two up to 64
 
@@ -106,7 +107,8 @@ class Devices(Placement):
 
         def part(index: tuple[slice, ...]) -> np.ndarray:
             begin, end, _ = index[0].indices(n_shards * size)
-            buffer = np.zeros((end - begin, *array.shape[1:]), array.dtype)
+            buffer = np.empty((end - begin, *array.shape[1:]), array.dtype)
+            buffer[:] = array[0]
             for place, shard in enumerate(range(begin // size, end // size)):
                 own = array[shard::n_shards]
                 buffer[place * size : place * size + len(own)] = own
@@ -196,11 +198,9 @@ class Devices(Placement):
     def _everywhere(self, tree: PyTree) -> PyTree:
         """Put arrays that all processes have on each device."""
         leaves, structure = jax.tree.flatten(tree)
-        at = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Array | np.ndarray | np.generic)]
-        arrays = [leaves[i] for i in at]
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, _ARRAYS)]
+        arrays, sharding = [leaves[i] for i in places], self._sharding()
         copies = [jax.device_put(arrays, device) for device in self._mesh.local_devices]
-        for i, *each in zip(at, *copies, strict=True):
-            leaves[i] = jax.make_array_from_single_device_arrays(
-                each[0].shape, self._sharding(), each
-            )
+        for i, *each in zip(places, *copies, strict=True):
+            leaves[i] = jax.make_array_from_single_device_arrays(each[0].shape, sharding, each)
         return jax.tree.unflatten(structure, leaves)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from jax.experimental import multihost_utils
 
 # Seconds after which a process that is not heard of counts as dead.
 HEARTBEAT = 30
+
+_OF_THE_NETWORK = re.compile(r"gloo|nccl|connection|unavailable|deadline|heartbeat|aborted", re.I)
 
 
 def join(
@@ -100,8 +103,8 @@ def guarded() -> Iterator[None]:
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # some of Gloo's are ValueErrors
+        if jax.process_count() == 1 or not _OF_THE_NETWORK.search(str(error)):
             raise
         raise ConnectionError(
             "Another process of this run has ended or cannot be reached, and the training ends "

@@ -197,8 +197,8 @@ def _padded(array: ArrayLike) -> np.ndarray:
     n = len(array)
     if bucket(n) == n:
         return array
-    buffer = np.zeros((bucket(n), *array.shape[1:]), array.dtype)
-    buffer[:n] = array
+    buffer = np.empty((bucket(n), *array.shape[1:]), array.dtype)
+    buffer[:n], buffer[n:] = array, array[0]  # of which all that is computed is finite
     return buffer
 
 

@@ -62,8 +62,8 @@ class Visit(NamedTuple):
 
     x: PyTree
     c: PyTree
-    rows: Int[Array | np.ndarray, "..."]
-    n: Int[Array | np.ndarray, "..."] | np.int32
+    rows: Int[Array | np.ndarray, " *order"]
+    n: Int[Array | np.ndarray, " *shards"] | np.int32
     n_total: Int[Array | np.ndarray, ""] | np.int32
     weight: Float[Array | np.ndarray, " n_buffer"] | None = None
 
