@@ -123,6 +123,18 @@ def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--devices", "many"), "--devices: expected all or a number; got 'many'"),
+        (("--process-id", 1), "--distributed: expected --distributed beside --coordinator"),
+    ],
+)
+def test_devices_and_processes_that_cannot_be_meant(refused, folder, tmp_path, options, said):
+    command = ("fit", folder / "table.csv", "-o", tmp_path / "x.aevb", *options)
+    assert said in refused(*command, code=2)
+
+
+@pytest.mark.parametrize(
     ("option", "known"), [("prior", PRIORS), ("posterior", POSTERIORS), (("estimator", ESTIMATORS))]
 )
 def test_help_lists_the_names_that_an_option_knows(option, known):

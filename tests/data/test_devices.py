@@ -97,22 +97,6 @@ def test_whole_data_as_one_batch_train_as_on_one_device(line, weight):
 # What is refused, before anything is computed.
 
 
-@pytest.mark.parametrize(
-    ("devices", "batch_size", "error", "message"),
-    [
-        ("some", 100, ValueError, "'all', a number or None for `devices`; got 'some'"),
-        (0, 100, ValueError, "`devices`; got 0"),
-        (1.5, 100, TypeError, r"`devices`; got 1\.5"),
-        (1000, 100, ValueError, "at most 1 for `devices`.*; got 1000"),
-    ],
-)
-def test_devices_that_are_not_there(devices, batch_size, error, message):
-    with pytest.raises(error, match=message):
-        placement_for(devices, batch_size)
-    with pytest.raises(error, match=message):
-        VAE(devices=devices, batch_size=batch_size).fit(DATA)
-
-
 def test_a_batch_that_cannot_be_shared_out(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: jax.local_devices() * 3)
     with pytest.raises(ValueError, match=r"`batch_size=100` is one of 1, 2, 4, 5, 10, 20; got 3"):

@@ -548,10 +548,12 @@ def _number_of(devices: str | None) -> str | int | None:
         ) from error
 
 
-def _join(distributed: bool, *where: str | int | None) -> bool:
+def _join(
+    distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> bool:
     """Join the other processes, if that is wanted; return whether this is the first."""
     if not distributed:
-        if any(each is not None for each in where):
+        if any(each is not None for each in (coordinator, num_processes, process_id)):
             raise typer.BadParameter(
                 "expected --distributed beside --coordinator, --num-processes and --process-id.",
                 param_hint="--distributed",
@@ -559,7 +561,7 @@ def _join(distributed: bool, *where: str | int | None) -> bool:
         return True
     from aevb.data import processes
 
-    processes.join(*where)
+    processes.join(coordinator, num_processes, process_id)
     return processes.is_first()
 
 

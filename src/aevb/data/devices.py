@@ -105,13 +105,12 @@ class Devices(Placement):
         array, n_shards = np.asarray(rows), self.n_shards
         size = -(-len(array) // n_shards)
 
-        def part(index: tuple[slice, ...]) -> np.ndarray:
+        def part(index: Any) -> np.ndarray:  # of whole shards
             begin, end, _ = index[0].indices(n_shards * size)
             buffer = np.empty((end - begin, *array.shape[1:]), array.dtype)
-            buffer[:] = array[0]
             for place, shard in enumerate(range(begin // size, end // size)):
-                own = array[shard::n_shards]
-                buffer[place * size : place * size + len(own)] = own
+                own, of_shard = array[shard::n_shards], buffer[place * size :][:size]
+                of_shard[: len(own)], of_shard[len(own) :] = own, array[0]
             return buffer
 
         shape = (n_shards * size, *array.shape[1:])
@@ -160,9 +159,13 @@ class Devices(Placement):
     def map(self, function: Callable, by_row: tuple) -> Callable:
         """Return the function of a device's own rows, on all devices."""
         specs = jax.tree.map(lambda rows: PartitionSpec(_AXIS) if rows else PartitionSpec(), by_row)
-        # Checked, every gradient would be summed over the devices by itself, array by array.
-        options = {"out_specs": PartitionSpec(), "check_vma": False}
-        return jax.shard_map(function, mesh=self._mesh, in_specs=specs, **options)
+        return jax.shard_map(
+            function,
+            mesh=self._mesh,
+            in_specs=specs,
+            out_specs=PartitionSpec(),
+            check_vma=False,  # else JAX sums every gradient by itself, array by array
+        )
 
     def n_steps(self, n: Int[Array, " S"], batch_size: int) -> Count:
         """Return the number of batches until the last shard is empty."""

@@ -24,7 +24,8 @@ class Chunk(NamedTuple):
     x, c : PyTree
         Buffers of data and context, rows leading; c may be None.
     rows : np.ndarray
-        The rows of the buffers in the order in which they are visited. Other rows are padding.
+        The rows of the buffers, as given to `Placement.put`, in the order in which they are
+        visited. Other rows are padding: a row once more, as something is computed of them.
     weight : Array, optional
         Weight of each row of the buffers, on average 1; None: 1.
     """

@@ -68,7 +68,8 @@ class Visit(NamedTuple):
     weight: Float[Array | np.ndarray, " n_buffer"] | None = None
 
 
-_BY_ROW: Any = Visit(x=True, c=True, rows=True, n=False, n_total=False, weight=True)
+_FIELDS: Any = {"x": True, "c": True, "rows": True, "n": False, "n_total": False, "weight": True}
+_BY_ROW = Visit(**_FIELDS)
 
 
 def initialise(
