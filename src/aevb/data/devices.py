@@ -89,9 +89,9 @@ class Devices(Placement):
 
     Examples
     --------
-    >>> source = InMemory(np.arange(6.0), placement=Devices(tuple(jax.devices()), 2))
-    >>> next(source.chunks(None)).x.tolist()
-    [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]
+    >>> placement = Devices((jax.devices()[0],), n_shards=2)
+    >>> placement.put(np.arange(6)).tolist(), placement.rounded(5)
+    ([0, 2, 4, 1, 3, 5], 6)
     """
 
     devices: tuple[jax.Device, ...]
