@@ -122,7 +122,7 @@ def test_processes_that_disagree_name_what_differs_and_both_values(folder):
             "values (by their hash)",
         ):
             assert difference in err
-        assert "`batch_size`" not in err and "numbers of cases" not in err
+        assert "`batch_size`" not in err and "the number of cases" not in err
     assert not (folder / "model.aevb").exists()
 
 
@@ -216,6 +216,7 @@ def test_a_process_that_fails_by_itself_ends_the_other(folder):
     (code, _, err), (other_code, _, other_err) = ended(started(folder, script, script))
     assert (code, other_code) == (1, 1)
     assert "Error: of one's own" in other_err
+    assert VAE.load(folder / "x.aevb").n_epochs_ in (1, 2)  # there is no checkpoint to go on from
     assert "Another process of this run has ended" in err
 
 

@@ -167,7 +167,7 @@ class Fitting:
         check_same(
             {
                 **{f"`{name}`": str(value) for name, value in identity["parameters"].items()},
-                "numbers of cases": str(n_cases(data[0])),
+                "the number of cases": str(n_cases(data[0])),
                 "columns or categories": learned.schema.describe() + identity["schema"][:8],
                 "values (by their hash)": identity["data"][:8],
                 "versions": str(versions()),

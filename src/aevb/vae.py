@@ -179,8 +179,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Devices that share every batch: all that JAX has, in all processes of a run of several; or
         so many. None: one. With the same seed any number of them, from 1 up, sees the same batches
         and draws, and the losses agree but for rounding; None draws others. The number must divide
-        `batch_size` (and have no prime factors but 2, 3 and 5). Predictions are made on one
-        device. See the guide to several devices.
+        `batch_size`, and 960. Predictions are made on one device. See the guide to several devices.
     checkpoint : path-like, optional
         A directory to keep the training in. If it is killed, the same call goes on where it was,
         and ends at the same model, bit for bit; once it has ended, the same call returns its model

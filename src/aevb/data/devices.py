@@ -22,7 +22,9 @@ from aevb.errors import integer
 
 _ARRAYS = (Array, np.ndarray, np.generic)
 _AXIS = "rows"
-_MOST_SHARDS = 2**6 * 3 * 5  # of 1000 rows 40, of 100 rows 20, of a power of two up to 64
+# A batch of 100 has 20 shards, one of 1000 has 40, and powers of two have up to 64: many numbers
+# of devices divide it, and shards stay large enough to be shuffled.
+_MOST_SHARDS = 2**6 * 3 * 5
 
 
 def placement_for(devices: str | int | None, batch_size: int) -> Placement:
@@ -64,8 +66,8 @@ def placement_for(devices: str | int | None, batch_size: int) -> Placement:
         raise ValueError(
             "Expected a number of devices that a batch can be shared out to, which of "
             f"`batch_size={batch_size}` is one of {', '.join(map(str, fitting))}; got "
-            f"{len(known)}. Choose a `batch_size` that is a multiple of it (and a number of "
-            "devices whose only prime factors are 2, 3 and 5), or fewer `devices`."
+            f"{len(known)}. It must divide `batch_size` and {_MOST_SHARDS}: choose another of the "
+            "two."
         )
     return Devices(tuple(known), n_shards)
 
