@@ -24,8 +24,8 @@ Metrics = dict[str, Array]  # means over rows, or their sums; by name
 class Batch(NamedTuple):
     """A minibatch of fixed shape: rows with weight 0 are padding.
 
-    Where devices share a batch, each has its own rows of it. Sums by `share` then have the mean over
-    the whole batch as their average over the devices.
+    Where devices share a batch, each has its own rows of it. Sums by `share` then have the mean
+    over the whole batch as their average over the devices.
 
     Attributes
     ----------
