@@ -51,11 +51,11 @@ def _bare(
 
     def body(i: jax.Array, arrays: Any) -> Any:
         state = eqx.combine(arrays, static)
-        batch = batch_at(visit, i, BATCH, state.key, state.step)
+        batch = batch_at(visit, i, BATCH, state.key, state.step, placement)
         options = objective, optimizer, marks, placement, Clipping(None)
         return eqx.filter(step(state, batch, *options)[0], eqx.is_array)
 
-    n_steps = (visit.n + BATCH - 1) // BATCH
+    n_steps = placement.n_steps(visit.n, BATCH)
     return eqx.combine(lax.fori_loop(0, n_steps, body, arrays), static)
 
 
@@ -72,7 +72,7 @@ def ways(run: Run, source: InMemory, directory: Path) -> dict[str, Callable[[], 
     def bare() -> Run:
         old = runs[BARE]
         (chunk,) = source.chunks((0, 0, 0, 0, old.epoch))
-        visit = _visit(chunk, BATCH, source.n_rows)
+        visit = _visit(chunk, BATCH, source)
         state = _bare(old.state, visit, objective, optimizer, marks, source.placement)
         runs[BARE] = old._replace(state=jax.block_until_ready(state), epoch=old.epoch + 1)
         return runs[BARE]

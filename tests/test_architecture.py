@@ -63,6 +63,7 @@ MAY_IMPORT = {
         "inference",
         "learned",
         "models",
+        "persistence",
         "predict",
         "progress",
     },

@@ -91,6 +91,12 @@ BAD_PARAMETERS = {
         (-0.1, ValueError, r"from 0 up, or None for `tol`; got -0\.1"),
         (float("nan"), ValueError, "`tol`; got nan"),
     ],
+    "devices": [
+        ("some", ValueError, "'all', a number or None for `devices`; got 'some'"),
+        (0, ValueError, "`devices`; got 0"),
+        (1.5, TypeError, r"`devices`; got 1\.5"),
+        (1000, ValueError, "at most 1 for `devices`.*; got 1000"),
+    ],
     "callbacks": [
         (print, TypeError, "`callbacks`; got"),
         ([3], TypeError, "`callbacks`; got"),

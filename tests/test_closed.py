@@ -43,6 +43,7 @@ CHANGES = {
     "time_limit": 0.1,
     "n_init": 3,
     "clip_norm": 1.0,
+    "devices": "all",
     "checkpoint": "nowhere",
     "callbacks": [print],
     "random_state": 123,

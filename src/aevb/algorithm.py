@@ -13,6 +13,9 @@ from jax import Array
 from jaxtyping import PRNGKeyArray as Key
 from jaxtyping import PyTree
 
+from aevb.data.devices import Devices, placement_for
+from aevb.data.placement import Placement
+from aevb.data.processes import check_same, is_first
 from aevb.data.source import InMemory, Source
 from aevb.errors import integer
 from aevb.inference.clipping import Clipping
@@ -43,6 +46,8 @@ from aevb.progress import ProgressBar
 # The generator behind a seed: against JAX's default it compiles in half the time and saves a
 # thirtieth of a step. The same seed gives the same numbers on one machine, not on all.
 FAST = "rbg"
+# Where devices share a batch: a row's numbers do not depend on which others are computed with it.
+EXACT = "threefry2x32"
 
 OF_ONE_MODEL = (SGVB, WakeSleep, MonteCarloEM)  # objectives that know nothing of q(θ)
 
@@ -70,6 +75,7 @@ def train(
     tol_params: float | None = None,
     time_limit: float | None = None,
     clip_norm: str | float | None = "auto",
+    devices: str | int | None = None,
     callbacks: Sequence[Callback] = (),
     resume: Run | None = None,
     verbose: bool | str = "auto",
@@ -137,6 +143,9 @@ def train(
         parameters, ten times what is typical of the steps before, from the hundredth step on: it
         spares all but spikes.
         None: none.
+    devices : "all", int or None
+        Devices that share every batch, as in `VAE`; None: one. A source has its own. The objective
+        must be a mean over the rows (free bits are not), plus terms of the parameters alone.
     callbacks : sequence of callables
         Each is called with an `Epoch` after every epoch, and returns True, or the reason, to stop
         the training.
@@ -202,8 +211,9 @@ def train(
     make_optimizer(optimizer, learning_rate)  # say now what is wrong with them
     settings = (estimator, n_draws, weight_prior, kl_weight, free_bits)
     objective = choose_objective(model, objective, settings)
-    key = _typed(key)
-    source = _source(data, context, "data")
+    placement = _placement(devices, batch_size, data)
+    key = _typed(key, generator(placement))
+    source = _source(data, context, "data", placement)
     limit = TimeLimit(time_limit)
     stopping, first_round = EarlyStopping(patience, tol, tol_params), None
     if isinstance(epochs, str):
@@ -222,10 +232,11 @@ def train(
         clipping=Clipping(clip_norm),
         first_round=first_round,
     )
-    bar = ProgressBar(epochs - (0 if resume is None else resume.epoch), verbose)
+    left = epochs - (0 if resume is None else resume.epoch)
+    bar = ProgressBar(left, verbose if speaks(placement) else False)
     held_out = None
     if validation_data is not None:
-        held_out = _source(validation_data, validation_context, "validation_data")
+        held_out = _source(validation_data, validation_context, "validation_data", placement)
     elif jax.tree.leaves(validation_context):
         raise ValueError(
             "Expected `validation_data` beside `validation_context`; got none. Give the held-out "
@@ -234,6 +245,16 @@ def train(
     check_trainable(model)
     check_model(model.at_mean() if isinstance(model, Bayesian) else model, *source.example())
     check_fit(model, source, plan, key, held_out)
+    if isinstance(source.placement, Devices):
+        shapes = [leaf.shape for leaf in jax.tree.leaves(source.example())]
+        check_same(
+            {
+                "`key`": str(jax.random.key_data(key)),
+                "the number of rows": str(source.n_rows),
+                "the shape of a row": str(shapes),
+                **{f"`{name}`": repr(getattr(plan, name)) for name in ("batch_size", "epochs")},
+            }
+        )
 
     def start() -> Run:
         if resume is not None:
@@ -253,9 +274,30 @@ def train(
     return result_of(run)
 
 
-def _source(data: PyTree | Source, context: PyTree, name: str) -> Source:
+def generator(placement: Placement) -> str:
+    """Return the name of the generator of random numbers that a seed stands for."""
+    return EXACT if isinstance(placement, Devices) else FAST
+
+
+def speaks(placement: Placement) -> bool:
+    """Whether this process writes and shows what it and others train together."""
+    return is_first() if isinstance(placement, Devices) else True
+
+
+def _placement(devices: str | int | None, batch_size: int, data: PyTree | Source) -> Placement:
     if not isinstance(data, Source):
-        return InMemory(data, context)
+        return placement_for(devices, batch_size)
+    if devices is not None:
+        raise ValueError(
+            "Expected `devices` left at None beside a source for `data`, which has a placement of "
+            f"its own; got {devices!r}. Give it to the source: InMemory(x, placement=...)."
+        )
+    return data.placement
+
+
+def _source(data: PyTree | Source, context: PyTree, name: str, placement: Placement) -> Source:
+    if not isinstance(data, Source):
+        return InMemory(data, context, placement=placement)
     if jax.tree.leaves(context):
         parameter = "context" if name == "data" else "validation_context"
         raise ValueError(
@@ -265,10 +307,10 @@ def _source(data: PyTree | Source, context: PyTree, name: str) -> Source:
     return data
 
 
-def _typed(key: Any) -> Key:
+def _typed(key: Any, impl: str) -> Key:
     """Return the key that a seed or an old-style key stands for."""
     if isinstance(key, numbers.Integral):
-        return jax.random.key(int(key), impl=FAST)
+        return jax.random.key(int(key), impl=impl)
     if isinstance(key, Array) and key.dtype == jnp.uint32 and key.shape == (2,):
         return jax.random.wrap_key_data(key, impl="threefry2x32")
     if not (isinstance(key, Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
@@ -314,6 +356,8 @@ def check_fit(
     x, c = source.example()
     if held_out is not None:
         check_held_out((x, c), held_out.example())
+    if isinstance(source.placement, Devices):
+        _check_shared(source.placement, source.n_rows, plan.objective, key)
     check_objective(
         plan.objective,
         model,
@@ -323,6 +367,27 @@ def check_fit(
         validated=held_out is not None,
         stops_early=plan.stopping.on,
     )
+
+
+def _check_shared(placement: Devices, n_rows: int, objective: Objective, key: Key) -> None:
+    """Raise ValueError where several devices would not compute what one does."""
+    n_devices = len(placement.devices)
+    if n_rows < n_devices:
+        raise ValueError(
+            f"Expected at least one row for each of {n_devices} devices, in all processes; got "
+            f"{n_rows} in all. Use fewer `devices` or processes."
+        )
+    if not objective.is_mean:
+        raise ValueError(
+            "Expected an objective that is a mean over the rows beside `devices`, without "
+            f"`free_bits` or a state of its own; got {type(objective).__name__}. Train with "
+            "`devices=None`, or without it."
+        )
+    if str(jax.random.key_impl(key)) == FAST:
+        raise ValueError(
+            f"Expected a seed, or a key of the generator {EXACT!r}, for `key` beside `devices`; "
+            f"got one of {FAST!r}, whose numbers depend on the batch as a whole."
+        )
 
 
 def check_callbacks(callbacks: Any) -> None:

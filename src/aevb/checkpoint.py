@@ -40,8 +40,8 @@ PAUSES = ("time_limit", "interrupted")  # reasons to stop after which the same c
 
 _KEPT = 2  # the newest ones
 _SHARE = 0.02  # of the time of training, at most, to write in
-# They change neither the model nor what an epoch is.
-_IRRELEVANT = {"callbacks", "checkpoint", "time_limit", "verbose"}
+# They change neither the model nor what an epoch is. Other devices may go on where some have died.
+_IRRELEVANT = {"callbacks", "checkpoint", "devices", "time_limit", "verbose"}
 
 
 class Stage(NamedTuple):
@@ -135,11 +135,7 @@ class Checkpoints:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._last_write, self._cost = -np.inf, 0.0
         self._full = False
-        identity = {
-            "parameters": _identity_of(parameters),
-            "data": _hash_of(data),
-            "schema": _hash_of(json.dumps(schema, default=str)),
-        }
+        identity = identity_of(parameters, data, schema)
         path = self.directory / "fit.json"
         if not path.exists():
             generator = random.get_state(legacy=False)
@@ -253,7 +249,22 @@ class Checkpoints:
             )
 
 
-def _identity_of(parameters: Mapping[str, Any]) -> Json:
+def identity_of(parameters: Mapping[str, Any], data: PyTree, schema: Json) -> Json:
+    """Return what JSON can say of a fit: of its parameters, its data, and what they are.
+
+    Parameters
+    ----------
+    parameters, data, schema
+        As in `Checkpoints`.
+    """
+    return {
+        "parameters": _described(parameters),
+        "data": _hash_of(data),
+        "schema": _hash_of(json.dumps(schema, default=str)),
+    }
+
+
+def _described(parameters: Mapping[str, Any]) -> Json:
     """Return what JSON can say of the parameters that a fit depends on."""
     relevant = {name: value for name, value in parameters.items() if name not in _IRRELEVANT}
     if not isinstance(relevant.get("random_state"), int | np.integer):

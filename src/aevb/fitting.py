@@ -20,10 +20,12 @@ import jax
 import numpy as np
 
 from aevb import predict
-from aevb.algorithm import FAST, check_fit
-from aevb.checkpoint import PAUSES, Checkpoints, Saved, Stage
+from aevb.algorithm import check_fit, generator, speaks
+from aevb.checkpoint import PAUSES, Checkpoints, Saved, Stage, identity_of
 from aevb.compiling import jit
 from aevb.config import Config
+from aevb.data.devices import Devices, placement_for
+from aevb.data.processes import check_same, gathered
 from aevb.data.source import Numbered, Source
 from aevb.epochs import Search, is_searched, most_epochs
 from aevb.errors import FitWarning, TrainingDiverged
@@ -36,6 +38,7 @@ from aevb.models.autoencoder import build_autoencoder
 from aevb.models.checks import check_model
 from aevb.models.kinds.rows import is_stored, n_cases, take
 from aevb.models.priors import Fixed
+from aevb.persistence import versions
 from aevb.progress import ProgressBar
 
 _EXPLAINED = "explained_nats_"
@@ -61,6 +64,7 @@ class Fitting:
         self.objective = objective
         self.stops = stops
         self.checkpoints: Checkpoints | None = None
+        self.placement = placement_for(vae.devices, int(vae.batch_size))
 
     def fit(
         self,
@@ -82,6 +86,7 @@ class Fitting:
             Draws who is held out, where training starts, and its noise.
         """
         vae = self.vae
+        random = self._together(learned, (data, weight, held), random)
         if vae.checkpoint is not None:
             if vae.random_state is None:  # a resumed fit sets its generator back: not that of all
                 random = np.random.RandomState(random.randint(2**31 - 1))
@@ -96,7 +101,7 @@ class Fitting:
         data = data.encoded(learned.schema)
         held_out = None
         if held is not None:
-            held_out = held.encoded(learned.schema).source(vae.batch_size)
+            held_out = held.encoded(learned.schema).source(vae.batch_size, None, self.placement)
         seeds = copy.deepcopy(random).randint(2**31 - 1, size=vae.n_init - 1)
         best, value, failure = None, -math.inf, None
         try:
@@ -110,6 +115,7 @@ class Fitting:
                 if best is None or reached > value:
                     best, value = dict(vars(vae)), reached
                 due = vae._run.stopped in PAUSES or any(stop.due for stop in self.stops)
+                due = self.placement.agree("due" if due else None) is not None
                 if due and start + 1 < vae.n_init:
                     warnings.warn(
                         f"Training was stopped after {start + 1} of {vae.n_init} starts.",
@@ -136,7 +142,9 @@ class Fitting:
     ) -> None:
         """Make one pass over some cases, from the model so far if nothing new is learned."""
         vae = self.vae
-        source = data.source(vae.batch_size, weight)
+        if learned is not None:
+            random = self._together(learned, (data, weight), random)
+        source = data.source(vae.batch_size, weight, self.placement)
         if learned is None:
             run = self._continued(source, random)
         else:
@@ -145,6 +153,42 @@ class Fitting:
         check_fit(run.state.model, source, plan, run.state.key)
         stage = Stage(0, False, plan.epochs, None)
         self._advance(run, source, plan, data, stage, partial(copy.copy, run))
+
+    def _together(
+        self, learned: Learned, data: tuple, random: np.random.RandomState
+    ) -> np.random.RandomState:
+        """Check that all processes fit the same; return a generator that is the same in all."""
+        if not isinstance(self.placement, Devices) or jax.process_count() == 1:
+            return random
+        parameters = self.vae.get_params(deep=False)
+        identity = identity_of(parameters, data, learned.schema.to_json())
+        check_same(
+            {
+                **{f"`{name}`": str(value) for name, value in identity["parameters"].items()},
+                "the number of cases": str(n_cases(data[0])),
+                "columns or categories": learned.schema.describe() + identity["schema"][:8],
+                "values (by their hash)": identity["data"][:8],
+                "versions": str(versions()),
+            }
+        )
+        if isinstance(self.vae.random_state, int | np.integer):
+            return random
+        return np.random.RandomState(int(gathered(str(random.randint(2**31 - 1)))[0]))
+
+    def _newest(self, start: int) -> Saved | None:
+        """Return the newest checkpoint of a start, which all processes have to find."""
+        if self.checkpoints is None:
+            return None
+        saved = self.checkpoints.newest(start)
+        found = f"epoch {saved.header['epoch']}" if saved is not None else "none"
+        if isinstance(self.placement, Devices):
+            everyone = gathered(found)
+            if len(set(everyone)) > 1:
+                raise ValueError(
+                    "Expected a directory that all processes share for `checkpoint`; got one "
+                    f"whose newest checkpoints are of {', '.join(everyone)}."
+                )
+        return saved
 
     def _fit_once(
         self,
@@ -157,10 +201,10 @@ class Fitting:
     ) -> None:
         """Train from one start, or from its newest checkpoint."""
         vae, n = self.vae, n_cases(data)
-        source = data.source(vae.batch_size, weight)
+        source = data.source(vae.batch_size, weight, self.placement)
         most = most_epochs(n, vae.batch_size)
         plan = self._plan(most if vae.epochs == "auto" else int(vae.epochs))
-        saved = None if self.checkpoints is None else self.checkpoints.newest(start)
+        saved = self._newest(start)
         run, found = None, None
         if saved is not None and not saved.stage.searching:
             plan = saved.stage.plan(plan)
@@ -242,7 +286,8 @@ class Fitting:
         """Build the model for some cases, and return the run before its first step."""
         vae, schema = self.vae, learned.schema
         config = Config.of(vae, schema.n_rows)
-        key_model, key = random_key(random, FAST), random_key(random, FAST)
+        impl = generator(self.placement)
+        key_model, key = random_key(random, impl), random_key(random, impl)
         start = learned.start(data, config, source.weight)
         config = replace(config, init="random" if start is None else "linear")
         parts = config.parts()
@@ -259,11 +304,14 @@ class Fitting:
 
     def _continued(self, source: Source, random: np.random.RandomState) -> Run:
         """Return the run so far; from its model alone, after `load` or for another optimizer."""
-        vae, optimizer = self.vae, self._optimizer()
+        vae, optimizer, impl = self.vae, self._optimizer(), generator(self.placement)
         if getattr(vae, "_optimizer", None) == optimizer:
-            return vae._run.stopped_for("")._replace(recoveries=0, recovered_at=-1)
+            run = vae._run.stopped_for("")._replace(recoveries=0, recovered_at=-1)
+            if str(jax.random.key_impl(run.state.key)) == impl:
+                return run
+            return run._replace(state=run.state._replace(key=random_key(random, impl)))
         vae._optimizer = optimizer
-        key = random_key(random, FAST)
+        key = random_key(random, impl)
         run = begin(vae.model_, source, self.objective, vae.optimizer, vae.learning_rate, key)
         return run._replace(epoch=vae.n_epochs_, history=vae.history_).stopped_for("")
 
@@ -297,7 +345,7 @@ class Fitting:
     ) -> Run:
         """Train on, and keep every epoch that is complete, whatever comes; return the last run."""
         vae = self.vae
-        before = getattr(vae, "history_", None)
+        before, is_speaker = getattr(vae, "history_", None), speaks(self.placement)
         model = run.state.model
         estimator = model.estimator if vae.estimator == "auto" else vae.estimator
         headline = f"VAE on {vae.schema_.describe()}; estimator {estimator!r}"
@@ -310,12 +358,13 @@ class Fitting:
         def keep(run: Run) -> None:
             if not run.position:
                 vae._run, vae.history_ = run, run.history  # with the reason, if it stops here
-            if self.checkpoints is not None:
+            if self.checkpoints is not None and is_speaker:
                 self.checkpoints.keep(stage, run)
 
         try:
             if not run.stopped or run.stopped in PAUSES:
-                with ProgressBar(plan.epochs - run.epoch, vae.verbose, headline) as bar:
+                verbose = vae.verbose if is_speaker else False
+                with ProgressBar(plan.epochs - run.epoch, verbose, headline) as bar:
                     callbacks: Sequence[Callback] = (see, bar, *vae.callbacks, *self.stops)
                     if search is not None:
                         callbacks = (*callbacks, search)

@@ -15,6 +15,7 @@ from sklearn.utils.validation import _num_samples
 from aevb.condition import Condition, read_condition
 from aevb.config import Config
 from aevb.data.arrays import check_weights
+from aevb.data.placement import OneDevice, Placement
 from aevb.data.source import InMemory, Source
 from aevb.data.sparse import Sparse
 from aevb.data.stored import Stored
@@ -75,13 +76,19 @@ class Data(NamedTuple):
         rest, out = order[n_held:], order[:n_held]
         return take(self, rest), None if weight is None else weight[rest], take(self, out)
 
-    def source(self, batch_size: int, weight: np.ndarray | None = None) -> Source:
+    def source(
+        self,
+        batch_size: int,
+        weight: np.ndarray | None = None,
+        placement: Placement = OneDevice(),  # noqa: B008
+    ) -> Source:
         """Return where training takes them from."""
+        where: dict[str, Any] = {"weight": weight, "placement": placement}
         if is_stored(self.x):
-            return Streamed(self.x, self.c, batch_size=batch_size, weight=weight)
+            return Streamed(self.x, self.c, batch_size=batch_size, **where)
         if is_sparse(self.x):
-            return Sparse(self.x, self.c, batch_size=batch_size, weight=weight)
-        return InMemory(self.x, self.c, weight=weight)
+            return Sparse(self.x, self.c, batch_size=batch_size, **where)
+        return InMemory(self.x, self.c, **where)
 
 
 class Learned(NamedTuple):

@@ -78,7 +78,8 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
         Where to; an existing file is replaced.
     """
     given = vae.get_params(deep=False)
-    del given["checkpoint"]  # a place on this machine, and of this training
+    for name in ("checkpoint", "devices"):  # places on this machine, and of this training
+        del given[name]
     parameters, no_parameters = described(given)
     parts = vae.schema_.parts
     likelihoods = [part.kind.likelihood for part in parts.values()]

@@ -28,6 +28,7 @@ from aevb.condition import read_condition
 from aevb.config import hidden_layers
 from aevb.data.arrays import as_rows, check_finite, check_table
 from aevb.data.cells import with_nan
+from aevb.data.devices import placement_for
 from aevb.data.lazy import Lazy
 from aevb.data.sources import is_source, opened
 from aevb.data.sparse import array_of, is_annotated
@@ -181,6 +182,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         parameters, ten times what is typical of the steps before, from the hundredth step on: it
         spares all but spikes.
         None: none.
+    devices : "all", int or None, default=None
+        Devices that share every batch: all that JAX has, in all processes of a run of several; or
+        so many. None: one. With the same seed any number of them, from 1 up, sees the same batches
+        and draws, and the losses agree but for rounding; None draws others. The number must divide
+        `batch_size`, and 960. Predictions are made on one device. See the guide to several devices.
     checkpoint : path-like, optional
         A directory to keep the training in. If it is killed, the same call goes on where it was,
         and ends at the same model, bit for bit; once it has ended, the same call returns its model
@@ -277,6 +283,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         time_limit: float | None = None,
         n_init: int = 1,
         clip_norm: str | float | None = "auto",
+        devices: str | int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Callback] = (),
         random_state: RandomState = None,
@@ -309,6 +316,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.time_limit = time_limit
         self.n_init = n_init
         self.clip_norm = clip_norm
+        self.devices = devices
         self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.random_state = random_state
@@ -1439,6 +1447,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         integer(self.n_init, "n_init", minimum=1)
         EarlyStopping(self.patience, self.tol, self.tol_params)
         Clipping(self.clip_norm)
+        placement_for(self.devices, int(self.batch_size))
         if not isinstance(self.checkpoint, str | os.PathLike | None):
             raise TypeError(
                 "Expected the path of a directory, or None, for `checkpoint`; got "

@@ -107,7 +107,7 @@ def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
         },
         **{"optimizer": "adam", "batch-size": 16, "validation-fraction": 0.25, "patience": 2},
         **{"tol-params": 0.25, "time-limit": 60.0, "n-init": 2, "clip-norm": 1.5},
-        **{"checkpoint": tmp_path / "kept"},
+        **{"devices": 1, "checkpoint": tmp_path / "kept"},
         **{"tol": 0.125, "weight-prior": 1.5, "kl-weight": 0.5, "free-bits": 0.75},
         **{"estimator": "A", "n-draws": 2, "seed": 11},
     }
@@ -120,6 +120,18 @@ def test_fit_passes_every_option_on(refused, folder, tmp_path, monkeypatch):
     expected |= {"hidden": (9, 7), "random_state": 11}
     assert refused(*command, *arguments) == f"Error: {VAE(**expected).get_params()}"
     assert refused(*command) == f"Error: {VAE(random_state=0).get_params()}"  # the same defaults
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--devices", "many"), "--devices: expected all or a number; got 'many'"),
+        (("--process-id", 1), "--distributed: expected --distributed beside --coordinator"),
+    ],
+)
+def test_devices_and_processes_that_cannot_be_meant(refused, folder, tmp_path, options, said):
+    command = ("fit", folder / "table.csv", "-o", tmp_path / "x.aevb", *options)
+    assert said in refused(*command, code=2)
 
 
 @pytest.mark.parametrize(

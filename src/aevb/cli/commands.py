@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 a mistake in the data or parameters, 2 in the usage, 130 i
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -145,6 +147,7 @@ def _aevb(
         "aevb fit data.parquet --hidden 200,100 --validation-fraction 0.1 --patience 20 "
         "-o model.aevb",
         "aevb fit data.csv --posterior iaf --prior vamp --estimator iw --n-draws 5 -o model.aevb",
+        "srun aevb fit data.npy --distributed --checkpoint kept -o model.aevb",
     )
 )
 def fit(
@@ -209,6 +212,34 @@ def fit(
     clip_norm: Annotated[
         str, typer.Option(help="Largest norm of a gradient: a number, auto or none.")
     ] = "auto",
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            help="Devices that share every batch: all, or a number.",
+            show_default="one; all with --distributed",
+        ),
+    ] = None,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed",
+            help="Train with the other processes of a run under SLURM, MPI, Kubernetes or on TPUs.",
+        ),
+    ] = False,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(help="With --distributed: host:port of process 0.", show_default="found"),
+    ] = None,
+    num_processes: Annotated[
+        int | None,
+        typer.Option(help="With --distributed: how many there are.", show_default="found"),
+    ] = None,
+    process_id: Annotated[
+        int | None,
+        typer.Option(
+            help="With --distributed: which this is, from 0. It writes.", show_default="found"
+        ),
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -243,8 +274,13 @@ def fit(
     from aevb.data.sources import opened
 
     layers = _layers(hidden)
+    number = _number_of(devices)
     check_target(output, overwrite=force)
     rows = opened(data)
+    is_first = _join(distributed, coordinator, num_processes, process_id)
+    if not is_first:  # the first one speaks and writes for all
+        quiet = True
+        warnings.simplefilter("ignore")
 
     from aevb.cli import report
     from aevb.vae import VAE
@@ -270,6 +306,7 @@ def fit(
         time_limit=time_limit,
         n_init=n_init,
         clip_norm=_norm(clip_norm),
+        devices="all" if number is None and distributed else number,
         checkpoint=checkpoint,
         weight_prior=weight_prior,
         kl_weight=kl_weight,
@@ -281,12 +318,14 @@ def fit(
     )
     try:
         vae.fit(rows)
-    except (KeyboardInterrupt, TrainingDiverged):
-        if hasattr(vae, "model_"):
+    except (KeyboardInterrupt, TrainingDiverged, ConnectionError) as error:
+        goes_on = isinstance(error, ConnectionError) and checkpoint is not None
+        if hasattr(vae, "model_") and is_first and not goes_on:
             vae.save(output)
             _say("Kept:", typer.colors.YELLOW, f"epoch {vae.n_epochs_}'s model, in {output}")
         raise
-    vae.save(output)
+    if is_first:
+        vae.save(output)
     if not quiet:
         report.show_fit(vae, rows)
         typer.echo(f"The model is in {output}")
@@ -498,6 +537,35 @@ def _layers(hidden: str) -> str | tuple[int, ...]:
         ) from error
 
 
+def _number_of(devices: str | None) -> str | int | None:
+    """Return the devices as `VAE` takes them."""
+    if devices is None or devices == "all":
+        return devices
+    try:
+        return int(devices)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"expected all or a number; got {devices!r}.", param_hint="--devices"
+        ) from error
+
+
+def _join(
+    distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> bool:
+    """Join the other processes, if that is wanted; return whether this is the first."""
+    if not distributed:
+        if any(each is not None for each in (coordinator, num_processes, process_id)):
+            raise typer.BadParameter(
+                "expected --distributed beside --coordinator, --num-processes and --process-id.",
+                param_hint="--distributed",
+            )
+        return True
+    from aevb.data import processes
+
+    processes.join(coordinator, num_processes, process_id)
+    return processes.is_first()
+
+
 def _norm(clip_norm: str) -> str | float | None:
     """Return the largest norm of a gradient, as `VAE` takes it."""
     if clip_norm in {"auto", "none"}:
@@ -563,4 +631,11 @@ def _prepare(model: Path, data: Path | None, output: Path | None, force: bool) -
 
 def main() -> None:
     """Run the ``aevb`` command."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        jax = sys.modules.get("jax")
+        if end.code and jax is not None and jax.distributed.is_initialized():
+            sys.stdout.flush()
+            os._exit(int(end.code))  # at its exit JAX would wait for the others
+        raise

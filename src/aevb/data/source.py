@@ -24,7 +24,8 @@ class Chunk(NamedTuple):
     x, c : PyTree
         Buffers of data and context, rows leading; c may be None.
     rows : np.ndarray
-        The rows of the buffers in the order in which they are visited. Other rows are padding.
+        The rows of the buffers, as given to `Placement.put`, in the order in which they are
+        visited. Other rows are padding: a row once more, as something is computed of them.
     weight : Array, optional
         Weight of each row of the buffers, on average 1; None: 1.
     """
@@ -198,8 +199,8 @@ def _padded(array: ArrayLike) -> np.ndarray:
     n = len(array)
     if bucket(n) == n:
         return array
-    buffer = np.zeros((bucket(n), *array.shape[1:]), array.dtype)
-    buffer[:n] = array
+    buffer = np.empty((bucket(n), *array.shape[1:]), array.dtype)
+    buffer[:n], buffer[n:] = array, array[0]  # of which all that is computed is finite
     return buffer
 
 

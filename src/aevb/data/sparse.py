@@ -152,9 +152,10 @@ class Sparse(Numbered):
         """Put some rows of arrays on the devices, dense, with padding behind them."""
 
         def padded(array: Any) -> np.ndarray:
-            buffer = np.zeros((self._size, *array.shape[1:]), array.dtype)
+            buffer = np.empty((self._size, *array.shape[1:]), array.dtype)
             some = array[rows]
             buffer[: len(rows)] = some.toarray() if sparse.issparse(some) else some
+            buffer[len(rows) :] = buffer[0]  # of which all that is computed is finite
             return buffer
 
         return self.placement.put(jax.tree.map(padded, arrays))

@@ -321,6 +321,11 @@ class FullVB(Objective):
                 f"{type(self.objective).__name__}."
             )
 
+    @property
+    def is_mean(self) -> bool:
+        """Whether what is averaged over θ is a mean over rows."""
+        return as_objective(self.objective).is_mean
+
     def counts(self, step: int, last: int) -> bool:
         """Whether the bound of what is averaged over θ counts."""
         return as_objective(self.objective).counts(step, last)

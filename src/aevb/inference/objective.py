@@ -24,6 +24,9 @@ Metrics = dict[str, Array]  # means over rows, or their sums; by name
 class Batch(NamedTuple):
     """A minibatch of fixed shape: rows with weight 0 are padding.
 
+    Where devices share a batch, each has its own rows of it. Sums by `share` then have the mean
+    over the whole batch as their average over the devices.
+
     Attributes
     ----------
     x : PyTree
@@ -32,7 +35,7 @@ class Batch(NamedTuple):
         Context, leading axis B, or None.
     weight : Array
         Shape (B,): 0 for padding; of a real row 1, or its own weight, of which the mean over the
-        data set is 1.
+        data set is 1; times the number of devices that share the batch.
     keys : Array
         Shape (B,): a random key of each row's own.
     n_total : Array
@@ -42,7 +45,7 @@ class Batch(NamedTuple):
     step : Array
         Number of steps taken before this one.
     n : Array, optional
-        Number of real rows; None: the sum of their weights.
+        Number of real rows of the whole batch; None: the sum of their weights.
     """
 
     x: PyTree
@@ -141,6 +144,11 @@ class Objective(eqx.Module):
         It does not while a weight is being warmed up.
         """
         return True
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is a mean over rows, and terms of the parameters: several devices share it."""
+        return not self.has_state
 
     @property
     def has_e_step(self) -> bool:

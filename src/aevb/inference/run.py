@@ -307,8 +307,11 @@ def advance(
         if reason is None:
             last = number == plan.epochs
             reason = "epochs" if last else next(filter(None, wanted), None)
+        if not isinstance(reason, str | None):
+            reason = "callback"
+        reason = source.placement.agree(reason)
         if reason is not None:
-            run = run.stopped_for(reason if isinstance(reason, str) else "callback")
+            run = run.stopped_for(reason)
         if keep is not None:
             keep(run)
         if reason is not None:
@@ -374,7 +377,7 @@ def _visitor(
     if rate is None and scale < 1:
         optimizer = with_smaller_steps(optimizer, scale)
     marks = trainable(run.state.model)
-    batch_size = min(plan.batch_size, bucket(source.n_rows))
+    batch_size = _batch_size(source, plan)
 
     run_one = run_chunk_in_place if source.has_chunks else run_chunk
 
@@ -385,9 +388,10 @@ def _visitor(
         for chunk in source.chunks(order, run.position):
             done = plan.done(run.epoch + run.position / source.n_rows)
             optimizer_state = set_learning_rate(run.state.optimizer_state, rate, done, scale)
-            state, totals, good = run_one(
+            state, totals, good = source.placement.run(
+                run_one,
                 run.state._replace(optimizer_state=optimizer_state),
-                _visit(chunk, batch_size, source.n_rows),
+                _visit(chunk, batch_size, source),
                 plan.objective,
                 optimizer,
                 marks,
@@ -410,18 +414,28 @@ def _copy(leaf: Any) -> Any:
     return leaf.copy() if eqx.is_array(leaf) else leaf
 
 
-def _visit(chunk: Chunk, batch_size: int, n_total: int) -> Visit:
-    n, n_buffer = len(chunk.rows), len(jax.tree.leaves(chunk.x)[0])
-    rows = np.zeros(-(-n_buffer // batch_size) * batch_size, np.int32)
-    rows[:n] = chunk.rows
-    return Visit(chunk.x, chunk.c, rows, np.int32(n), np.int32(n_total), chunk.weight)
+def _batch_size(source: Source, plan: Plan) -> int:
+    return source.placement.rounded(min(plan.batch_size, bucket(source.n_rows)))
+
+
+def _visit(chunk: Chunk, batch_size: int, source: Source) -> Visit:
+    n_buffer = len(jax.tree.leaves(chunk.x)[0])
+    rows, n = source.placement.order(chunk.rows, n_buffer, batch_size)
+    return Visit(chunk.x, chunk.c, rows, n, np.int32(source.n_rows), chunk.weight)
 
 
 def _held_out_bounds(state: TrainState, source: Source, plan: Plan) -> dict[str, float]:
-    batch_size = min(plan.batch_size, bucket(source.n_rows))
+    batch_size, placement = _batch_size(source, plan), source.placement
     state = state._replace(model=state.estimate)
     totals = [
-        evaluate_chunk(state, _visit(chunk, batch_size, source.n_rows), plan.objective, batch_size)
+        placement.run(
+            evaluate_chunk,
+            state,
+            _visit(chunk, batch_size, source),
+            plan.objective,
+            batch_size,
+            placement,
+        )
         for chunk in source.chunks(None)
     ]
     means = mean_metrics(totals, source.n_rows)

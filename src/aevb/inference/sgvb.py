@@ -202,6 +202,11 @@ class SGVB(Objective):
         plain_weight = not callable(self.kl_weight)
         return self.estimator == "auto" and self.free_bits is None and plain_weight
 
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is a mean over rows: free bits are those of the mean KL of a whole batch."""
+        return self.free_bits is None
+
     def counts(self, step: int, last: int) -> bool:
         """Whether a scheduled `kl_weight` has come to 1, or to what it is at the end."""
         if not callable(self.kl_weight):

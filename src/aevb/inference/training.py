@@ -51,11 +51,9 @@ class Visit(NamedTuple):
     ----------
     x, c : PyTree
         Buffers on the devices; c may be None.
-    rows : Array
-        int32, a multiple of the batch size long: the order in which the buffers' rows are
-        visited. What stands behind the first `n` of them is padding.
-    n : Array
-        int32, number of rows visited.
+    rows, n : Array
+        int32: the order in which the buffers' rows are visited, and their number, as laid out by
+        `Placement.order`.
     n_total : Array
         int32, the paper's N: number of rows of the whole data set.
     weight : Array, optional
@@ -64,10 +62,14 @@ class Visit(NamedTuple):
 
     x: PyTree
     c: PyTree
-    rows: Int[Array | np.ndarray, " n_padded"]
-    n: Int[Array | np.ndarray, ""] | np.int32
+    rows: Int[Array | np.ndarray, " *order"]
+    n: Int[Array | np.ndarray, " *shards"] | np.int32
     n_total: Int[Array | np.ndarray, ""] | np.int32
     weight: Float[Array | np.ndarray, " n_buffer"] | None = None
+
+
+_FIELDS: Any = {"x": True, "c": True, "rows": True, "n": False, "n_total": False, "weight": True}
+_BY_ROW = Visit(**_FIELDS)
 
 
 def initialise(
@@ -149,7 +151,7 @@ def step(
 
         gradient, (metrics, objective_state) = jax.grad(loss, has_aux=True)(parameters)
         gradient = jax.tree.map(jnp.conj, gradient)  # of complex parameters, to go uphill
-        gradient, metrics = placement.reduce((gradient, metrics), batch.n_real)
+        gradient, metrics = placement.reduce((gradient, metrics))
         gradient, norms = clipping(gradient, state.gradient_norms, state.step)
         updates, optimizer_state = optimizer.update(
             as_reals(gradient), state.optimizer_state, as_reals(parameters)
@@ -182,16 +184,15 @@ def _repeat(
     return eqx.combine(arrays, static), jax.tree.map(lambda each: each[0], metrics)
 
 
-def batch_at(visit: Visit, i: Count, batch_size: int, key: Key, step: Count) -> Batch:
-    """Gather the i-th batch of a chunk, for a step of the training."""
-    start = i * batch_size
-    rows = lax.dynamic_slice_in_dim(visit.rows, start, batch_size)
-    weight = (start + jnp.arange(batch_size) < visit.n).astype(jnp.float32)
-    n = jnp.sum(weight)
+def batch_at(
+    visit: Visit, i: Count, batch_size: int, key: Key, step: Count, placement: Any
+) -> Batch:
+    """Gather a device's rows of the i-th batch of a chunk, for a step of the training."""
+    rows, position, weight, n = placement.share(visit.rows, visit.n, i, batch_size)
     if visit.weight is not None:
         weight = weight * visit.weight[rows]
     x, c = jax.tree.map(lambda buffer: buffer[rows], (visit.x, visit.c))
-    keys = _counted_keys(key, step * batch_size + jnp.arange(batch_size))
+    keys = _counted_keys(key, step * batch_size + position)
     n_total = jnp.asarray(visit.n_total, jnp.float32)
     return Batch(x, c, weight, keys, n_total, rows, jnp.asarray(step, jnp.int32), n)
 
@@ -214,7 +215,7 @@ def _run_chunk(
     placement: Any,
     clipping: Clipping,
 ) -> tuple[TrainState, Metrics, Bool[Array, ""]]:
-    """Run ⌈n/B⌉ steps over a chunk, in one compiled loop.
+    """Run ⌈n/B⌉ steps over a chunk, in one compiled loop on every device.
 
     Returns
     -------
@@ -225,21 +226,27 @@ def _run_chunk(
     finite : Array
         Whether the totals and the parameters are all finite.
     """
-    arrays, static = eqx.partition(state, eqx.is_array)
-    zeros = _zero_metrics(state, visit, objective, batch_size)
+    arrays, static = eqx.partition((state, objective, optimizer), eqx.is_array)
 
-    def body(i: Count, carry: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
-        arrays, totals = carry
-        state = eqx.combine(arrays, static)
-        batch = batch_at(visit, i, batch_size, state.key, state.step)
-        state, metrics = step(state, batch, objective, optimizer, trainable, placement, clipping)
-        count = batch.n_real
-        totals = jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
-        return eqx.filter(state, eqx.is_array), totals
+    def loop(arrays: PyTree, visit: Visit) -> tuple[PyTree, Metrics]:
+        state, objective, optimizer = eqx.combine(arrays, static)
+        options = objective, optimizer, trainable, placement, clipping
 
-    n_steps = (visit.n + batch_size - 1) // batch_size
-    arrays, totals = lax.fori_loop(0, n_steps, body, (arrays, zeros))
-    state = eqx.combine(arrays, static)
+        def body(i: Count, carry: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
+            arrays, totals = carry
+            state = eqx.combine(arrays, static[0])
+            batch = batch_at(visit, i, batch_size, state.key, state.step, placement)
+            state, metrics = step(state, batch, *options)
+            count = batch.n_real
+            totals = jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
+            return eqx.filter(state, eqx.is_array), totals
+
+        n_steps = placement.n_steps(visit.n, batch_size)
+        zeros = _zero_metrics(state, visit, objective, batch_size, placement)
+        return lax.fori_loop(0, n_steps, body, (arrays[0], zeros))
+
+    changed, totals = placement.map(loop, (False, _BY_ROW))(arrays, visit)
+    state = eqx.combine(changed, static[0])
     # One sum tells if anything in it is infinite or NaN.
     leaves = jax.tree.leaves((totals, eqx.filter(state.model, trainable)))
     finite = jnp.isfinite(sum(jnp.sum(jnp.abs(leaf)) for leaf in leaves))
@@ -252,27 +259,33 @@ run_chunk_in_place = jit(_run_chunk, in_place=True)  # whose argument is lost
 
 @jit
 def evaluate_chunk(
-    state: TrainState, visit: Visit, objective: Objective, batch_size: int
+    state: TrainState, visit: Visit, objective: Objective, batch_size: int, placement: Any
 ) -> Metrics:
     """Sum the objective's metrics over a chunk, without training; the same draws every time."""
-    key = jax.random.fold_in(state.key, 2**31)  # between the keys of rows and those of steps
+    arrays, static = eqx.partition((state, objective), eqx.is_array)
 
-    def body(i: Count, totals: Metrics) -> Metrics:
-        batch = batch_at(visit, i, batch_size, key, i)
-        key_i = jax.random.fold_in(key, i)
-        _, metrics, _ = objective(state.model, batch, key_i, state.objective_state)
-        count = batch.n_real
-        return jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
+    def loop(arrays: PyTree, visit: Visit) -> Metrics:
+        state, objective = eqx.combine(arrays, static)
+        key = jax.random.fold_in(state.key, 2**31)  # between the keys of rows and those of steps
 
-    zeros = _zero_metrics(state, visit, objective, batch_size)
-    return lax.fori_loop(0, (visit.n + batch_size - 1) // batch_size, body, zeros)
+        def body(i: Count, totals: Metrics) -> Metrics:
+            batch = batch_at(visit, i, batch_size, key, i, placement)
+            key_i = jax.random.fold_in(key, i)
+            _, metrics, _ = objective(state.model, batch, key_i, state.objective_state)
+            metrics, count = placement.reduce(metrics), batch.n_real
+            return jax.tree.map(lambda total, mean: total + count * mean, totals, metrics)
+
+        zeros = _zero_metrics(state, visit, objective, batch_size, placement)
+        return lax.fori_loop(0, placement.n_steps(visit.n, batch_size), body, zeros)
+
+    return placement.map(loop, (False, _BY_ROW))(arrays, visit)
 
 
 def _zero_metrics(
-    state: TrainState, visit: Visit, objective: Objective, batch_size: int
+    state: TrainState, visit: Visit, objective: Objective, batch_size: int, placement: Any
 ) -> Metrics:
     def metrics() -> Metrics:
-        batch = batch_at(visit, 0, batch_size, state.key, 0)
+        batch = batch_at(visit, 0, batch_size, state.key, 0, placement)
         return objective(state.model, batch, state.key, state.objective_state)[1]
 
     shapes = eqx.filter_eval_shape(metrics)
