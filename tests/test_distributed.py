@@ -78,6 +78,25 @@ def fit(*options):
     return [*AEVB, "fit", *options, "--hidden", "5"]
 
 
+BEYOND_MEMORY = (
+    "from aevb.data import sources, streamed; sources.IN_MEMORY, streamed.BYTES = 0, 4096"
+)
+
+
+def test_two_processes_read_chunks_of_a_file_beyond_memory(folder, monkeypatch):
+    command = [sys.executable, "-c", f"{BEYOND_MEMORY}; {AEVB[-1]}", *fit("X.npy")[3:]]
+    command += ["-o", "model.aevb", "--epochs", 4, "--distributed", "--validation-fraction", 0.2]
+    (code, _, err), (other_code, *_) = ended(started(folder, command, command))
+    assert (code, other_code) == (0, 0), err
+    two = VAE.load(folder / "model.aevb")
+    monkeypatch.setattr("aevb.data.sources.IN_MEMORY", 0)
+    monkeypatch.setattr("aevb.data.streamed.BYTES", 4096)
+    options = {"hidden": (5,), "epochs": 4, "random_state": 0, "verbose": False}
+    one = VAE(2, devices=1, validation_fraction=0.2, **options).fit(folder / "X.npy")
+    for column in ("elbo", "validation_elbo"):
+        np.testing.assert_allclose(two.history_[column], one.history_[column], rtol=1e-4)
+
+
 @pytest.fixture
 def folder(tmp_path):
     np.save(tmp_path / "X.npy", X)

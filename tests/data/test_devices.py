@@ -13,8 +13,11 @@ import pytest
 
 from aevb import VAE, WakeSleep, train
 from aevb.data.devices import Devices, placement_for
+from aevb.data.lazy import Lazy
 from aevb.data.placement import OneDevice
 from aevb.data.source import InMemory
+from aevb.data.stored import Records
+from aevb.data.streamed import Streamed
 from aevb.inference.mcem import MonteCarloEM
 
 DATA = np.random.default_rng(0).normal(size=(23, 3)).astype(np.float32)
@@ -72,6 +75,64 @@ def test_another_epoch_has_another_order_within_the_shards():
     source = InMemory(np.arange(40), placement=placement)
     one, other = (batches(placement, source, order, 8)[0][0].rows for order in [(1,), (2,)])
     assert not np.array_equal(one, other)
+
+
+class Half(Devices):
+    """Four shards of two processes, of which this one has two."""
+
+    first = 0
+
+    @property
+    def own_shards(self):
+        return range(self.first, self.first + 2)
+
+    def put(self, rows):
+        return rows
+
+
+class Other(Half):
+    first = 2
+
+
+@pytest.mark.parametrize("n", [960, 1000, 1003, 30])
+def test_each_process_reads_its_share_of_a_source(n):
+    """The chunks are those of one process; a process has the rows of its own shards."""
+    rows = np.stack([np.arange(n), -np.arange(n)], axis=1).astype(np.float32)
+    device = (jax.devices()[0],)
+    read = {}
+
+    def chunks(placement):
+        read[placement] = 0
+
+        def counted(some):
+            read[placement] += len(some)
+            return some
+
+        stored = Records(rows)
+        stored.lengths = np.diff([*range(0, n, 10), n])  # small units
+        x = Lazy(stored, counted)
+        source = Streamed(x, rows, batch_size=8, placement=placement, n_bytes=8 * 320)
+        read[placement] = 0
+        return [(np.asarray(c.x), np.asarray(c.c), c.rows) for c in source.chunks((3,))]
+
+    whole = chunks(Devices(device, 4))
+    halves = [chunks(kind(device, 4)) for kind in (Half, Other)]
+    seen = []
+    for (x, c, order), *others in zip(whole, *halves, strict=True):
+        laid_out = x.reshape(4, -1, 2)  # `put` has each shard's rows side by side
+        for shard in range(4):
+            own_x, own_c, own_order = others[shard // 2]
+            np.testing.assert_array_equal(own_order, order)
+            np.testing.assert_array_equal(own_x[shard::4], laid_out[shard])
+            np.testing.assert_array_equal(own_c[shard::4], laid_out[shard])
+        assert np.array_equal(x, c) and np.isfinite(x).all()
+        values = others[0][0].copy()
+        for shard in (2, 3):
+            values[shard::4] = others[1][0][shard::4]
+        seen += values[order, 0].tolist()
+    assert sorted(seen) == [*range(n)]
+    if n >= 960:
+        assert max(read[each] for each in read if isinstance(each, Half)) < 0.6 * n + 100
 
 
 def squares(model, batch, key, state):
