@@ -100,6 +100,7 @@ MAY_IMPORT = {
         "schema",
     },
     "outliers": {"errors", "models", "vae"},
+    "partitions": {"data", "errors", "vae"},
     "cli": {
         "columns",
         "data",
