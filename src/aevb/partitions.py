@@ -276,7 +276,8 @@ def _gathered(vae: VAE, cases: Partition) -> Any:
     if is_table(cases) and hasattr(vae, "feature_names_in_"):
         return cases
     if vae.schema_.columns is not None:
-        return nw.from_dict(dict(cases), backend=vae.schema_.columns.library).to_native()
+        library: Any = nw.Implementation[vae.schema_.columns.library.upper()]
+        return nw.from_dict(dict(cases), backend=library).to_native()
     arrays = [_numbers(_column(cases, name)) for name in _columns(cases)]
     return arrays[0] if len(arrays) == 1 and arrays[0].ndim > 1 else np.column_stack(arrays)
 
