@@ -276,8 +276,7 @@ def _gathered(vae: VAE, cases: Partition) -> Any:
     if is_table(cases) and hasattr(vae, "feature_names_in_"):
         return cases
     if vae.schema_.columns is not None:
-        library: Any = nw.Implementation[vae.schema_.columns.library.upper()]
-        return nw.from_dict(dict(cases), backend=library).to_native()
+        return nw.from_dict(dict(cases), backend=vae.schema_.columns.library).to_native()
     arrays = [_numbers(_column(cases, name)) for name in _columns(cases)]
     return arrays[0] if len(arrays) == 1 and arrays[0].ndim > 1 else np.column_stack(arrays)
 
@@ -294,7 +293,8 @@ def _written_as(vae: VAE, library: str) -> VAE:
 
 def _table(results: Mapping[Any, Any], partition: Partition) -> Partition:
     """Return columns as a table of the partition's library, with its index if it has one."""
-    table = nw.from_dict(results, backend=library_of(partition)).to_native()
+    library = nw.from_native(partition, eager_only=True).implementation
+    table: Any = nw.from_dict(results, backend=library).to_native()
     if hasattr(partition, "iloc"):
         table.index = partition.index
     return table
