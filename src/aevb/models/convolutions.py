@@ -291,16 +291,19 @@ class ConvDecoder(eqx.Module):
         for layer in hidden:
             h = activate(layer(h))
         h = first(h).reshape(*self.sizes[-1], -1)
-        for (residual, mix), (height, width) in zip(self.stages, self.sizes[-2::-1], strict=True):
+        larger = self.sizes[-2::-1]
+        for (residual, mix), size in zip(self.stages, larger, strict=True):
             h = mix(residual(h))
-            h = _doubled(h)[:height, :width]
-        return (jnp.ravel(self.last(activate(h))) + self.bias).reshape(self.shape)
+            if size == self.sizes[0]:
+                h = activate(h)  # before there are four of each
+            h = _doubled(h, size)
+        return (jnp.ravel(self.last(h)) + self.bias).reshape(self.shape)
 
 
-def _doubled(h: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
+def _doubled(h: Float[Array, "h w c"], size: tuple[int, int]) -> Float[Array, "h2 w2 c"]:
     height, width, channels = h.shape
     h = jnp.broadcast_to(h[:, None, :, None], (height, 2, width, 2, channels))
-    return h.reshape(2 * height, 2 * width, channels)
+    return h.reshape(2 * height, 2 * width, channels)[: size[0], : size[1]]
 
 
 def sizes(shape: tuple[int, ...], n_stages: int) -> tuple[tuple[int, int], ...]:
