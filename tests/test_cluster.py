@@ -1,5 +1,8 @@
 """`Predictor` on a local cluster of Dask, in processes with two threads each."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,6 +53,18 @@ def client():
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+def test_the_lines_of_the_guide_run(client, folder, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "guides" / "cluster.md").read_text("utf-8")
+    (lines,) = re.findall(r"```py\n(import dask.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cases").symlink_to(folder)
+    (tmp_path / "wine.aevb").symlink_to(folder / "model.aevb")
+    exec(compile(lines, "cluster.md", "exec"), {})
+    found = dd.read_parquet(tmp_path / "latent").compute()
+    expected = VAE.load(folder / "model.aevb").transform(TABLE)
+    np.testing.assert_array_equal(found.loc[TABLE.index], expected)
 
 
 def loads():
