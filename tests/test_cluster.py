@@ -61,7 +61,7 @@ def test_the_lines_of_the_guide_run(client, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cases").symlink_to(folder)
     (tmp_path / "wine.aevb").symlink_to(folder / "model.aevb")
-    exec(compile(lines, "cluster.md", "exec"), {})
+    exec(compile(lines, "cluster.md", "exec"), {"Predictor": Predictor})
     found = dd.read_parquet(tmp_path / "latent").compute()
     expected = VAE.load(folder / "model.aevb").transform(TABLE)
     np.testing.assert_array_equal(found.loc[TABLE.index], expected)
