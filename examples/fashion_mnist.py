@@ -34,7 +34,7 @@ def show(vae: VAE, images: np.ndarray, path: str) -> None:
     figure, (above, below) = plt.subplots(2, figsize=(8, 8), height_ratios=(1, 2))
     vae.plot.reconstructions(images, ax=above)
     above.set_title("Test images, and their reconstructions")
-    vae.plot.samples(60, ax=below)
+    vae.plot.samples(64, ax=below)
     below.set_title("Expected images at latents drawn from the prior")
     figure.tight_layout()
     figure.savefig(path)

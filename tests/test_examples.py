@@ -79,3 +79,14 @@ def test_counts():
     assert poisson + 10 < chosen < exact
     assert abs(zero_inflated - chosen) < 1
     assert nearest > 0.98
+
+
+@pytest.mark.usefixtures("real_data")
+def test_fashion_mnist(tmp_path):
+    path = tmp_path / "pictures.png"
+    figures = run("fashion_mnist", n_train=1500, epochs=3, n_test=300, path=path)
+    convolutional, dense, error, linear_error = figures
+    assert min(convolutional, dense) > -280  # each pixel by itself: about -450
+    assert abs(convolutional - dense) < 5
+    assert error < 1.1 * linear_error
+    assert path.read_bytes().startswith(b"\x89PNG")
