@@ -57,6 +57,22 @@ class Convolution(eqx.Module):
         )
         return convolved + self.bias
 
+    def of_doubled(
+        self, x: Float[Array, "h w in_channels"], size: tuple[int, int]
+    ) -> Float[Array, "h2 w2 out_channels"]:
+        """Convolve what a picture is when doubled and cut to a size; for few channels to return.
+
+        The products with the window are those of the picture before, a quarter as many.
+        """
+        width, _, in_channels, out_channels = self.weight.shape
+        (height, n_columns), edges = size, _padding(1, width, 1)
+        products = x @ jnp.moveaxis(self.weight, 2, 0).reshape(in_channels, -1)
+        products = _doubled(products, size).reshape(*size, width, width, out_channels)
+        products = jnp.pad(products, (edges, edges, (0, 0), (0, 0), (0, 0)))
+        places = itertools.product(range(width), repeat=2)
+        each = [products[i : i + height, j : j + n_columns, i, j] for i, j in places]
+        return sum(each[1:], each[0]) + self.bias
+
 
 def _by_convolution(x: Array, weight: Array, stride: int) -> Array:
     layout = ("NHWC", "HWIO", "NHWC")
@@ -291,17 +307,17 @@ class ConvDecoder(eqx.Module):
         for layer in hidden:
             h = activate(layer(h))
         h = first(h).reshape(*self.sizes[-1], -1)
-        larger = self.sizes[-2::-1]
-        for (residual, mix), size in zip(self.stages, larger, strict=True):
-            h = mix(residual(h))
-            if size == self.sizes[0]:
-                h = activate(h)  # before there are four of each
-            h = _doubled(h, size)
-        return (jnp.ravel(self.last(h)) + self.bias).reshape(self.shape)
+        for (residual, mix), size in zip(self.stages, self.sizes[:0:-1], strict=True):
+            h = mix(residual(_doubled(h, size)))
+        h = self.last.of_doubled(activate(h), self.sizes[0])
+        return (jnp.ravel(h) + self.bias).reshape(self.shape)
 
 
 def _doubled(h: Float[Array, "h w c"], size: tuple[int, int]) -> Float[Array, "h2 w2 c"]:
+    """Double a picture, each pixel to the nearest, and cut it; or leave it, if it has the size."""
     height, width, channels = h.shape
+    if (height, width) == size:
+        return h
     h = jnp.broadcast_to(h[:, None, :, None], (height, 2, width, 2, channels))
     return h.reshape(2 * height, 2 * width, channels)[: size[0], : size[1]]
 
