@@ -283,8 +283,10 @@ def test_what_cannot_be_done_is_refused_at_once(name, of_rows):
 
 
 def test_what_is_missing_is_named(of_rows, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.aevb"):
+    with pytest.raises(FileNotFoundError, match=r"Expected a model file.*nothing\.aevb"):
         Predictor(tmp_path / "nothing.aevb")
+    with pytest.raises(TypeError, match=r"path.*or a fitted VAE.*got int"):
+        Predictor(3)
     with pytest.raises(ValueError, match="not fitted"):
         Predictor(VAE())
     labelled = VAE(1, **QUICK).fit(ROWS, condition=[*"ab"] * 30)
@@ -296,5 +298,8 @@ def test_what_is_missing_is_named(of_rows, tmp_path):
     predict = Predictor(labelled, condition="label")
     with pytest.raises(ValueError, match=r"missing are \['label'\], among \['a'\]"):
         predict(pd.DataFrame({"a": [1.0]}))
+    with pytest.raises(ValueError, match=r"`keep`.*'surprise'.*got \['a'\]"):
+        table = pd.DataFrame(ROWS, columns=list("abc"))
+        Predictor(VAE(1, **QUICK).fit(table), "surprise", keep="a", n_draws=2)(table)
     with pytest.raises(TypeError, match=r"with names.*got ndarray"):
         predict(ROWS)

@@ -98,6 +98,11 @@ class Predictor:
             choose(name, dict.fromkeys(sorted(known)), "options")
         if options.get("random_state") is not None:  # a generator would go on between partitions
             integer(options["random_state"], "random_state", minimum=0)
+        if not isinstance(model, str | os.PathLike | VAE):
+            raise TypeError(
+                "Expected the path of a model's file, or a fitted VAE, for `model`; got "
+                f"{type(model).__name__}."
+            )
         self.model = model if isinstance(model, VAE) else os.path.abspath(model)
         self.method, self.options = method, options
         self.condition, self.exposure, self.keep = _names(condition), exposure, _names(keep)
@@ -127,8 +132,14 @@ class Predictor:
         if is_table(partition):
             vae = _written_as(vae, library_of(partition))
         made = self._made(vae, _gathered(vae, cases), partition)
-        results = {name: _column(partition, name) for name in self.keep}
-        results |= self._named(vae, made, _columns(cases))
+        found = self._named(vae, made, _columns(cases))
+        twice = [name for name in self.keep if name in found]
+        if twice:
+            raise ValueError(
+                f"Expected columns for `keep` that {self.method!r} does not return itself; got "
+                f"{some(twice)}."
+            )
+        results = {name: _column(partition, name) for name in self.keep} | found
         if isinstance(partition, Mapping):
             return {name: _numbers(column) for name, column in results.items()}
         return _table(results, partition)
@@ -145,9 +156,10 @@ class Predictor:
     def _vae(self) -> VAE:
         if isinstance(self.model, VAE):
             return self.model
-        file = os.stat(self.model)
+        path = os.path.realpath(self.model)
+        state = os.stat(path) if os.path.exists(path) else None
         with _ONE_AT_A_TIME:
-            return _loaded(os.path.realpath(self.model), file.st_mtime_ns, file.st_size)
+            return _loaded(path, state and (state.st_mtime_ns, state.st_size))
 
     def _check(self, vae: VAE) -> None:
         """Refuse what the model cannot be told, or has to be told."""
@@ -226,8 +238,8 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @functools.lru_cache(maxsize=4)
-def _loaded(path: str, changed: int, size: int) -> VAE:
-    """Load a model, once in a process; the file is known by when it was changed, and its size."""
+def _loaded(path: str, state: tuple[int, int] | None) -> VAE:
+    """Load a model, once in a process as long as its file stays: by time of change, and size."""
     return VAE.load(path)
 
 
