@@ -103,6 +103,7 @@ MAY_IMPORT = {
         "streaming",
     },
     "outliers": {"errors", "models", "vae"},
+    "partitions": {"data", "errors", "vae"},
     "cli": {
         "columns",
         "data",

@@ -85,3 +85,14 @@ def test_larger_than_memory():
     exact, elbo, n, megabytes, _ = run("larger_than_memory", gigabytes=0.3, epochs=1)
     assert exact - 0.5 < elbo < exact + 0.01
     assert n == 750_000 and megabytes > 290
+
+
+@pytest.mark.usefixtures("real_data")
+def test_fashion_mnist(tmp_path):
+    path = tmp_path / "pictures.png"
+    figures = run("fashion_mnist", n_train=1500, epochs=3, n_test=300, path=path)
+    convolutional, dense, error, linear_error = figures
+    assert min(convolutional, dense) > -280  # each pixel by itself: -385
+    assert abs(convolutional - dense) < 5
+    assert error < 1.1 * linear_error
+    assert path.read_bytes().startswith(b"\x89PNG")

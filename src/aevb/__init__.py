@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             *("Batched", "ExpRelaxedOneHotCategorical", "GrayBernoulli", "Joint", "kl_divergence"),
         ],
         "outliers": ["OutlierDetector"],
+        "partitions": ["Predictor"],
         "schema": ["Schema"],
         "vae": ["VAE"],
     },

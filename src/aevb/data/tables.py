@@ -399,11 +399,13 @@ def _spell(dtype: Any) -> str:
     return dtype.base_type().__name__
 
 
-def _typed(column: ColumnType) -> Any:
+def _typed(column: ColumnType, library: str) -> Any:
     name, *rest = column.dtype.split(" ", 2)
     if name == "Decimal":
         return nw.Decimal(*map(int, rest)) if rest else nw.Float64
     if name == "Enum":
+        if library == "pyarrow":  # whose dictionaries are narwhals's Categorical
+            return nw.Categorical()
         return nw.Enum(list(column.categories or ()))
     if name == "Object":
         kinds = {BOOLEAN: nw.Boolean, NUMBER: nw.Float64, DATE: nw.Datetime("us")}
@@ -627,7 +629,7 @@ def _write(column: ColumnType, values: np.ndarray, library: str) -> nw.Series:
             pd.Series(cells, name=column.name, dtype=native), series_only=True, eager_only=True
         )
     cells = cells.tolist() if cells.dtype == object else cells
-    return nw.new_series(column.name, cells, _typed(column), backend=_backend(library))
+    return nw.new_series(column.name, cells, _typed(column, library), backend=_backend(library))
 
 
 def _whole(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -643,7 +645,7 @@ def _written_decimals(
     column: ColumnType, values: np.ndarray, here: np.ndarray, library: str
 ) -> nw.Series:
     """Write decimal numbers, within what their type can hold."""
-    dtype = _typed(column)
+    dtype = _typed(column, library)
     if dtype != nw.Float64:
         most = float(10 ** (dtype.precision - dtype.scale)) - 10.0**-dtype.scale
         values = values.clip(-np.nextafter(most, 0), np.nextafter(most, 0))
@@ -678,7 +680,7 @@ def _written_days(
         cells = [cell and (cell.date() if cell.time() == _MIDNIGHT else cell) for cell in cells]
         made = pd.Series(cells, name=column.name, dtype=object)
         return nw.from_native(made, series_only=True, eager_only=True)
-    return nw.new_series(column.name, cells, _typed(column), backend=_backend(library))
+    return nw.new_series(column.name, cells, _typed(column, library), backend=_backend(library))
 
 
 def _ends(column: ColumnType, library: str) -> tuple[float, float]:

@@ -52,10 +52,26 @@ class Convolution(eqx.Module):
         convolved = lax.platform_dependent(
             x,
             self.weight,
-            cpu=partial(_by_products, stride=self.stride),
+            cpu=partial(_on_processor, stride=self.stride),
             default=partial(_by_convolution, stride=self.stride),
         )
         return convolved + self.bias
+
+    def of_doubled(
+        self, x: Float[Array, "h w in_channels"], size: tuple[int, int]
+    ) -> Float[Array, "h2 w2 out_channels"]:
+        """Convolve what a picture is when doubled and cut to a size; for few channels to return.
+
+        The products with the window are those of the picture before, a quarter as many.
+        """
+        width, _, in_channels, out_channels = self.weight.shape
+        (height, n_columns), edges = size, _padding(1, width, 1)
+        products = x @ jnp.moveaxis(self.weight, 2, 0).reshape(in_channels, -1)
+        products = _doubled(products, size).reshape(*size, width, width, out_channels)
+        products = jnp.pad(products, (edges, edges, (0, 0), (0, 0), (0, 0)))
+        places = itertools.product(range(width), repeat=2)
+        each = [products[i : i + height, j : j + n_columns, i, j] for i, j in places]
+        return sum(each[1:], each[0]) + self.bias
 
 
 def _by_convolution(x: Array, weight: Array, stride: int) -> Array:
@@ -64,12 +80,56 @@ def _by_convolution(x: Array, weight: Array, stride: int) -> Array:
     return lax.conv_general_dilated(x[None], weight, strides, "SAME", dimension_numbers=layout)[0]
 
 
-def _by_products(x: Array, weight: Array, stride: int) -> Array:
-    """Convolve by one matrix product for each row of the window.
+def _on_processor(x: Array, weight: Array, stride: int) -> Array:
+    """Convolve by XLA, but leave it no gradient; where windows skip places, by products alone.
 
-    On processors, the gradients of XLA's convolutions are fifteen times slower within a loop
+    On processors, the gradients of XLA's convolutions are up to fifteen times slower within a loop
     (https://github.com/jax-ml/jax/issues/12868), and training is one.
     """
+    if stride > 1 or len(weight) == 1 or len(weight) % 2 == 0:
+        return _by_products(x, weight, stride)
+    convolved = _moved_by_picture(x, lax.stop_gradient(weight))
+    return _moved_by_weight(convolved, lax.stop_gradient(x), weight)
+
+
+@jax.custom_vjp
+def _moved_by_picture(x: Array, weight: Array) -> Array:
+    """Convolve; the gradient of the picture is a convolution, too, by the turned window."""
+    return _by_convolution(x, weight, 1)
+
+
+def _forward(x: Array, weight: Array) -> tuple[Array, Array]:
+    return _by_convolution(x, weight, 1), weight
+
+
+def _backward(weight: Array, gradient: Array) -> tuple[Array, None]:
+    return _by_convolution(gradient, jnp.swapaxes(weight[::-1, ::-1], 2, 3), 1), None
+
+
+_moved_by_picture.defvjp(_forward, _backward)
+
+
+@jax.custom_jvp
+def _moved_by_weight(convolved: Array, x: Array, weight: Array) -> Array:
+    """Return `convolved`, with the gradient of the weight by one matrix product."""
+    return convolved
+
+
+@_moved_by_weight.defjvp
+def _by_one_product(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    (convolved, x, weight), (moved, _, step) = primals, tangents
+    (height, n_columns, _), width = x.shape, len(weight)
+    edges = width // 2, width // 2
+    x = jnp.pad(x, ((0, 0), edges, (0, 0)))
+    beside = jnp.concatenate([x[:, j : j + n_columns] for j in range(width)], axis=-1)
+    kernel = jnp.transpose(step, (1, 2, 0, 3)).reshape(beside.shape[-1], -1)
+    rows = (beside @ kernel).reshape(height, n_columns, width, -1)
+    rows = jnp.pad(rows, (edges, (0, 0), (0, 0), (0, 0)))
+    return convolved, sum((rows[i : i + height, :, i] for i in range(width)), moved)
+
+
+def _by_products(x: Array, weight: Array, stride: int) -> Array:
+    """Convolve by one matrix product for each row of the window."""
     width = len(weight)
     paddings = [_padding(side, width, stride) for side in x.shape[:2]]
     n_rows, n_columns = (-(-side // stride) for side in x.shape[:2])
@@ -247,16 +307,19 @@ class ConvDecoder(eqx.Module):
         for layer in hidden:
             h = activate(layer(h))
         h = first(h).reshape(*self.sizes[-1], -1)
-        for (residual, mix), (height, width) in zip(self.stages, self.sizes[-2::-1], strict=True):
-            h = mix(residual(h))
-            h = _doubled(h)[:height, :width]
-        return (jnp.ravel(self.last(activate(h))) + self.bias).reshape(self.shape)
+        for (residual, mix), size in zip(self.stages, self.sizes[:0:-1], strict=True):
+            h = mix(residual(_doubled(h, size)))
+        h = self.last.of_doubled(activate(h), self.sizes[0])
+        return (jnp.ravel(h) + self.bias).reshape(self.shape)
 
 
-def _doubled(h: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
+def _doubled(h: Float[Array, "h w c"], size: tuple[int, int]) -> Float[Array, "h2 w2 c"]:
+    """Double a picture, each pixel to the nearest, and cut it; or leave it, if it has the size."""
     height, width, channels = h.shape
+    if (height, width) == size:
+        return h
     h = jnp.broadcast_to(h[:, None, :, None], (height, 2, width, 2, channels))
-    return h.reshape(2 * height, 2 * width, channels)
+    return h.reshape(2 * height, 2 * width, channels)[: size[0], : size[1]]
 
 
 def sizes(shape: tuple[int, ...], n_stages: int) -> tuple[tuple[int, int], ...]:
