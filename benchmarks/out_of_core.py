@@ -8,8 +8,9 @@ Set up as for `mnist_epoch.py`; pyarrow is needed, and 10 GB of disk and memory.
 The rows are 100 columns of float32, ten factors and noise: ten million are 4 GB, as a `.npy` file
 and as Parquet with row groups of 131,072 rows. `VAE(10, hidden=(256,), batch_size=1000)` takes
 epochs of the same rows in memory, from the `.npy` file and from Parquet, in turn, in one process; a
-ratio is that of the medians of the seconds. Memory is the highest that a process of its own held while it fitted one
-epoch: anonymous memory, sampled every 10 ms, so without the files' pages that the system caches.
+ratio is that of the medians of the seconds. Memory is the highest that a process of its own held
+while it fitted one epoch: anonymous memory, sampled every 10 ms, so without the files' pages that
+the system caches.
 """
 
 import argparse
