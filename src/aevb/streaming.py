@@ -13,7 +13,7 @@ import numpy as np
 
 from aevb.columns import Columns
 from aevb.data.appended import appending
-from aevb.data.arrays import as_rows, check_finite, check_table
+from aevb.data.arrays import as_rows, check_finite, check_table, narrow
 from aevb.data.files import check_rows_target, write_rows
 from aevb.data.lazy import Lazy
 from aevb.data.sources import opened
@@ -45,10 +45,11 @@ def learn_stored(vae: Any, stored: Stored) -> tuple[Schema, Lazy]:
         _, some = Lazy(stored, lambda piece: piece).some(_MANY)
         as_rows(vae, some)
         shape = some.shape[1:]
-        rows = Lazy(stored, lambda piece: as_rows(vae, piece, shape))
+        checked, rows = Lazy(stored, lambda piece: as_rows(vae, piece, shape)), Lazy(stored, narrow)
         if rows.dtype == np.uint8 and all(piece.max() <= 1 for _, piece in rows.pieces()):
-            rows = rows.map(lambda piece: piece.astype(np.bool_))  # not nearly black images
-        return Schema.fit(rows, vae.likelihood), rows
+            # Not nearly black images.
+            checked, rows = (each.map(lambda piece: piece.astype(bool)) for each in (checked, rows))
+        return Schema.fit(checked, vae.likelihood), rows
     check_table(vae, first, reset=True)
     library = "pandas" if importlib.util.find_spec("pandas") else "pyarrow"
     columns = Columns.learn_by_pieces(stored.pieces(), library, vae.likelihood, vae.unseen)

@@ -106,7 +106,7 @@ class Devices(Placement):
         own = [i for i, each in enumerate(self.devices) if each in jax.local_devices()]
         return range(own[0] * per_device, (own[-1] + 1) * per_device)
 
-    def put(self, rows: PyTree) -> PyTree:
+    def put(self, rows: PyTree, *, given: bool = False) -> PyTree:
         """Put each device's rows on it, shard by shard; a process reads those of its own."""
         return jax.tree.map(self._put, rows)
 

@@ -136,7 +136,7 @@ class Lazy:
             places = filled
         every = max(int(self.lengths[places].sum()) // n, 1)
         found = [
-            (numbers[::every], jax.tree.map(lambda a: a[::every], rows))
+            (numbers[::every], jax.tree.map(lambda a: a[::every].copy(), rows))
             for place in places
             for numbers, rows in self.unit(int(place))
         ]

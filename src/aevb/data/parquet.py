@@ -16,6 +16,7 @@ import numpy as np
 from aevb.data.stored import Stored, _of_file
 
 _BATCH = 2**15  # rows that are decoded at one time
+_BUFFER = 2**16  # bytes of each column that are read ahead of what is decoded
 
 
 class ParquetFiles(Stored):
@@ -79,7 +80,10 @@ class ParquetFiles(Stored):
         group = unit - self._first[number]
         file = _file(self._paths[number])
         try:
-            batches = file.iter_batches(_BATCH, row_groups=[group], columns=self._columns)
+            # In one thread: the others compute.
+            batches = file.iter_batches(
+                _BATCH, row_groups=[group], columns=self._columns, use_threads=False
+            )
             for batch in batches:
                 yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
@@ -135,7 +139,7 @@ def _opened(path: Path, size: int, changed: int) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path, pre_buffer=False)
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
 

@@ -56,8 +56,11 @@ class Placement(ABC):
         """The shards of this process."""
 
     @abstractmethod
-    def put(self, rows: PyTree) -> PyTree:
-        """Put a PyTree of host arrays, rows leading, on the devices."""
+    def put(self, rows: PyTree, *, given: bool = False) -> PyTree:
+        """Put a PyTree of host arrays, rows leading, on the devices.
+
+        Those that are `given` away, as nobody writes to them any more, may be taken as they are.
+        """
 
     @abstractmethod
     def rounded(self, batch_size: int) -> int:
@@ -133,9 +136,9 @@ class OneDevice(Placement):
         """All of one."""
         return range(1)
 
-    def put(self, rows: PyTree) -> PyTree:
+    def put(self, rows: PyTree, *, given: bool = False) -> PyTree:
         """Put the rows on the default device."""
-        return jax.device_put(rows)
+        return jax.device_put(rows, may_alias=True) if given else jax.device_put(rows)
 
     def rounded(self, batch_size: int) -> int:
         """Return the batch size as it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -16,6 +17,7 @@ from aevb.data.placement import OneDevice, Placement
 from aevb.data.source import Chunk, Source
 
 BYTES = 2**26  # of one chunk; there are about three in memory
+_ALIGNED = 64  # bytes
 
 _Item = TypeVar("_Item")
 
@@ -90,7 +92,7 @@ class Streamed(Source):
             visited = self._place(np.arange(n), n).astype(np.int32)
             if order is not None:
                 visited = np.random.default_rng((*order, position)).permutation(visited)
-            x, c, weight = self.placement.put(buffers)
+            x, c, weight = self.placement.put(buffers, given=True)
             del buffers
             yield Chunk(x, c, visited, weight)
             del x, c, weight
@@ -134,7 +136,7 @@ class Streamed(Source):
         """Return buffers for rows of these types, which hold the first one if it is alone."""
 
         def buffer(some: np.ndarray) -> np.ndarray:
-            empty = np.empty((self._size, *some.shape[1:]), some.dtype)
+            empty = _aligned((self._size, *some.shape[1:]), some.dtype)
             if len(some) == 1:
                 empty[:] = some
             return empty
@@ -181,6 +183,14 @@ def _copy(buffers: PyTree, places: np.ndarray, rows: PyTree) -> None:
     where = slice(int(places[0]), int(places[-1]) + 1, step)
     for buffer, some in zip(jax.tree.leaves(buffers), jax.tree.leaves(rows), strict=True):
         buffer[where] = some
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an array that begins where JAX wants one on processors to begin, to take it as is."""
+    n_bytes = math.prod(shape) * dtype.itemsize
+    memory = np.empty(n_bytes + _ALIGNED, np.uint8)
+    start = -memory.ctypes.data % _ALIGNED
+    return memory[start : start + n_bytes].view(dtype).reshape(shape)
 
 
 def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
