@@ -81,9 +81,9 @@ def test_the_files_of_a_folder_are_one_table(tmp_path):
 
 
 def test_a_large_row_group_comes_in_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr("aevb.data.parquet._BATCH", 1000)
+    monkeypatch.setattr("aevb.data.parquet._BATCH", 1500 * 8 * 4)
     stored = parquet_folder(tmp_path, 1, 9000)
-    assert [len(piece) for piece in stored.read(0)] == [1000] * 9
+    assert [len(piece) for piece in stored.read(0)] == [1500] * 6
 
 
 def test_the_index_of_pandas_is_not_a_column(tmp_path):

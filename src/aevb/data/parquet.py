@@ -15,7 +15,7 @@ import numpy as np
 
 from aevb.data.stored import Stored, _of_file
 
-_BATCH = 2**15  # rows that are decoded at one time
+_BATCH = 2**26  # bytes of a batch, at eight a number; every column of a batch costs some calls
 _BUFFER = 2**16  # bytes of each column that are read ahead of what is decoded
 
 
@@ -67,6 +67,7 @@ class ParquetFiles(Stored):
                 self.n_bytes += metadata.row_group(group).total_byte_size
         index = (own.pandas_metadata or {}).get("index_columns", [])
         self._columns = [name for name in own.names if name not in map(str, index)]
+        self._batch = max(_BATCH // (8 * len(self._columns)), 1024)  # rows
         self.lengths = np.asarray(lengths, int)
         self.n_bytes = max(self.n_bytes, 8 * self.n_rows * len(self._columns))
         if not self.n_rows:
@@ -82,7 +83,7 @@ class ParquetFiles(Stored):
         try:
             # In one thread: the others compute.
             batches = file.iter_batches(
-                _BATCH, row_groups=[group], columns=self._columns, use_threads=False
+                self._batch, row_groups=[group], columns=self._columns, use_threads=False
             )
             for batch in batches:
                 yield pa.Table.from_batches([batch])
