@@ -19,6 +19,10 @@ import pytest
 from jax import Array
 from jaxtyping import install_import_hook
 
+# What benchmarks/faults.py draws is drawn by tests too. Behind all others: a benchmark may have the
+# name of a library.
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
 # Shapes and types in the annotations of these modules are checked at every call of the tests. Not
 # among them is models.base, through which what a user's model returns passes before `check_model`
 # looks at it.
