@@ -13,7 +13,7 @@ import numpy as np
 
 from aevb.columns import Columns
 from aevb.data.appended import appending
-from aevb.data.arrays import as_rows, check_finite, check_table, narrow
+from aevb.data.arrays import as_rows, check_table, narrow
 from aevb.data.files import check_rows_target, write_rows
 from aevb.data.lazy import Lazy
 from aevb.data.sources import opened
@@ -53,13 +53,7 @@ def learn_stored(vae: Any, stored: Stored) -> tuple[Schema, Lazy]:
     check_table(vae, first, reset=True)
     library = "pandas" if importlib.util.find_spec("pandas") else "pyarrow"
     columns = Columns.learn_by_pieces(stored.pieces(), library, vae.likelihood, vae.unseen)
-
-    def read(piece: Any) -> np.ndarray:
-        values = columns.read(piece)
-        check_finite(values, columns.names, missing=True)
-        return values
-
-    rows = Lazy(stored, read)
+    rows = Lazy(stored, columns.read)
     return Schema.fit(rows, columns=columns), rows
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from aevb.data.stored import Stored, _of_file
 
-_BATCH = 2**26  # bytes of a batch, at eight a number; every column of a batch costs some calls
+_BATCH = 2**25  # bytes of a batch, at eight a number; every column of a batch costs some calls
 _BUFFER = 2**16  # bytes of each column that are read ahead of what is decoded
 
 
@@ -81,10 +81,8 @@ class ParquetFiles(Stored):
         group = unit - self._first[number]
         file = _file(self._paths[number])
         try:
-            # In one thread: the others compute.
-            batches = file.iter_batches(
-                self._batch, row_groups=[group], columns=self._columns, use_threads=False
-            )
+            # In all threads: while one core is busy otherwise, the computation waits for it.
+            batches = file.iter_batches(self._batch, row_groups=[group], columns=self._columns)
             for batch in batches:
                 yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
