@@ -294,6 +294,13 @@ def test_values_outside_the_support_are_refused_before_training(tmp_path):
         VAE(2, **OPTIONS).fit(tmp_path / "y.npy")
 
 
+def test_a_number_that_is_not_finite_is_named_with_its_place(tmp_path):
+    X = np.where(np.arange(N)[:, None] == 5432, np.inf, NUMBERS[:, :2])
+    pd.DataFrame(X, columns=["a", "b"]).to_parquet(tmp_path / "x.parquet", row_group_size=1000)
+    with pytest.raises(ValueError, match=r"From row 5000 on.*column 'a'.*inf.*rows \[432\]"):
+        VAE(1, **OPTIONS).fit(tmp_path / "x.parquet")
+
+
 def test_other_columns_are_refused_with_the_source(fitted, tmp_path):
     np.save(tmp_path / "x.npy", NUMBERS[:, :5])
     with pytest.raises(ValueError, match="5 features"):

@@ -255,8 +255,16 @@ class Columns(Mapping[str, Likelihood | None]):
         """
         told = _Told(likelihood)
 
+        start = 0
+
         def look(piece: Any) -> list[Seen]:
-            columns = tables.read_columns(piece)
+            nonlocal start
+            try:
+                columns = [*tables.read_columns(piece)]
+            except (ValueError, TypeError) as error:
+                where = f"From row {start} on, which is counted as row 0: "
+                raise type(error)(where * (start > 0) + str(error)) from error
+            start += len(piece)
             return [Seen.of(column, told(column.type.name)) for column in columns]
 
         def both(one: list[Seen], other: list[Seen]) -> list[Seen]:
