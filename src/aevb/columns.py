@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from aevb.data import tables
 from aevb.data.arrays import narrow
@@ -139,8 +140,8 @@ class Group(NamedTuple):
     """Columns that become one block: of the same likelihood, and about as many levels."""
 
     columns: tuple[int, ...]
-    likelihood: Likelihood
-    dtype: str
+    likelihood: str | Likelihood
+    dtype: DTypeLike
     n_levels: tuple[int, ...]
 
 

@@ -123,7 +123,7 @@ class Schema:
             For an unknown likelihood, or values outside its support.
         """
         names = None if names is None else tuple(map(str, names))
-        groups: dict[str, Any] = {_ONE: Group((), likelihood, rows.dtype, ())}  # type: ignore[arg-type]
+        groups = {_ONE: Group((), likelihood, rows.dtype, ())}
         where: dict[str, Where] = {_ONE: None}
         if columns is not None:
             names, groups = columns.names, columns.groups()

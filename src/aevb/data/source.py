@@ -40,7 +40,6 @@ class Source(ABC):
     """Rows of data and context. In memory they are one chunk, in files they are many."""
 
     placement: Placement
-    weight: Float[np.ndarray, " n"] | None  # of the rows; None: all the same
 
     @property
     @abstractmethod
@@ -51,6 +50,11 @@ class Source(ABC):
     def has_chunks(self) -> bool:
         """Whether the rows may come in several chunks."""
         return True
+
+    @property
+    def weight(self) -> Float[np.ndarray, " n"] | None:
+        """Weights of the rows; None: all the same."""
+        return None
 
     @abstractmethod
     def example(self) -> tuple[PyTree[jax.ShapeDtypeStruct], PyTree[jax.ShapeDtypeStruct]]:
@@ -100,7 +104,7 @@ class Numbered(Source):
         return len(self._rows)
 
     @property
-    def weight(self) -> Float[np.ndarray, " n"] | None:  # type: ignore[override]
+    def weight(self) -> Float[np.ndarray, " n"] | None:
         """Weights of the rows; None: all the same."""
         return None if self._weight is None else self._weight[self._rows]
 

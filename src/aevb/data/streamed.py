@@ -64,9 +64,9 @@ class Streamed(Source):
     ):
         self.placement = placement
         self._x, self._c = x, c
-        self.weight = weight
+        self._weight = weight
         if weight is not None:
-            self.weight = (weight / weight[x.numbers].mean(dtype=np.float64)).astype(np.float32)
+            self._weight = (weight / weight[x.numbers].mean(dtype=np.float64)).astype(np.float32)
         leaves = jax.tree.leaves(x.example)
         row_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
         n_batches = max(n_bytes // (row_bytes * batch_size), 1)
@@ -76,6 +76,11 @@ class Streamed(Source):
     def n_rows(self) -> int:
         """Number of rows."""
         return self._x.shape[0]
+
+    @property
+    def weight(self) -> Float[np.ndarray, " n"] | None:
+        """Weights of the rows of the source; None: all the same."""
+        return self._weight
 
     def example(self) -> tuple[PyTree[jax.ShapeDtypeStruct], PyTree[jax.ShapeDtypeStruct]]:
         """Return the shapes and types of one datapoint and of its context."""
@@ -110,7 +115,7 @@ class Streamed(Source):
             for shard in self.placement.own_shards:
                 begin, end = (min(k * per_shard, n) for k in (shard, shard + 1))
                 for numbers, x in rows.between(position + begin, position + end):
-                    told = jax.tree.map(lambda a, at=numbers: a[at], (self._c, self.weight))
+                    told = jax.tree.map(lambda a, at=numbers: a[at], (self._c, self._weight))
                     buffers = self._buffers((x, *told)) if buffers is None else buffers
                     places = self._place(np.arange(begin, begin + len(numbers)), n)
                     _copy(buffers, places, (x, *told))
@@ -130,7 +135,7 @@ class Streamed(Source):
     def _padding(self) -> PyTree:
         """A row for what is not visited, of which all that is computed is finite."""
         numbers, x = next(_Rows(self._x, np.arange(len(self._x.lengths))).between(0, 1))
-        return (x, *jax.tree.map(lambda a: a[numbers], (self._c, self.weight)))
+        return (x, *jax.tree.map(lambda a: a[numbers], (self._c, self._weight)))
 
     def _buffers(self, rows: PyTree) -> PyTree:
         """Return buffers for rows of these types, which hold the first one if it is alone."""
