@@ -81,8 +81,8 @@ class Column(NamedTuple):
     type : ColumnType
         What it is.
     values : ndarray of shape (n,)
-        float64: 0 and 1, numbers, codes of categories, days since 1970 or days. NaN where there is
-        no value.
+        0 and 1, numbers, codes of categories, days since 1970 or days; NaN where there is no value.
+        float32 where the table has that, else float64.
     """
 
     type: ColumnType
@@ -263,7 +263,7 @@ def _read(name: Any, series: nw.Series, known: ColumnType | None, unseen: str = 
 
     def column(kind: str, values: Any, categories: tuple | None = None) -> Column:
         check(kind)
-        numbers_ = np.asarray(values, np.float64)
+        numbers_ = np.asarray(values, np.float32 if dtype == nw.Float32 else np.float64)
         own = ColumnType(str(name), kind, _spell(dtype), categories, native, declared)
         if missing.any():
             numbers_ = np.where(missing, np.nan, numbers_)
@@ -370,7 +370,7 @@ def _filled(series: nw.Series) -> np.ndarray:
     if series.implementation.is_pyarrow() and series.dtype.is_integer():
         # whose casts refuse integers that float64 rounds
         return series.fill_null(0).to_numpy().astype(np.float64)
-    return series.cast(nw.Float64).to_numpy()
+    return (series if series.dtype == nw.Float32 else series.cast(nw.Float64)).to_numpy()
 
 
 def _check_range(series: nw.Series, missing: np.ndarray, where: str) -> None:
