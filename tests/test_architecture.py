@@ -33,6 +33,16 @@ MAY_IMPORT = {
     "config": {"errors", "models"},
     "incomplete": set(),
     "factors": {"compiling", "incomplete", "models"},
+    "aggregate": {
+        "algorithm",
+        "errors",
+        "inference",
+        "learned",
+        "models",
+        "predict",
+        "probability",
+        "schema",
+    },
     "comparison": {"factors", "models", "schema"},
     "bins": {"errors", "models", "schema"},
     "diagnosis": {
@@ -68,6 +78,7 @@ MAY_IMPORT = {
         "progress",
     },
     "persistence": {
+        "aggregate",
         "condition",
         "config",
         "data",
@@ -81,6 +92,7 @@ MAY_IMPORT = {
     "latents": set(),
     "plotting": {"errors", "latents"},
     "vae": {
+        "aggregate",
         "algorithm",
         "bins",
         "columns",

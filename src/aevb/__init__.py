@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submodules=["evaluation", "inference", "models", "plotting", "predict", "probability"],
     submod_attrs={
+        "aggregate": ["SamplerComparison"],
         "algorithm": ["train"],
         "comparison": ["Comparison"],
         "data": ["datasets", "sources"],

@@ -399,6 +399,7 @@ class Fitting:
     def _keep(self, run: Run, best_epoch: int | None = None) -> None:
         vae = self.vae
         vae._run, vae.model_ = run, run.state.estimate
+        vae.aggregate_posterior_ = None  # that of another model
         vae.best_epoch_ = run.epoch if best_epoch is None else best_epoch
         vae.n_epochs_, vae.history_ = run.epoch, run.history
 

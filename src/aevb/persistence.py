@@ -27,6 +27,7 @@ from jaxtyping import PyTree
 from sklearn.utils import check_random_state
 
 from aevb import probability
+from aevb.aggregate import AggregatePosterior
 from aevb.condition import Condition
 from aevb.config import Config
 from aevb.errors import ModelFileError
@@ -37,7 +38,7 @@ from aevb.models.exposed import ExposedAutoEncoder
 from aevb.models.kinds import LIKELIHOODS, Likelihood, Measured
 from aevb.models.linear import no_start
 from aevb.models.posteriors import POSTERIOR_CLASSES
-from aevb.models.priors import PRIORS, Fixed, make_prior
+from aevb.models.priors import PRIORS, Fixed, Prior, make_prior
 from aevb.schema import Schema
 from aevb.storage import Form, Json, fill, named_leaves
 
@@ -52,6 +53,7 @@ _TYPES: dict[str, tuple[type, ...]] = {  # of what the header holds
 }
 _MEASURED = "schema."  # before the names of what was measured on the data
 _CONDITION = "condition."  # and on their condition
+_AGGREGATE = "aggregate."  # before the arrays of a density of codes
 _BY_COLUMN = "by column"  # marks what is said of each column
 _OURS = "aevb."  # before the name of a distribution that is not NumPyro's
 # Families that are saved with their options: what marks them in JSON, and the classes by name.
@@ -98,16 +100,25 @@ def save(vae: Any, path: str | os.PathLike[str]) -> None:
         "best_epoch": vae.best_epoch_,
         "versions": versions(),
     }
-    tensors = {
-        name: np.asarray(leaf, order="C")
-        for name, leaf in named_leaves(vae.model_)
-        if eqx.is_array(leaf)
-    }
+    tensors = _arrays(vae.model_)
+    if vae.aggregate_posterior_ is not None:
+        family, density = vae.aggregate_posterior_
+        header["aggregate"] = _encode(family)
+        tensors |= _arrays(density, _AGGREGATE)
     tensors[_EXPLAINED] = np.asarray(vae.explained_nats_)
     tensors |= _measured(vae.schema_, _MEASURED)
     if vae.condition_ is not None:
         tensors |= _measured(vae.condition_.schema, _CONDITION)
     FORM.write(Path(path), header, tensors, _encode)
+
+
+def _arrays(tree: PyTree, prefix: str = "") -> dict[str, np.ndarray]:
+    """Return the arrays of a PyTree by the names of their places."""
+    return {
+        prefix + name: np.asarray(leaf, order="C")
+        for name, leaf in named_leaves(tree)
+        if eqx.is_array(leaf)
+    }
 
 
 def versions() -> dict[str, str]:
@@ -165,6 +176,7 @@ def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any
         saved = {name: _decode(value) for name, value in header["parameters"].items()}
         vae = estimator(**{**saved, **parameters})
         vae.explained_nats_ = tensors.pop(_EXPLAINED)
+        aggregate = _aggregate(header, tensors)
         template = _learned(vae, header, tensors, parameters)
     except ModelFileError:
         raise
@@ -174,6 +186,7 @@ def load(estimator: type, path: str | os.PathLike[str], parameters: Json) -> Any
             f"model, or not with these parameters ({type(error).__name__}: {error})."
         ) from error
     vae.model_ = fill(template, tensors, _PARTS_AGAIN)
+    vae.aggregate_posterior_ = aggregate
     return vae
 
 
@@ -273,6 +286,22 @@ def _learned(vae: Any, header: Json, tensors: dict[str, np.ndarray], given: Json
         **vae.config_.parts(),
     )
     return template if vae.exposure_ is None else ExposedAutoEncoder(template, schema.counts)
+
+
+def _aggregate(header: Json, tensors: dict[str, np.ndarray]) -> AggregatePosterior | None:
+    """Return the density of codes, whose arrays are taken out of the file; None: there is none."""
+    described = header.get("aggregate")
+    if described is None:
+        return None
+    _check_sizes({"prior": described}, sum(array.size for array in tensors.values()))
+    family = _decode(described)
+    if not isinstance(family, Prior):
+        raise TypeError(f"Expected a family of densities; got {described!s:.80}.")
+    d = header["config"]["latent_dim"]
+    template = eqx.filter_eval_shape(family.build, d, key=jax.random.key(0))
+    own = [name for name in tensors if name.startswith(_AGGREGATE)]
+    arrays = {name.removeprefix(_AGGREGATE): tensors.pop(name) for name in own}
+    return AggregatePosterior(family, fill(template, arrays, "Fit the density again."))
 
 
 def _measured(schema: Schema, prefix: str) -> dict[str, np.ndarray]:

@@ -105,6 +105,18 @@ def test_sample(run, folder, tmp_path):
     assert set(np.unique(outs["a"])) <= {0, 1}
 
 
+def test_sample_from_the_aggregate_posterior(fit, run, refused, folder, tmp_path):
+    model, out = tmp_path / "model.aevb", tmp_path / "new.csv"
+    said = refused("sample", folder / "table.aevb", "--from", "posterior", "-o", out)
+    assert "fit_aggregate_posterior" in said
+    assert fit(folder / "table.csv", model, "--aggregate-posterior", "mixture").code == 0
+    assert run("sample", model, "-n", 5, "--from", "posterior", "-o", out).code == 0
+    expected = VAE.load(model).sample(5, from_="posterior")
+    pd.testing.assert_frame_equal(pd.read_csv(out), expected, check_dtype=False)
+    wrong = ("--aggregate-posterior", "kde", "-o", model, "--force")
+    assert "--aggregate-posterior" in refused("fit", folder / "table.csv", *wrong)
+
+
 def test_evaluate_gray_levels(run, folder, tmp_path):
     scores = tmp_path / "scores.csv"
     model, data = folder / "images.aevb", folder / "images.npy"

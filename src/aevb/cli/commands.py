@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO
 import typer
 from typer.core import TyperGroup
 
-from aevb.errors import TrainingDiverged
+from aevb.errors import TrainingDiverged, choose
 
 _CHUNK = 512  # cases scored between two moves of the progress bar
 _FORMATS = ".csv, .tsv, .parquet, .feather, .xlsx, .npy, .npz, .idx or .idx.gz"
@@ -261,6 +261,14 @@ def fit(
         str, typer.Option(help=f"Estimator of the bound: {_ESTIMATORS}.")
     ] = "auto",
     n_draws: Annotated[int, typer.Option(help="Draws of z per case and step.")] = 1,
+    aggregate_posterior: Annotated[
+        str | None,
+        typer.Option(
+            help="Density to fit to the codes at the end, for sample --from posterior: mixture or "
+            "flow.",
+            show_default="no",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed and data give the same model.")] = 0,
     force: Force = False,
     quiet: Quiet = False,
@@ -275,6 +283,8 @@ def fit(
 
     layers = _layers(hidden)
     number = _number_of(devices)
+    if aggregate_posterior is not None:
+        choose(aggregate_posterior, {"mixture": None, "flow": None}, "--aggregate-posterior")
     check_target(output, overwrite=force)
     rows = opened(data)
     is_first = _join(distributed, coordinator, num_processes, process_id)
@@ -325,6 +335,8 @@ def fit(
             _say("Kept:", typer.colors.YELLOW, f"epoch {vae.n_epochs_}'s model, in {output}")
         raise
     if is_first:
+        if aggregate_posterior is not None:
+            vae.fit_aggregate_posterior(rows, aggregate_posterior)
         vae.save(output)
     if not quiet:
         report.show_fit(vae, rows)
@@ -417,6 +429,9 @@ def sample(
     output: Out,
     number: Annotated[int, typer.Option("--number", "-n", help="Number of new cases.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Seed.", show_default="the model's")] = None,
+    from_: Annotated[
+        str, typer.Option("--from", help="What z is drawn from: prior, or posterior: see fit.")
+    ] = "prior",
     mean: Annotated[
         bool, typer.Option("--mean", help="Write means of p(x|z) instead of draws from it.")
     ] = False,
@@ -433,7 +448,7 @@ def sample(
 
     vae, _ = _prepare(model, None, output, force)
     fixed = _given(vae, _pairs(given, "--given"))
-    new = vae.sample(number, random_state=seed, mean=mean, given=fixed)
+    new = vae.sample(number, seed, from_=from_, mean=mean, given=fixed)
     write_rows(output, new, overwrite=force)
 
 

@@ -81,8 +81,9 @@ class ParquetFiles(Stored):
         group = unit - self._first[number]
         file = _file(self._paths[number])
         try:
-            # In all threads: while one core is busy otherwise, the computation waits for it.
-            batches = file.iter_batches(self._batch, row_groups=[group], columns=self._columns)
+            batches = file.iter_batches(
+                self._batch, row_groups=[group], columns=self._columns, use_threads=False
+            )
             for batch in batches:
                 yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:

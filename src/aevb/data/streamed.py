@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -18,6 +21,7 @@ from aevb.data.source import Chunk, Source
 
 BYTES = 2**26  # of one chunk; there are about three in memory
 _ALIGNED = 64  # bytes
+_NICE = 10  # of the thread that reads ahead; it is 19 at most
 
 _Item = TypeVar("_Item")
 
@@ -198,9 +202,15 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return memory[start : start + n_bytes].view(dtype).reshape(shape)
 
 
+def _give_way() -> None:
+    """Let this thread use what the computation leaves of the processor, which then never waits."""
+    if sys.platform == "linux":  # where threads have priorities of their own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
 def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
     """Yield items of which the next one is made in another thread meanwhile."""
-    with ThreadPoolExecutor(1, thread_name_prefix="aevb-reading") as pool:
+    with ThreadPoolExecutor(1, "aevb-reading", initializer=_give_way) as pool:
         following = pool.submit(next, items, None)
         while (item := following.result()) is not None:
             following = pool.submit(next, items, None)

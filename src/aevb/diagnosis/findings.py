@@ -248,8 +248,9 @@ def _of_aggregate(report: Diagnosis) -> Finding | None:
         f"{entry['prior_mean']:.2f} and {entry['prior_sd']:.2f}.",
         "These rows lie where the prior seldom draws from, and it draws where they are not: "
         "samples look less like them than reconstructions do.",
-        "Try a learned prior: `prior='learned-normal'`, `'mixture'`, `'vamp'` or `'flow'`. If "
-        "training rows fit the prior, these rows come from another population.",
+        "Try a learned prior: `prior='learned-normal'`, `'mixture'`, `'vamp'` or `'flow'`; or keep "
+        "the fit, and draw from the codes: `fit_aggregate_posterior`. If training rows fit the "
+        "prior, these rows come from another population.",
     )
 
 
