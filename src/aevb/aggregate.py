@@ -37,12 +37,12 @@ from aevb.schema import Schema
 PRIOR, POSTERIOR = "prior", "posterior"  # from where codes of new cases are drawn
 FAMILIES: dict[str, Callable[[], Prior | None]] = {"mixture": lambda: None, "flow": Flow}
 
-_SIZES = (1, 2, 5, 10, 20, 50, 100)  # of mixtures to choose from
+_SIZES = (1, 2, 5, 10, 20, 50)  # of mixtures to choose from
 _MOST_CASES, _LEAST_CODES = 20_000, 5_000  # whose codes are fitted; draws of few cases, in all
 _HELD_OUT = 10  # one in so many cases chooses the size of the mixture, or when training stops
 _FEWEST = 20  # cases
 _EPOCHS, _PATIENCE = 500, 20  # of a family without a fit of its own
-_TOLD_APART, _DRAWS = 2000, 8  # cases that are told apart; draws of each code
+_TOLD_APART, _DRAWS = 1000, 8  # cases that are told apart; draws of each code
 
 
 class AggregatePosterior(NamedTuple):
@@ -97,13 +97,14 @@ class SamplerComparison(NamedTuple):
         table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
         title = f"Where new cases come from, seen by {self.n_cases} cases, nats per case"
         said = (
-            f"Better: sample(from_={self.better!r}). In nats per case the ELBO of these cases would "
-            "change by 'minus prior' if the fitted density were the prior. An AUC of 0.5 means "
-            "that decoded draws cannot be told from decoded codes of the cases."
+            f"Better: sample(from_={self.better!r}). The ELBO of these cases would change by "
+            "'minus prior' if the fitted density were the prior. An AUC of 0.5 means that decoded "
+            "draws cannot be told from decoded codes of the cases."
         )
         return "\n".join([title, *table, textwrap.fill(said, 88)])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def as_family(family: Any) -> Prior | None:
@@ -193,25 +194,27 @@ def compare_samplers(
     some = slice(None, None, math.ceil(codes.shape[1] / _TOLD_APART))
     context = take(data.c, some)
 
-    def decoded(z: np.ndarray) -> np.ndarray:
+    def decoded(z: Any) -> np.ndarray:
         return schema.values(predict.decode(model, z, context=context)).reshape(len(z), -1)
 
     real = decoded(codes[0, some])
-    rows: dict[str, list] = {
-        name: []
-        for name in ("from", "log_density", "standard_error", "difference", "difference_se")
-        + ("auc", "auc_se")
-    }
+    found = []
     for (name, density), own in zip(densities.items(), keys, strict=True):
-        drawn = np.asarray(density.sample(own, (len(real),)))
-        entry = (
-            name,
-            *_mean(nats[name]),
-            *_mean(nats[name] - nats[PRIOR]),
-            *_told_apart(real, decoded(drawn)),
+        mean, error = _mean(nats[name])
+        gain, gain_error = _mean(nats[name] - nats[PRIOR])
+        auc, auc_error = _told_apart(real, decoded(density.sample(own, (len(real),))))
+        found.append(
+            {
+                "from": name,
+                "log_density": mean,
+                "standard_error": error,
+                "difference": gain,
+                "difference_se": gain_error,
+                "auc": auc,
+                "auc_se": auc_error,
+            }
         )
-        for column, value in zip(rows.values(), entry, strict=True):
-            column.append(value)
+    rows = {column: [each[column] for each in found] for column in found[0]}
     return SamplerComparison(rows, codes.shape[1])
 
 
@@ -242,9 +245,8 @@ def _mixture(
             size, covariance_type="diag", max_iter=200, tol=1e-4, random_state=seed
         ).fit(rest)
         score = fitted.score(out)
-        if score <= best:
-            break
-        best, found = score, fitted
+        if score > best:
+            best, found = score, fitted
     if found is None:
         raise ValueError(
             f"Expected at most {len(rest)} components, the number of codes, for `family`; got "
@@ -278,7 +280,7 @@ def _trained(family: Prior, rest: np.ndarray, out: np.ndarray, key: Key) -> Cond
         mean = jnp.sum(batch.share * jax.vmap(model.density().log_prob)(batch.x))
         return mean, {"elbo": mean}, state
 
-    result = train(
+    result: Any = train(
         _OfCodes(family.build(rest.shape[1], key=key_build)),
         rest,
         objective=log_likelihood,
@@ -312,7 +314,7 @@ def _told_apart(real: np.ndarray, new: np.ndarray) -> tuple[float, float]:
     from sklearn.metrics import roc_auc_score
 
     labels = np.repeat([0, 1], [len(real), len(new)])
-    forest = RandomForestClassifier(200, min_samples_leaf=5, oob_score=True, random_state=0)
+    forest = RandomForestClassifier(100, min_samples_leaf=5, oob_score=True, random_state=0)
     forest.fit(np.concatenate([real, new]), labels)
     auc = float(roc_auc_score(labels, forest.oob_decision_function_[:, 1]))
     n, q1, q2 = len(real), auc / (2 - auc), 2 * auc**2 / (1 + auc)

@@ -798,7 +798,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X : array-like, table or sparse array
             Training cases, 20 or more; at most 20,000 of them are looked at.
         family : {"mixture", "flow"} or Prior, default="mixture"
-            ``"mixture"``: of diagonal Gaussians, by expectation maximisation; of 1, 2, 5, ... 100
+            ``"mixture"``: of diagonal Gaussians, by expectation maximisation; of 1, 2, 5, ... 50
             the number that suits the codes of held-out cases best. ``"flow"``: a normalising flow
             (the extra ``aevb[flows]``). With options: ``priors.Mixture(n_components=30)``,
             ``priors.Flow(n_layers=2)``.
