@@ -70,6 +70,7 @@ PUBLISHED: list[report.Row] = [
     for data, nll in each.items()
 ]
 RESULTS = report.HERE / "results" / "pictures.json"
+NO_STEP = 1e-30  # a learning rate that leaves the parameters where training begins
 
 
 # How likely: images that are binarised anew in every epoch.
@@ -113,9 +114,9 @@ def likelihood(name: str, args: argparse.Namespace) -> report.Row:
     images = train.images[: args.rows]
     first = binarised(images, np.random.default_rng(0))
     began = time.perf_counter()
-    # With hardly a step: what is learned of the data, and the start that training goes on from.
+    # Without a step: what is learned of the data, and the start that training goes on from.
     options = {"likelihood": "bernoulli", "random_state": 0, "verbose": False}
-    vae = VAE(LATENTS, **NETWORKS[network], **options, epochs=1, learning_rate=1e-9).fit(first)
+    vae = VAE(LATENTS, **NETWORKS[network], **options, epochs=1, learning_rate=NO_STEP).fit(first)
 
     def say(epoch: aevb.Epoch) -> None:
         elbo, seconds = epoch.metrics["elbo"], time.perf_counter() - began
@@ -180,7 +181,7 @@ def train_torch(job: Job, after_epoch: AfterEpoch, memory_format: str = "contigu
     torch.manual_seed(job.seed)
     torch.set_num_threads(job.threads)
     device = torch.device("cuda" if job.device == "gpu" else "cpu")
-    start = estimator(job).set_params(epochs=1, learning_rate=1e-9).fit(job.images)
+    start = estimator(job).set_params(epochs=1, learning_rate=NO_STEP).fit(job.images)
     net = pictures_torch.VAE(start).to(device, memory_format=getattr(torch, memory_format))
     optimizer = torch.optim.Adamax(
         net.parameters(), lr=job.learning_rate, foreach=device.type == "cuda"
