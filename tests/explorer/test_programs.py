@@ -53,7 +53,7 @@ FUNCTIONS = {
         np.array([0.5, 1.5, 2.5, -0.5, -1.5, 0.49, 3.2], np.float32),
     ),
     "chosen": (
-        lambda x, y: [jnp.where(x > y, x, 0.0), jnp.clip(x, -0.5, 0.5), jnp.where(x[0, 0] < 9, x, y)]
+        lambda x, y: [jnp.where(x > y, x, 0.0), lax.clamp(-0.5, x, y), jnp.where(x[0, 0] < 9, x, y)]
         + [lax.select_n(jnp.int32(2) + jnp.int32(0 * x[0, 0]), x, y, x + y)],
         X,
         Y,
@@ -78,7 +78,7 @@ FUNCTIONS = {
     ),
     "moved": (
         lambda x: [x.T, x[::-1], x[1:, ::2], x[:, None], jnp.pad(x, ((1, 2), (0, 3))), x.ravel()]
-        + [jnp.tile(x, (2, 2)), jnp.concatenate([x, 2 * x, x[:1]]), x[[2, 0, 2]], x.at[1].set(0.0)]
+        + [jnp.tile(x, (2, 2)), jnp.concatenate([x, 2 * x, x[:1]]), x[jnp.array([2, 0, 2])], x.at[1].set(0.0)]
         + [jnp.split(x, 2, axis=1), jnp.broadcast_to(x[0, 0], (2, 3)), jnp.roll(x, 1, axis=0)]
         + [lax.dynamic_slice(x, (1, 1), (2, 2)), lax.pad(x, 1.0, ((-1, 0, 0), (0, 1, 2)))],
         X,
@@ -158,7 +158,7 @@ def test_a_program_computes_what_jax_computes(node, function, arguments):
     for one, other in zip(found, expected, strict=True):
         assert one[0].shape == other.shape
         other = np.asarray(other, np.float64)
-        np.testing.assert_allclose(one[0], other, rtol=3e-6, atol=3e-6 * np.nanmax(np.abs(other)))
+        np.testing.assert_allclose(one[0], other, rtol=3e-6, atol=3e-6 * np.abs(np.nan_to_num(other)).max())
 
 
 def test_every_function_of_single_numbers_is_in_the_page(node):
@@ -189,13 +189,14 @@ def test_what_no_output_needs_is_left_out():
     assert program(lambda x: (jnp.sin(x), x + 1)[1], X)["operations"][0]["name"] == "add"
 
 
-def test_large_weights_take_two_bytes_each_and_lose_little(node):
+@pytest.mark.parametrize(("n_bytes", "error"), [(2, 3e-4), (3, 3e-6)])
+def test_large_weights_take_few_bytes_and_lose_little(node, n_bytes, error):
     weight, x = jnp.asarray(normal(500, 784)), normal(500)
-    made = program(lambda x: x @ weight, x)
-    assert len(json.dumps(made)) < 2.1 * 500 * 784 * 4 / 3
+    made = program(lambda x: x @ weight, x, n_bytes=n_bytes)
+    assert len(json.dumps(made)) < 1.02 * 500 * 784 * n_bytes * 4 / 3
     (found,) = node(made, x[None])
     exact = np.asarray(x, np.float64) @ np.asarray(weight, np.float64)
-    assert np.abs(found[0] - exact).max() < 1e-4 * exact.std()
+    assert np.abs(found[0] - exact).max() < error * exact.std()
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,8 @@ def _blocks(value: Any, schema: Schema) -> dict[str, Array]:
 def _encoder(model: Any, schema: Schema) -> dict[str, Any] | None:
     """Return the program of a case's code; None where it cannot run in a page."""
     try:
-        return program(lambda x: location(model.posterior(x)), schema.block.example())
+        example = schema.block.example()
+        return program(lambda x: location(model.posterior(x)), example, n_bytes=2)
     except NotInAPage:
         return None
 

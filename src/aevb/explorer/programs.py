@@ -41,11 +41,12 @@ _CALLS = (
 # Primitives that move numbers, and which of their operands these are; the others say where.
 _MOVES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("broadcast_in_dim", "dynamic_slice", "expand_dims", "gather"), (0,)),
-    **dict.fromkeys(("reshape", "rev", "slice", "split", "squeeze", "transpose"), (0,)),
+    **dict.fromkeys(("reshape", "rev", "slice", "split", "squeeze", "tile", "transpose"), (0,)),
     **dict.fromkeys(("dynamic_update_slice", "pad"), (0, 1)),
     "scatter": (0, 2),
 }
-_SAME = ("copy", "copy_p", "optimization_barrier", "reduce_precision")
+_JOINS = ("concatenate", "stack")  # all of their operands move
+_SAME = ("copy", "copy_p", "optimization_barrier", "reduce_precision", "stop_gradient")
 _LARGE = 2**14  # entries, from which on weights are rounded
 _TYPES = {"float16": "float32", "bfloat16": "float32", "int64": "float64"}
 _ALLOWED = {"bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64"}
@@ -73,17 +74,20 @@ class Node:
 Value = Node | Any  # what is known is an array
 
 
-def program(function: Callable[..., PyTree], *examples: PyTree) -> dict[str, Any]:
+def program(
+    function: Callable[..., PyTree], *examples: PyTree, n_bytes: int = 3
+) -> dict[str, Any]:
     """Write a function of one datum as a program.
 
     Parameters
     ----------
     function : callable
-        A function that JAX can trace; what it holds, such as weights, becomes constants. Matrices
-        of 16,384 weights or more are rounded to 16 bits, in steps of 1/32,767 of the largest of
-        their row.
+        A function that JAX can trace; what it holds, such as weights, becomes constants.
     *examples : PyTree of arrays
         Its arguments, of which only shapes and types count.
+    n_bytes : {2, 3}
+        Of each weight of a matrix of 16,384 or more. A row is rounded to even steps: with 3 to its
+        largest weight / 8,388,607, which is as good as single precision, with 2 to / 32,767.
 
     Returns
     -------
@@ -110,7 +114,7 @@ def program(function: Callable[..., PyTree], *examples: PyTree) -> dict[str, Any
 
     closed = jax.make_jaxpr(flat)(*leaves)
     inputs = [_input(variable.aval) for variable in closed.jaxpr.invars]
-    return _written(inputs, _evaluated(closed, inputs))
+    return _written(inputs, _evaluated(closed, inputs), n_bytes)
 
 
 def _input(aval: Any) -> Node:
@@ -150,8 +154,9 @@ def _applied(equation: Any, values: list[Value]) -> list[Value]:
     if name in ELEMENTWISE:
         settings = {key: _plain(params[key]) for key in _SETTINGS if key in params}
         aval = equation.outvars[0].aval
-        return [Node(name, tuple(values), aval.shape, aval.dtype.name, settings)]
-    if name in _MOVES or name == "concatenate":
+        operands = tuple(_broadcast(value, aval.shape) for value in values)
+        return [Node(name, operands, aval.shape, aval.dtype.name, settings)]
+    if name in _MOVES or name in _JOINS:
         return _moved(equation, values)
     if name in _RULES:
         return [_RULES[name](equation, *values)]
@@ -161,6 +166,14 @@ def _applied(equation: Any, values: list[Value]) -> list[Value]:
     )
 
 
+def _broadcast(value: Value, shape: tuple[int, ...]) -> Value:
+    """Return a value in a shape, unless it is a single number, which goes with any."""
+    own = np.shape(value)
+    if own == shape or math.prod(own) == 1:
+        return value
+    return _taken(np.broadcast_to(_places(value, range(len(own))), shape), value)
+
+
 def _plain(setting: Any) -> int:
     return int(getattr(setting, "value", setting))
 
@@ -168,7 +181,7 @@ def _plain(setting: Any) -> int:
 def _moved(equation: Any, values: list[Value]) -> list[Value]:
     """Return the results of a primitive that moves numbers, by moving their positions."""
     name = equation.primitive.name
-    which = _MOVES.get(name, range(len(values)))
+    which = range(len(values)) if name in _JOINS else _MOVES[name]
     sources = [values[i] for i in which]
     operands: list[Any] = list(values)
     start = 0
@@ -260,7 +273,7 @@ def _over(equation: Any, value: Value, places: np.ndarray, size: int, *fill: Any
     """Reduce numbers at some places, so many at a time."""
     name = equation.primitive.name.replace("window_", "")
     aval = equation.outvars[0].aval
-    return Node(name, (_taken(places, value, *fill),), aval.shape, aval.dtype.name, {"size": size})
+    return Node(name, (_taken(places, value, *fill),), aval.shape, aval.dtype.name, {"inner": size})
 
 
 def _accumulated(equation: Any, value: Value) -> Value:
@@ -270,7 +283,7 @@ def _accumulated(equation: Any, value: Value) -> Value:
     places = places[..., ::-1] if backwards else places
     size, aval = value.shape[axis], equation.outvars[0].aval
     inner = _taken(places, value)
-    made = Node(equation.primitive.name, (inner,), places.shape, aval.dtype.name, {"size": size})
+    made = Node(equation.primitive.name, (inner,), places.shape, aval.dtype.name, {"inner": size})
     return _taken(np.argsort(places, axis=None).reshape(value.shape), made)
 
 
@@ -359,7 +372,7 @@ _RULES: dict[str, Callable[..., Value]] = {
 # What is written.
 
 
-def _written(inputs: Sequence[Node], outputs: Sequence[Value]) -> dict[str, Any]:
+def _written(inputs: Sequence[Node], outputs: Sequence[Value], n_bytes: int) -> dict[str, Any]:
     """Number what the outputs depend on: inputs, constants, operations."""
     operations = sorted(_needed(outputs), key=lambda node: node.serial)
     numbers: dict[Any, int] = {id(node): i for i, node in enumerate(inputs)}
@@ -370,7 +383,7 @@ def _written(inputs: Sequence[Node], outputs: Sequence[Value]) -> dict[str, Any]
         key = array.shape, array.dtype.name, array.tobytes()
         if key not in constants:
             numbers[key] = len(inputs) + len(constants)
-            constants[key] = _constant(array)
+            constants[key] = _constant(array, n_bytes)
     made: list[dict[str, Any]] = []
 
     def number(value: Value) -> int:
@@ -420,16 +433,17 @@ def _form(value: Node | np.ndarray) -> dict[str, Any]:
     return {"dtype": name, "size": math.prod(value.shape)}
 
 
-def _constant(array: np.ndarray) -> dict[str, Any]:
-    """Return an array as base64: one number if all are the same, large weights in 16 bits."""
+def _constant(array: np.ndarray, n_bytes: int) -> dict[str, Any]:
+    """Return an array as base64: one number if all are the same, large weights by fewer bytes."""
     form = _form(array)
     array = np.ascontiguousarray(array, form["dtype"])
     if array.ndim > 1 and array.size >= _LARGE and form["dtype"] == "float32":
-        rows = array.reshape(-1, array.shape[-1])
+        rows = array.reshape(-1, array.shape[-1]).astype(np.float64)
         largest = np.abs(rows).max(axis=1, keepdims=True)
-        step = np.where(largest > 0, largest / 32767, 1).astype(np.float32)
-        if np.isfinite(step).all() and np.all(step >= np.finfo(np.float32).tiny):
-            return form | {"data": _text(np.rint(rows / step).astype("<i2")), "steps": _text(step)}
+        steps = np.where(largest > 0, largest, 1) / (2 ** (8 * n_bytes - 1) - 1)
+        if np.isfinite(steps).all():
+            codes = np.rint(rows / steps).astype("<i4")[..., None].view("u1")[..., :n_bytes]
+            return form | {"data": _text(codes), "steps": _text(steps)}
     flat = array.ravel()
     bits = flat.view(f"u{flat.itemsize}")
     same = flat.size > 1 and np.all(bits == bits[0])

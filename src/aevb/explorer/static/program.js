@@ -15,13 +15,20 @@
     return found.buffer;
   };
 
-  // A constant: one number stands for many of the same; 16-bit weights have a step for each row.
+  // A constant: one number stands for many of the same. Large weights are whole numbers of two or
+  // three bytes, and each row has a step.
   const constant = ({ dtype, size, data, steps }) => {
     if (steps) {
-      const codes = new Int16Array(bytes(data));
-      const scale = new Float32Array(bytes(steps));
-      const width = size / scale.length;
-      return Float32Array.from(codes, (code, i) => code * scale[Math.floor(i / width)]);
+      const each = new Uint8Array(bytes(data));
+      const scale = new Float64Array(bytes(steps));
+      const [width, n] = [size / scale.length, each.length / size];
+      const found = new Float32Array(size);
+      for (let i = 0, at = 0; i < size; i++) {
+        let code = 0;
+        for (let k = 0; k < n; k++) code |= each[at++] << (8 * (k + 4 - n)); // the sign is in front
+        found[i] = (code >> (32 - 8 * n)) * scale[Math.floor(i / width)];
+      }
+      return found;
     }
     const values = new ARRAYS[dtype](bytes(data));
     return values.length === size ? values : new ARRAYS[dtype](size).fill(values[0]);
@@ -84,21 +91,21 @@
     };
   };
 
-  const reduction = (start, f) => ([a], to, { size }) => () => {
+  const reduction = (start, f) => ([a], to, { inner }) => () => {
     for (let i = 0, at = 0; i < to.length; i++) {
       let total = start;
-      for (let j = 0; j < size; j++, at++) total = f(total, a[at]);
+      for (let j = 0; j < inner; j++, at++) total = f(total, a[at]);
       to[i] = total;
     }
   };
-  const accumulation = (f) => ([a], to, { size }) => () => {
-    for (let at = 0; at < to.length; at++) to[at] = at % size ? f(to[at - 1], a[at]) : a[at];
+  const accumulation = (f) => ([a], to, { inner }) => () => {
+    for (let at = 0; at < to.length; at++) to[at] = at % inner ? f(to[at - 1], a[at]) : a[at];
   };
-  const best = (better) => ([a], to, { size }) => () => {
+  const best = (better) => ([a], to, { inner }) => () => {
     for (let i = 0; i < to.length; i++) {
-      const row = a.subarray(i * size, (i + 1) * size);
+      const row = a.subarray(i * inner, (i + 1) * inner);
       let at = 0;
-      for (let j = 1; j < size; j++) if (better(row[j], row[at])) at = j;
+      for (let j = 1; j < inner; j++) if (better(row[j], row[at])) at = j;
       to[i] = at;
     }
   };
