@@ -160,10 +160,17 @@ def _applied(equation: Any, values: list[Value]) -> list[Value]:
         return _moved(equation, values)
     if name in _RULES:
         return [_RULES[name](equation, *values)]
-    raise NotInAPage(
+    return _missing(
+        equation,
         f"Expected a model of operations that run in a page; got one that needs {name!r}, which "
-        "the explorer does not have."
+        "the explorer does not have.",
     )
+
+
+def _missing(equation: Any, why: str) -> list[Value]:
+    """Return results that a page cannot compute: an error, but only if an output needs them."""
+    avals = [variable.aval for variable in equation.outvars]
+    return [Node("missing", (), aval.shape, aval.dtype.name, {"why": why}) for aval in avals]
 
 
 def _broadcast(value: Value, shape: tuple[int, ...]) -> Value:
@@ -190,9 +197,10 @@ def _moved(equation: Any, values: list[Value]) -> list[Value]:
         operands[i] = np.arange(start, start + size, dtype=np.int32).reshape(np.shape(values[i]))
         start += size
     if any(isinstance(operand, Node) for operand in operands):
-        raise NotInAPage(
+        return _missing(
+            equation,
             f"Expected a model that reads numbers from places known before; got {name!r} at "
-            "places that depend on the case."
+            "places that depend on the case.",
         )
     found = equation.primitive.bind(*operands, **equation.params)
     found = list(found) if equation.primitive.multiple_results else [found]
@@ -375,6 +383,9 @@ _RULES: dict[str, Callable[..., Value]] = {
 def _written(inputs: Sequence[Node], outputs: Sequence[Value], n_bytes: int) -> dict[str, Any]:
     """Number what the outputs depend on: inputs, constants, operations."""
     operations = sorted(_needed(outputs), key=lambda node: node.serial)
+    for node in operations:
+        if node.name == "missing":
+            raise NotInAPage(node.settings["why"])
     numbers: dict[Any, int] = {id(node): i for i, node in enumerate(inputs)}
     constants: dict[tuple, dict[str, Any]] = {}
     known = [v for v in [*itertools.chain(*(o.of for o in operations)), *outputs] if not _is(v)]
