@@ -251,7 +251,8 @@ def _columns(schema: Schema) -> list[dict[str, Any]]:
                     "width": max(part.kind.n_levels),
                 }
         n_levelled += levelled
-    for column, choice in zip(columns, schema.columns.choices if schema.columns else ()):
+    choices = schema.columns.choices if schema.columns else ()
+    for column, choice in zip(columns, choices, strict=bool(choices)):
         column |= {"origin": choice.origin, "whole": choice.whole}
         if choice.likelihood is None:
             column["value"] = choice.value if math.isfinite(choice.value) else None
@@ -269,7 +270,7 @@ def _spelled(level: Any) -> str:
 
 def _with_cells(columns: list[dict[str, Any]], rows: np.ndarray) -> list[dict[str, Any]]:
     """Return columns with the values of the cases, as far as there is room for them."""
-    rows = rows.reshape(len(rows), -1)
+    rows = rows.reshape(len(rows), len(columns))
     most = _CELLS // max(len(rows), 1)
     for column, values in zip(columns[:most], rows.T, strict=False):
         column["values"] = _text(values)

@@ -23,14 +23,15 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 from jaxtyping import PyTree
 
-#: Functions of single numbers, by the names of JAX; program.js has the same.
-ELEMENTWISE = frozenset(
+_ELEMENTWISE = (
     "abs acos acosh add add_any and asin asinh atan atan2 atanh bitcast_convert_type cbrt ceil "
     "clamp convert_element_type cos cosh div eq erf erfc exp exp2 expm1 floor ge gt integer_pow "
     "is_finite le log log1p logistic lt max min mul ne neg not or pow rem round rsqrt select_n "
     "shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub tan tanh "
-    "xor".split()
+    "xor"
 )
+#: Functions of single numbers, by the names of JAX; program.js has the same.
+ELEMENTWISE = frozenset(_ELEMENTWISE.split())
 _SETTINGS = ("y", "rounding_method")  # of these functions
 
 # Primitives that only hold a function of their own.
@@ -74,9 +75,7 @@ class Node:
 Value = Node | Any  # what is known is an array
 
 
-def program(
-    function: Callable[..., PyTree], *examples: PyTree, n_bytes: int = 3
-) -> dict[str, Any]:
+def program(function: Callable[..., PyTree], *examples: PyTree, n_bytes: int = 3) -> dict[str, Any]:
     """Write a function of one datum as a program.
 
     Parameters
@@ -381,7 +380,7 @@ _RULES: dict[str, Callable[..., Value]] = {
 
 
 def _written(inputs: Sequence[Node], outputs: Sequence[Value], n_bytes: int) -> dict[str, Any]:
-    """Number what the outputs depend on: inputs, constants, operations."""
+    """Write down what the outputs depend on: inputs, constants, operations."""
     operations = sorted(_needed(outputs), key=lambda node: node.serial)
     for node in operations:
         if node.name == "missing":
