@@ -127,7 +127,10 @@ def _evaluated(body: Any, arguments: Sequence[Value]) -> list[Value]:
     values.update(zip(jaxpr.invars, arguments, strict=True))
 
     def read(atom: Any) -> Value:
-        return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else values[atom]
+        if not isinstance(atom, Literal):
+            return values[atom]
+        aval: Any = atom.aval
+        return np.asarray(atom.val, aval.dtype)
 
     for equation in jaxpr.eqns:
         found = _applied(equation, [read(atom) for atom in equation.invars])

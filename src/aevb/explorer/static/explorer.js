@@ -34,7 +34,7 @@
   };
   const DAY = 864e5; // milliseconds
   const dated = (days, whole) => {
-    const moment = new Date(days * DAY);
+    const moment = new Date((whole ? Math.round(days) : days) * DAY);
     return Number.isNaN(moment.getTime()) ? plain(days) : moment.toISOString().slice(0, whole ? 10 : 16).replace("T", " ");
   };
   const cell = (column, value) => {
