@@ -40,6 +40,7 @@
   const cell = (column, value) => {
     if (value === null || Number.isNaN(value)) return "missing";
     if (column.levels) return column.levels[value] ?? "missing";
+    if (column.kind === "boolean") return { 0: "false", 1: "true" }[value] ?? `${(100 * value).toFixed(1)} % true`;
     if (column.kind === "date") return dated(value, column.whole);
     if (column.kind === "duration") return `${plain(value)} days`;
     return plain(value);
@@ -201,8 +202,9 @@
   const ownRow = (columns, { parts, holes, value, say }, onChange) => {
     const modelled = columns.filter((column) => column.part !== undefined);
     const fields = modelled.map((column) => {
-      if (!column.levels) return make("input", { type: column.kind === "date" ? (column.whole ? "date" : "datetime-local") : "number", step: "any" });
-      const options = column.levels.map((level, k) => make("option", { value: k }, level));
+      const levels = column.levels ?? (column.kind === "boolean" ? ["false", "true"] : null);
+      if (!levels) return make("input", { type: column.kind === "date" ? (column.whole ? "date" : "datetime-local") : "number", step: "any" });
+      const options = levels.map((level, k) => make("option", { value: k }, level));
       return make("select", {}, make("option", { value: "" }, "\u2013"), ...options);
     });
     const read = (column, { value: text }) => {
@@ -236,7 +238,7 @@
         modelled.forEach((column, j) => {
           const own = value(outputs, column);
           const iso = (days) => dated(days, column.whole).replace(" ", "T");
-          fields[j].value = column.levels ? Math.round(own) : column.kind === "date" ? iso(own) : +own.toPrecision(5);
+          fields[j].value = fields[j].options ? Math.round(own) : column.kind === "date" ? iso(own) : +own.toPrecision(5);
         });
         changed();
       },
