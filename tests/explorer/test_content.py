@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from aevb import VAE, Frozen, architectures, explorer, predict
 from aevb.columns import Columns
@@ -255,6 +256,13 @@ class TestCases:
     def test_what_does_not_fit_is_refused(self, vae, told, message):
         with pytest.raises(ValueError, match=message):
             explorer.payload(vae, **told)
+
+
+def test_sparse_counts_are_dense_in_the_page():
+    X = scipy.sparse.csr_array(COUNTS)
+    content = explorer.payload(fitted(X), X)
+    values = [np.frombuffer(base64.b64decode(c["values"]), "<f4") for c in content["columns"]]
+    np.testing.assert_array_equal(np.transpose(values), COUNTS)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -2,7 +2,7 @@
 // aevb.mountExplorer(element, payload, { onMove }) puts it into an element. Names of columns and
 // labels are data: they only ever become text.
 {
-  const MOST_ROWS = 200; // of a table on the screen
+  const MOST_ROWS = 200; // of a table on the screen, and fields of a form
   const MOST_HOVERED = 8; // columns of a case beside the pointer
   const MOST_BARS = 6; // levels of a column
 
@@ -314,7 +314,7 @@
     });
     box.append(tip);
     const called = (j) => `z${subscript(j)}${latent.nats ? ` (${latent.nats[j].toFixed(2)} nats)` : ""}`;
-    const subscript = (j) => String(j + 1).replace(/\d/g, (d) => "₀₁₂₃₄₅₆₇₈₉"[d]);
+    const subscript = (j) => String(j).replace(/\d/g, (d) => "₀₁₂₃₄₅₆₇₈₉"[d]);
     const placeCases = () => {
       const places = new Float32Array(2 * n);
       for (let i = 0; i < n; i++) {
@@ -336,16 +336,18 @@
       const colours = aevb.colouring(column, n);
       map.setColours(colours);
       legend.replaceChildren();
-      for (const [k, level] of (colours.legend ?? []).entries()) {
+      const entry = (colour, text) => {
         const swatch = make("i");
-        swatch.style.background = colours.palette[k];
-        legend.append(make("span", {}, swatch, level));
-      }
+        swatch.style.background = colour ?? "var(--aevb-unknown)";
+        legend.append(make("span", {}, swatch, text));
+      };
+      (colours.legend ?? []).forEach((level, k) => entry(colours.palette[k], level));
       if (colours.ends) {
         const bar = make("i.ramp");
         bar.style.background = `linear-gradient(90deg, ${colours.scale.join(", ")})`;
         legend.append(make("span", {}, cell(column, colours.ends[0]), bar, cell(column, colours.ends[1])));
       }
+      if (column && colours.of.includes(colours.palette.length - 1)) entry(null, "missing");
     };
 
     // Sliders: of all latents but the two of the map.
@@ -389,7 +391,7 @@
       say("The point is where the model puts this case.");
       moveTo(found);
     };
-    const own = encode && (picture ? ownPicture(picture, (inputs) => take(asInputs(inputs))) : ownRow(columns, { parts, holes, value, say }, take));
+    const own = encode && (picture || columns.length <= MOST_ROWS) && (picture ? ownPicture(picture, (inputs) => take(asInputs(inputs))) : ownRow(columns, { parts, holes, value, say }, take));
     const asInputs = ([values]) => (holes ? [values, new Float32Array(values.length).fill(1)] : [values]);
 
     // Every move ends here; the screen is brought up to date once a frame.
