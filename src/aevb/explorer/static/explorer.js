@@ -5,6 +5,7 @@
   const MOST_ROWS = 200; // of a table on the screen, and fields of a form
   const MOST_HOVERED = 8; // columns of a case beside the pointer
   const MOST_BARS = 6; // levels of a column
+  const MOST_CLASSES = 40; // in the legend
 
   // make("div.name", { attributes }, children): an element.
   const make = (what, attributes = {}, ...children) => {
@@ -341,7 +342,9 @@
         swatch.style.background = colour ?? "var(--aevb-unknown)";
         legend.append(make("span", {}, swatch, text));
       };
-      (colours.legend ?? []).forEach((level, k) => entry(colours.palette[k], level));
+      const levels = colours.legend ?? [];
+      levels.slice(0, MOST_CLASSES).forEach((level, k) => entry(colours.palette[k], level));
+      if (levels.length > MOST_CLASSES) legend.append(`\u2026 and ${levels.length - MOST_CLASSES} more`);
       if (colours.ends) {
         const bar = make("i.ramp");
         bar.style.background = `linear-gradient(90deg, ${colours.scale.join(", ")})`;
