@@ -100,12 +100,12 @@ def payload(
     if rows.shape[0]:
         codes = predict.latent_mean(vae.model_, schema.encode(rows))
     latent = _latent(model.prior(), np.asarray(vae.explained_nats_), codes)
-    parts = list(schema.parts.items())
+    parts = schema.parts.values()
     content: dict[str, Any] = {
         "latent": latent,
         "decode": _decoder(model, schema),
         "encode": _encoder(model, schema),
-        "parts": [{"size": math.prod(part.shape), "filler": part.kind.filler} for _, part in parts],
+        "parts": [{"size": math.prod(part.shape), "filler": part.kind.filler} for part in parts],
         "holes": schema.holes,
         "cases": {"n": rows.shape[0], "codes": _text(codes), "label": label},
     }
