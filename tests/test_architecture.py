@@ -91,6 +91,7 @@ MAY_IMPORT = {
     },
     "latents": set(),
     "plotting": {"errors", "latents"},
+    "explorer": {"data", "errors", "evaluation", "models", "predict", "probability", "schema"},
     "vae": {
         "aggregate",
         "algorithm",
@@ -130,7 +131,7 @@ MAY_IMPORT = {
 }
 
 # Allowed besides, but only inside functions, or for the type checker.
-MAY_IMPORT_INSIDE_FUNCTIONS = {"vae": {"plotting"}}
+MAY_IMPORT_INSIDE_FUNCTIONS = {"vae": {"explorer", "plotting"}}
 
 # The numerical part knows nothing of these: estimators and tables, terminals and pictures, files.
 NUMERICAL = {"probability", "models", "inference", "evaluation", "predict", "algorithm"}
