@@ -104,6 +104,17 @@ MAY_IMPORT = {
     },
     "outliers": {"errors", "models", "vae"},
     "partitions": {"data", "errors", "vae"},
+    "serve": {
+        "columns",
+        "data",
+        "errors",
+        "evaluation",
+        "fitting",
+        "models",
+        "partitions",
+        "predict",
+        "vae",
+    },
     "cli": {
         "columns",
         "data",
@@ -113,6 +124,7 @@ MAY_IMPORT = {
         "latents",
         "plotting",
         "schema",
+        "serve",
         "vae",
     },
 }
