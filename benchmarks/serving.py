@@ -7,9 +7,9 @@ On loopback; `pip install -e ".[serve,dev]"`. Then::
     python benchmarks/serving.py --quick          # does everything run?
 
 `load`: 1, 8 and 64 clients, each of which sends one row after the other to a VAE of MNIST's size
-(784-500-20), to a server that computes requests together and to one that computes one at a time. They
-are processes of their own, and take turns; a number is the median of the rounds. A client is a thread
-with a connection that it keeps. Clients and servers share the cores of the machine.
+(784-500-20), to a server that computes requests together and to one that computes one at a time.
+They are processes of their own, and take turns; a number is the median of the rounds. A client is a
+thread with a connection that it keeps. Clients and servers share the cores of the machine.
 
 `memory`: the resident memory of the server after every tenth of 100,000 requests, by eight clients,
 after a warm-up of 1,000: all methods, numbers of rows and forms of bodies.
@@ -64,7 +64,9 @@ def fit(folder: Path, quick: bool) -> None:
             "visits": rng.poisson(3, 300),
         }
     )
-    VAE(2, hidden=16, epochs=1, random_state=0, verbose=False).fit(table).save(folder / "table.aevb")
+    VAE(2, hidden=16, epochs=1, random_state=0, verbose=False).fit(table).save(
+        folder / "table.aevb"
+    )
 
 
 def serve(folder: Path, port: int, batch_rows: int) -> None:
@@ -166,7 +168,9 @@ def load(folder: Path, rounds: int, n: int) -> tuple[list, list, dict]:
                     seconds = ask(ports[way], n_clients, requests)
                     took = time.perf_counter() - began
                     if r:  # the first round warms up
-                        row = found.setdefault(f"{n_clients} {way}", {"rate": [], "p50": [], "p99": []})
+                        row = found.setdefault(
+                            f"{n_clients} {way}", {"rate": [], "p50": [], "p99": []}
+                        )
                         row["rate"].append(len(seconds) / took)
                         row["p50"].append(1000 * float(np.quantile(seconds, 0.5)))
                         row["p99"].append(1000 * float(np.quantile(seconds, 0.99)))

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import datetime
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
+import uvicorn
 
-pytest.importorskip("fastapi", reason="the server needs the extra aevb[serve]")
-
-from starlette.testclient import TestClient  # noqa: E402
-
-from aevb import VAE  # noqa: E402
-from aevb.serve import Settings, create_app  # noqa: E402
+from aevb import VAE
+from aevb.serve import Settings, create_app
 
 N = 60
 SMALL: dict[str, Any] = {"hidden": (4,), "epochs": 2, "random_state": 0, "verbose": False}
@@ -72,10 +71,30 @@ def vaes() -> dict[str, VAE]:
 
 
 @contextmanager
-def served(models: Any, **limits: Any) -> Iterator[TestClient]:
-    """Give a client of an application that is ready."""
-    app = create_app(models, Settings(**limits))
-    with TestClient(app, raise_server_exceptions=False) as client:
+def listening(app: Any) -> Iterator[httpx.Client]:
+    """Give a client of an application that a server in another thread of this process runs."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    limits = httpx.Limits(max_connections=None)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        with httpx.Client(base_url=url, timeout=60, limits=limits) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(60)
+
+
+@contextmanager
+def served(models: Any, **limits: Any) -> Iterator[httpx.Client]:
+    """Give a client of models that are ready."""
+    with listening(create_app(models, Settings(**limits))) as client:
         wait_until_ready(lambda: client.get("/health/ready").status_code)
         yield client
 
@@ -89,7 +108,7 @@ def wait_until_ready(status: Callable[[], int]) -> None:
 
 
 @pytest.fixture(scope="session")
-def client(vaes) -> Iterator[TestClient]:
+def client(vaes) -> Iterator[httpx.Client]:
     """A client of an application with all models, and the usual limits."""
     with served(vaes) as client:
         yield client
@@ -97,5 +116,11 @@ def client(vaes) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="session")
 def limited() -> Callable[..., Any]:
-    """Return an application with other limits: `served`."""
+    """Serve models under other limits: `served`."""
     return served
+
+
+@pytest.fixture(scope="session")
+def listens() -> Callable[..., Any]:
+    """Run an application, ready or not: `listening`."""
+    return listening

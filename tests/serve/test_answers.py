@@ -81,7 +81,7 @@ def test_tables_are_answered_as_the_estimator_does(client, vaes, method, people)
     table, vae = people[:7], written_as(vaes["people"], "pyarrow")
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     expected = getattr(vae, METHODS[method])(arrow)
-    records = json.loads(table.to_json(orient="records", date_format="iso"))
+    records = json.loads(json.dumps(arrow.to_pylist(), default=str))
     lists = [list(record.values()) for record in records]
     bodies = [(stream_of(arrow), ARROW)]
     bodies += [(json.dumps(each).encode(), JSON) for each in (records, lists, {"rows": records})]
@@ -139,8 +139,11 @@ def test_requests_that_are_computed_together_do_not_change_each_other(client, va
         expected = getattr(vaes["numbers"], METHODS[methods[i % 4]])(each[i])
         assert np.array_equal(answer, expected), i
     text = client.get("/metrics").text
-    samples = {line.split(" ")[0]: float(line.split(" ")[1]) for line in text.splitlines()
-               if line.startswith("aevb_batch_requests_")}
+    samples = {
+        line.split(" ")[0]: float(line.split(" ")[1])
+        for line in text.splitlines()
+        if line.startswith("aevb_batch_requests_")
+    }
     # Some of them were computed together, or this test shows nothing.
     assert samples["aevb_batch_requests_sum"] > samples["aevb_batch_requests_count"]
 
@@ -170,7 +173,9 @@ def test_samples_without_a_seed_differ_and_say_theirs(client, vaes):
 @pytest.mark.parametrize("method", ["elbo", "impute"])
 def test_a_seed_is_that_of_the_draws(client, vaes, method):
     response = ask(client, f"numbers/{method}", body_of(rows(), NPY), NPY, NPY, seed=5)
-    assert np.array_equal(array_of(response), getattr(vaes["numbers"], method)(rows(), random_state=5))
+    assert np.array_equal(
+        array_of(response), getattr(vaes["numbers"], method)(rows(), random_state=5)
+    )
 
 
 def test_conditions_and_exposures_come_in_the_body(client, vaes):

@@ -90,11 +90,18 @@ def test_the_command_serves_ends_when_told_and_keeps_the_key(path, tmp_path, vae
             assert np.allclose(response.json(), expected, rtol=1e-4, atol=1e-5)
 
         # A body that is too large, and one that is cut off, do no harm.
-        assert client.post("/models/numbers/encode", content=b" " * 2**25, headers=ROW["headers"]).status_code == 413
+        assert (
+            client.post(
+                "/models/numbers/encode", content=b" " * 2**25, headers=ROW["headers"]
+            ).status_code
+            == 413
+        )
         with socket.create_connection(("127.0.0.1", client.base_url.port), 10) as raw:
-            raw.sendall(b"POST /models/numbers/encode HTTP/1.1\r\nHost: localhost\r\n"
-                        b"Authorization: Bearer s3cret-key\r\n"
-                        b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n[[")
+            raw.sendall(
+                b"POST /models/numbers/encode HTTP/1.1\r\nHost: localhost\r\n"
+                b"Authorization: Bearer s3cret-key\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n[["
+            )
         assert client.post("/models/numbers/encode", **ROW).status_code == 200
         assert client.get("/health/live", headers={"host": "evil.example"}).status_code == 421
 
@@ -120,8 +127,10 @@ def test_the_command_serves_ends_when_told_and_keeps_the_key(path, tmp_path, vae
 def test_a_body_that_does_not_come_is_given_up(path, tmp_path):
     with running(path, "--timeout", "1", log=tmp_path / "log") as (client, _):
         with socket.create_connection(("127.0.0.1", client.base_url.port), 10) as raw:
-            raw.sendall(b"POST /models/numbers/encode HTTP/1.1\r\nHost: localhost\r\n"
-                        b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n[[")
+            raw.sendall(
+                b"POST /models/numbers/encode HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n[["
+            )
             answer = raw.recv(4096)
         assert b" 408 " in answer.split(b"\r\n")[0]
 

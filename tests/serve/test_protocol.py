@@ -52,7 +52,11 @@ def test_outputs_are_the_estimator_s(client, vaes, data, datatype):
     found = response.json()
     assert (found["id"], found["model_name"], found["model_version"]) == ("42", "numbers", "1")
     vae = vaes["numbers"]
-    expected = {"latent": vae.transform(X), "elbo": vae.elbo(X), "reconstruction": vae.reconstruct(X)}
+    expected = {
+        "latent": vae.transform(X),
+        "elbo": vae.elbo(X),
+        "reconstruction": vae.reconstruct(X),
+    }
     assert [output["name"] for output in found["outputs"]] == list(expected)
     for output in found["outputs"]:
         array = expected[output["name"]]

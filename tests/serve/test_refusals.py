@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 import pytest
-from starlette.testclient import TestClient
 
 from aevb.serve import Settings, batching, create_app
 from aevb.serve import app as application
@@ -291,11 +290,10 @@ def test_what_is_not_computed_in_time_is_504_and_dropped(limited, vaes, held, mo
         assert len(computed) == 2  # what was given up while it waited was not computed
 
 
-def test_models_that_are_not_ready_are_503(vaes, monkeypatch):
+def test_models_that_are_not_ready_are_503(listens, vaes, monkeypatch):
     go = threading.Event()
     monkeypatch.setattr(application, "_warm_up", lambda vae: go.wait(30))
-    app = create_app({"numbers": vaes["numbers"]})
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with listens(create_app({"numbers": vaes["numbers"]})) as client:
         assert client.get("/health/live").json() == {"live": True}
         for response in (
             client.get("/health/ready"),
@@ -339,7 +337,9 @@ def test_the_key(limited, vaes, caplog):
             "Basic \xff",
             f"Bearer {password}",
         ):
-            headers = {} if authorization is None else {"authorization": authorization.encode("latin-1")}
+            headers = (
+                {} if authorization is None else {"authorization": authorization.encode("latin-1")}
+            )
             for path in ("/", "/docs", "/openapi.json", "/metrics", "/models", "/v2", "/nothing"):
                 response = client.get(path, headers=headers)
                 assert response.status_code == 401, (authorization, path)
@@ -353,23 +353,20 @@ def test_the_key(limited, vaes, caplog):
     assert "s3cret" not in repr(Settings(key="s3cret"))
 
 
-def test_names_of_this_server(limited, vaes):
+def test_names_of_this_server(listens, vaes):
     """A web page from elsewhere that has its name resolved to this machine learns nothing."""
     hosts = ("localhost", "127.0.0.1", "::1")
-    with limited({"numbers": vaes["numbers"]}, hosts=hosts) as client:
-        pass
-    app = create_app({"numbers": vaes["numbers"]}, Settings(hosts=hosts))
-    client = TestClient(app)
-    for host, status in (
-        ("localhost", 200),
-        ("LOCALHOST:8000", 200),
-        ("127.0.0.1:9", 200),
-        ("[::1]:8000", 200),
-        ("evil.example", 421),
-        ("evil.example:8000", 421),
-        ("localhost.evil.example", 421),
-    ):
-        assert client.get("/health/live", headers={"host": host}).status_code == status
+    with listens(create_app({"numbers": vaes["numbers"]}, Settings(hosts=hosts))) as client:
+        for host, status in (
+            ("localhost", 200),
+            ("LOCALHOST:8000", 200),
+            ("127.0.0.1:9", 200),
+            ("[::1]:8000", 200),
+            ("evil.example", 421),
+            ("evil.example:8000", 421),
+            ("localhost.evil.example", 421),
+        ):
+            assert client.get("/health/live", headers={"host": host}).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -404,9 +401,9 @@ def test_models_that_do_not_fit(tmp_path, vaes):
             create_app(models)
 
 
-def test_a_folder_is_served_by_the_names_of_its_files(tmp_path, vaes):
+def test_a_folder_is_served_by_the_names_of_its_files(listens, tmp_path, vaes):
     for name in ("b", "a"):
         vaes["counts"].save(tmp_path / f"{name}.aevb")
     (tmp_path / "notes.txt").write_text("beside")
-    client = TestClient(create_app(tmp_path))
-    assert [model["name"] for model in client.get("/models").json()] == ["a", "b"]
+    with listens(create_app(tmp_path)) as client:
+        assert [model["name"] for model in client.get("/models").json()] == ["a", "b"]

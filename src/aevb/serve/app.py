@@ -113,22 +113,27 @@ class House:
         if encoding != "identity":
             raise Refused(415, f"Expected a body that is not compressed; got {encoding!r:.80}.")
         most = self.settings.max_body
-        # The rest of a body that is refused is not read: the connection ends.
-        too_large = Refused(413, f"Expected a body of {most} bytes or less.", connection="close")
         length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > most:
-            raise too_large
-        parts, size = [], 0
+        is_too_large = length.isdecimal() and int(length[:20]) > most
+        parts: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout_at(deadline):
-                async for part in request.stream():
-                    size += len(part)
-                    if size > most:
-                        raise too_large
-                    parts.append(part)
+                if not (is_too_large and "expect" in request.headers):
+                    async for part in request.stream():
+                        size += len(part)
+                        is_too_large |= size > most
+                        if is_too_large:
+                            parts.clear()
+                        else:
+                            parts.append(part)
+                        if size > 2 * most:  # of what is refused a little is read, as clients first
+                            break  # send and then listen; then the connection ends
         except TimeoutError as error:
             said = f"Expected the body within {self.settings.timeout:g} seconds."
             raise Refused(408, said, connection="close") from error
+        if is_too_large:
+            raise Refused(413, f"Expected a body of {most} bytes or less.", connection="close")
         return b"".join(parts)
 
     def explorer(self, name: str) -> str:
@@ -316,8 +321,12 @@ def _add_about(app: FastAPI, house: House) -> None:
         ("/health/ready", ready, "Say whether the models are ready; 503 if not.", (503,)),
     ):
         app.get(path, summary=summary, responses=openapi.responses(*codes))(function)
-    app.get("/metrics", summary="Return metrics for Prometheus.", response_class=Response,
-            responses={200: {"content": {"text/plain": {}}}, **openapi.responses(401)})(metrics)
+    app.get(
+        "/metrics",
+        summary="Return metrics for Prometheus.",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}, **openapi.responses(401)},
+    )(metrics)
 
 
 def _add_protocol(app: FastAPI, house: House) -> None:
@@ -360,19 +369,32 @@ def _add_protocol(app: FastAPI, house: House) -> None:
     add = app.get
     add("/v2", summary="Open Inference Protocol: the server.", responses=v2)(server)
     add("/v2/health/live", summary="Open Inference Protocol: live.")(live)
-    add("/v2/health/ready", summary="Open Inference Protocol: ready.",
-        responses=openapi.responses(503, error="error"))(ready)
+    add(
+        "/v2/health/ready",
+        summary="Open Inference Protocol: ready.",
+        responses=openapi.responses(503, error="error"),
+    )(ready)
     for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/1"):
         is_plain = not prefix.endswith("1")
-        add(prefix, summary="Open Inference Protocol: inputs and outputs of a model.",
-            responses=v2_model, include_in_schema=is_plain)(model_metadata)
-        add(f"{prefix}/ready", summary="Open Inference Protocol: whether a model is ready.",
+        add(
+            prefix,
+            summary="Open Inference Protocol: inputs and outputs of a model.",
+            responses=v2_model,
+            include_in_schema=is_plain,
+        )(model_metadata)
+        add(
+            f"{prefix}/ready",
+            summary="Open Inference Protocol: whether a model is ready.",
             responses=openapi.responses(401, 404, 503, error="error"),
-            include_in_schema=is_plain)(model_ready)
-        app.post(f"{prefix}/infer", summary="Open Inference Protocol: compute outputs of cases.",
-                 responses=openapi.responses(*openapi.OF_BODIES, error="error"),
-                 openapi_extra={"requestBody": openapi.inference()},
-                 include_in_schema=is_plain)(infer)
+            include_in_schema=is_plain,
+        )(model_ready)
+        app.post(
+            f"{prefix}/infer",
+            summary="Open Inference Protocol: compute outputs of cases.",
+            responses=openapi.responses(*openapi.OF_BODIES, error="error"),
+            openapi_extra={"requestBody": openapi.inference()},
+            include_in_schema=is_plain,
+        )(infer)
 
 
 def _add_pages(app: FastAPI, house: House) -> None:

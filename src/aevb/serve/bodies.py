@@ -168,8 +168,9 @@ def rows_of(rows: Any, columns: Columns | None, most: int = 2**31) -> Any:
         return table_of(dict(zip(names, zip(*rows, strict=True), strict=True)), columns)
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise TypeError(f"Expected rows that are all objects or all lists; got {_shown(row)} in"
-                            f" row {i}.")
+            raise TypeError(
+                f"Expected rows that are all objects or all lists; got {_shown(row)} in row {i}."
+            )
     found = dict.fromkeys(name for row in rows for name in row)
     ordered = [name for name in names if name in found]
     ordered += [name for name in found if name not in set(names)]
@@ -192,8 +193,9 @@ def _as_numbers(rows: list) -> np.ndarray:
     for place, cell in zip(np.ndindex(cells.shape), cells.flat, strict=True):
         if cell is not None and not isinstance(cell, int | float):
             where = f" in row {place[0]}" if place else ""
-            raise TypeError(f"Expected numbers, or null where one is missing; got {_shown(cell)}"
-                            f"{where}.")
+            raise TypeError(
+                f"Expected numbers, or null where one is missing; got {_shown(cell)}{where}."
+            )
     try:
         return cells.astype(np.float64)
     except OverflowError as error:
@@ -289,8 +291,12 @@ def _of_arrow(body: bytes, most: int) -> pa.Table:
         ) from error
     for name, column in zip(table.column_names, table.columns, strict=True):
         for chunk in column.chunks if pa.types.is_dictionary(column.type) else ():
-            if max((len(each.as_buffer()) for each in chunk.dictionary if each.is_valid),
-                   default=0) > _LONGEST:
+            if (
+                max(
+                    (len(each.as_buffer()) for each in chunk.dictionary if each.is_valid), default=0
+                )
+                > _LONGEST
+            ):
                 raise ValueError(
                     f"Expected texts of {_LONGEST} bytes or less in the dictionary of column "
                     f"{name!r:.80}."

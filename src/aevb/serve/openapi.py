@@ -8,10 +8,10 @@ from aevb.serve.bodies import ARROW, JSON, NPY
 from aevb.serve.protocol import Inference
 
 DESCRIPTION = (
-    "Fitted variational auto-encoders. Rows are JSON (lists in the order of the columns, or objects "
-    "by their names), .npy files or Arrow streams; `Accept` chooses the form of the answer. In JSON "
-    "a missing value is null, as is a number that is not finite; NaN is refused. Dates are ISO 8601, "
-    "durations seconds. A row gets the same numbers whichever others come with it."
+    "Fitted variational auto-encoders. Rows are JSON (lists in the order of the columns, or "
+    "objects by their names), .npy files or Arrow streams; `Accept` chooses the form of the answer. "
+    "In JSON a missing value is null, as is a number that is not finite; NaN is refused. Dates are "
+    "ISO 8601, durations seconds. A row gets the same numbers whichever others come with it."
 )
 OF_BODIES = (400, 401, 404, 406, 408, 413, 415, 422, 503, 504)
 

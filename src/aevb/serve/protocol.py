@@ -26,7 +26,9 @@ METHODS = {"latent": "encode", "elbo": "elbo", "reconstruction": "reconstruct"}
 _TYPES = {BOOLEAN: "BOOL", **dict.fromkeys((CATEGORY, ORDERED, DATE), "BYTES")}
 _DTYPES = {
     **{"BOOL": "bool", "FP16": "float16", "FP32": "float32", "FP64": "float64"},
-    **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32)},
+    **{
+        f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32)
+    },
     **{"INT64": "int64", "UINT64": "uint64", "BYTES": "object"},
 }
 

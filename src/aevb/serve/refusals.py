@@ -1,4 +1,4 @@
-"""Requests that are refused: a status code and one sentence, in the form that the caller expects."""
+"""Requests that are refused: a status code and one sentence, as the caller expects them."""
 
 from __future__ import annotations
 
