@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
@@ -17,15 +16,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from aevb import __version__
 from aevb.serve import bodies, openapi, pages, protocol
 from aevb.serve.batching import Batcher
-from aevb.serve.gate import Gate
+from aevb.serve.gate import LOG, Gate
 from aevb.serve.methods import METHODS, SEEDED, Told, Work, sample
 from aevb.serve.metrics import MEDIA, Metrics
 from aevb.serve.models import Models
 from aevb.serve.refusals import HANDLERS, Refused, as_json
 from aevb.serve.settings import Settings
 from aevb.vae import VAE
-
-_LOG = logging.getLogger("uvicorn.error")  # where the server's own messages go
 
 Seed = Annotated[int, Query(ge=0, lt=2**32, description="Seed of the draws.")]
 NewSeed = Annotated[
@@ -88,7 +85,7 @@ class House:
             try:
                 await loop.run_in_executor(self.batcher.thread, _warm_up, vae)
             except Exception:  # what is wrong with one prediction is said where it is asked for
-                _LOG.exception("Model %r could not be warmed up.", name)
+                LOG.exception("Model %r could not be warmed up.", name)
         self.models.ready = True
         self.metrics.ready.set(1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import logging
 import time
 from typing import Any
 
@@ -12,6 +13,9 @@ from aevb.serve.metrics import Metrics
 from aevb.serve.refusals import Refused, refusal
 from aevb.serve.settings import Settings
 
+LOG = logging.getLogger("uvicorn.error")  # where the server's own messages go
+
+_INTERNAL = Refused(500, "Internal error; the server's log says more.")
 _OPEN = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
 
 
@@ -29,7 +33,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        began, status = time.perf_counter(), 0
 
         async def noting(message: Any) -> None:
             nonlocal status
@@ -42,6 +46,11 @@ class Gate:
             refused = self._refused(scope["path"], headers)
             app = self._app if refused is None else refusal(scope["path"], refused)
             await app(scope, receive, noting)
+        except Exception:
+            LOG.exception("An error while %s was answered:", scope["path"])
+            if status:
+                raise  # the response has begun: all that is left is to end the connection
+            await refusal(scope["path"], _INTERNAL)(scope, receive, noting)
         finally:
             # The route, not the path: there are as many paths as callers can think of.
             route = getattr(scope.get("route"), "path", "none")

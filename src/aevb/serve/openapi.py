@@ -9,7 +9,7 @@ from aevb.serve.protocol import Inference
 
 DESCRIPTION = (
     "Fitted variational auto-encoders. Rows are JSON (lists in the order of the columns, or "
-    "objects by their names), .npy files or Arrow streams; `Accept` chooses the form of the answer. "
+    "objects by their names), .npy files or Arrow streams; `Accept` chooses the answer's form. "
     "In JSON a missing value is null, as is a number that is not finite; NaN is refused. Dates are "
     "ISO 8601, durations seconds. A row gets the same numbers whichever others come with it."
 )

@@ -62,15 +62,9 @@ async def on_gone(request: Request, error: Exception) -> Response:
     return refusal(request.url.path, Refused(400, "The body ended early."))
 
 
-async def on_error(request: Request, error: Exception) -> Response:
-    """Answer where something is wrong here; the log has more, the response has not."""
-    return refusal(request.url.path, Refused(500, "Internal error; the server's log says more."))
-
-
 HANDLERS = {
     Refused: on_refused,
     RequestValidationError: on_invalid,
     HTTPException: on_http,
     ClientDisconnect: on_gone,
-    Exception: on_error,
 }
