@@ -107,7 +107,7 @@ def test_the_command_serves_ends_when_told_and_keeps_the_key(path, tmp_path, vae
 
         # SIGTERM under load: whatever is inside is answered.
         with ThreadPoolExecutor(32) as pool:
-            rows = [[1.0, 2.0, None]] * 500
+            rows = [[1.0, 2.0, None]] * 100
             inside = [
                 pool.submit(client.post, "/models/numbers/impute", json=rows) for _ in range(32)
             ]

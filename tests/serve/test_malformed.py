@@ -16,8 +16,8 @@ def test_drawn_requests_are_answered_or_refused(limited, vaes):
 
     models = {name: vaes[name] for name in ("numbers", "people")}
     with limited(models, max_rows=100, queue=8) as client:
-        seen = draw_requests(client, 400)
-    assert sum(seen.values()) >= 400
+        seen = draw_requests(str(client.base_url).rstrip("/"), 200)
+    assert seen.total() >= 200
     assert not [status for status in seen if status >= 500], seen
-    assert seen[200] > 20  # and not all of them were refused
-    assert seen[422] > 20
+    assert seen[200] > 10  # and not all of them were refused
+    assert seen[422] > 10

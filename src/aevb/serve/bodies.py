@@ -378,7 +378,9 @@ def write(result: Any, media: str, method: str) -> bytes:
 def plain(array: np.ndarray) -> list:
     """Return an array as lists, with None for what is not finite."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        array = np.where(np.isfinite(array), array.astype(object), None)
+        cells = array.astype(object)
+        cells[~np.isfinite(array)] = None
+        return cells.tolist()
     return array.tolist()
 
 

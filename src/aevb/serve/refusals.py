@@ -62,7 +62,7 @@ async def on_gone(request: Request, error: Exception) -> Response:
     return refusal(request.url.path, Refused(400, "The body ended early."))
 
 
-HANDLERS = {
+HANDLERS: dict[int | type[Exception], Any] = {
     Refused: on_refused,
     RequestValidationError: on_invalid,
     HTTPException: on_http,
