@@ -1583,7 +1583,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _points(self, Z: Rows) -> np.ndarray:
         """Check latent points: type, shape, finite."""
         check_is_fitted(self)
-        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is refused
             Z = check_array(Z, dtype=np.float32, input_name="Z")
         latent_dim = self.config_.latent_dim
         if Z.shape[1] != latent_dim:

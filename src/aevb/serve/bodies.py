@@ -13,6 +13,7 @@ import json
 import math
 import re
 import struct
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -29,6 +30,7 @@ from aevb.serve.refusals import Refused
 
 JSON, NPY, ARROW = "application/json", "application/x-npy", "application/vnd.apache.arrow.stream"
 MEDIA = (JSON, NPY, ARROW)
+_ONE_AT_A_TIME = threading.Lock()  # NumPy parses a header by `ast`, which is not for many threads
 _LONGEST = 1000  # bytes of a text that a dictionary of Arrow may repeat in every row
 
 
@@ -253,7 +255,8 @@ def _of_npy(body: bytes) -> np.ndarray:
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
-        shape, is_fortran, dtype = header(stream)
+        with _ONE_AT_A_TIME:
+            shape, is_fortran, dtype = header(stream)
     except Exception as error:  # NumPy evaluates the header, which may be anything
         raise Malformed("Expected a .npy file; got a body without its header.") from error
     if dtype.hasobject or dtype.kind not in "biuf":
