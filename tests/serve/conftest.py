@@ -56,17 +56,16 @@ def people() -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def vaes() -> dict[str, VAE]:
-    """Models by name: of numbers, of a table, of labelled rows, of counts under an exposure."""
+    """Models by name: of numbers, of a table, of counts with labels and exposures."""
     rng = np.random.default_rng(2)
-    labels = np.array(["cat", "dog"])[np.arange(N) % 2]
+    told = {"condition": np.array(["cat", "dog"])[np.arange(N) % 2], "exposure": np.full(N, 2.0)}
     counts = rng.poisson(3.0, (N, 4))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # so few epochs are not a fit
         return {
             "numbers": VAE(2, **SMALL).fit(numbers()),
             "people": VAE(2, **SMALL).fit(table()),
-            "labelled": VAE(1, **SMALL).fit(np.nan_to_num(numbers()), condition=labels),
-            "counts": VAE(1, likelihood="poisson", **SMALL).fit(counts, exposure=np.full(N, 2.0)),
+            "counts": VAE(1, likelihood="poisson", **SMALL).fit(counts, **told),
         }
 
 

@@ -178,20 +178,22 @@ def test_a_seed_is_that_of_the_draws(client, vaes, method):
     )
 
 
-def test_conditions_and_exposures_come_in_the_body(client, vaes):
-    X = np.nan_to_num(rows()).tolist()
-    labels = ["cat", "dog", "cat", "cat", "dog"]
-    for condition in (labels, "dog"):
-        body = json.dumps({"rows": X, "condition": condition}).encode()
-        found = array_of(ask(client, "labelled/encode", body))
-        assert np.array_equal(found, vaes["labelled"].transform(np.array(X), condition=condition))
-    told = json.dumps({"condition": labels}).encode()
-    found = array_of(ask(client, "labelled/sample", told, n=5, seed=1))
-    assert np.array_equal(found, vaes["labelled"].sample(5, random_state=1, condition=labels))
-    counts = [[1, 2, 3, 4], [0, 0, 5, 1]]
-    body = json.dumps({"rows": counts, "exposure": [1.0, 3.0]}).encode()
-    found = array_of(ask(client, "counts/elbo", body))
-    assert np.array_equal(found, vaes["counts"].elbo(counts, exposure=[1.0, 3.0]))
+@pytest.mark.parametrize("condition", [["cat", "dog", "cat"], "dog"], ids=["each", "all"])
+@pytest.mark.parametrize("exposure", [[1.0, 3.0, 2.5], 2.0], ids=["each", "all"])
+def test_conditions_and_exposures_come_beside_the_rows(client, vaes, condition, exposure):
+    counts = [[1, 2, 3, 4], [0, 0, 5, 1], [9, 1, 0, 0]]
+    told = {"condition": condition, "exposure": exposure}
+    found = array_of(ask(client, "counts/encode", json.dumps({"rows": counts, **told}).encode()))
+    assert np.array_equal(found, vaes["counts"].transform(counts, **told))
+    new = ask(client, "counts/sample", json.dumps(told).encode(), n=3, seed=1)
+    assert np.array_equal(array_of(new), vaes["counts"].sample(3, random_state=1, **told))
+
+
+def test_a_model_of_whole_rows_fills_holes_as_well(client, vaes):
+    told = {"condition": "cat", "exposure": 1.0}
+    body = json.dumps({"rows": [[1, None, 3, 4]], **told}).encode()
+    expected = vaes["counts"].impute([[1, np.nan, 3, 4]], **told)
+    assert np.array_equal(array_of(ask(client, "counts/impute", body)), expected)
 
 
 def test_numbers_that_are_not_finite_are_null(client):
@@ -204,11 +206,11 @@ def test_numbers_that_are_not_finite_are_null(client):
 
 def test_what_there_is(client):
     models = client.get("/models").json()
-    assert [model["name"] for model in models] == ["numbers", "people", "labelled", "counts"]
+    assert [model["name"] for model in models] == ["numbers", "people", "counts"]
     about = client.get("/models/people").json()
     assert about["columns"] == ["size", "visits", "city", "member", "since"]
-    assert client.get("/models/labelled").json()["needs_condition"] is True
-    assert client.get("/models/counts").json()["needs_exposure"] is True
+    needs = client.get("/models/counts").json()
+    assert needs["needs_condition"] is True and needs["needs_exposure"] is True
 
 
 def test_pages_fetch_nothing_from_elsewhere(client):

@@ -100,11 +100,14 @@ def test_columns_of_a_table_are_inputs_and_outputs(client, vaes, people, shape):
     assert {*outputs} == {each["name"] for each in metadata["outputs"]}
 
 
-def test_one_condition_for_all_is_a_parameter(client, vaes):
-    request = {"inputs": [tensor(X.tolist(), [2, 3])], "outputs": [{"name": "latent"}]}
-    found = infer(client, "labelled", parameters={"condition": "dog"}, **request).json()
-    expected = vaes["labelled"].transform(X, condition="dog")
-    assert np.array_equal(np.array(found["outputs"][0]["data"], np.float32), expected.ravel())
+def test_what_all_cases_share_is_a_parameter(client, vaes):
+    told = {"condition": "dog", "exposure": 1.5}
+    counts = [[1, 2, 3, 4], [0, 0, 5, 1]]
+    inputs = [tensor(counts, [2, 4], "INT32")]
+    found = infer(client, "counts", inputs=inputs, parameters=told, outputs=[{"name": "latent"}])
+    (output,) = found.json()["outputs"]
+    expected = vaes["counts"].transform(counts, **told)
+    assert np.array_equal(np.array(output["data"], np.float32), expected.ravel())
 
 
 WRONG = {
