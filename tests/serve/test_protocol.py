@@ -123,6 +123,7 @@ WRONG = {
         "outputs": [{"name": "latents"}],
     },
     "texts": {"inputs": [tensor(["a", "b", "c"], [1, 3], "BYTES")]},
+    "lists in lists": {"inputs": [tensor([[[[1, 2, 3]]], 4, 5], [1, 3])]},
     "another field": {"inputs": [tensor([1, 2, 3], [1, 3])], "mode": "fast"},
 }
 

@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from aevb.serve import Settings, batching, create_app
-from aevb.serve import app as application
+from aevb.serve import Settings, batching, create_app, house
 from aevb.serve.bodies import media_for
 from aevb.serve.refusals import Refused
 
@@ -105,6 +104,12 @@ BODIES = {
         422,
         "not compressed",
     ),
+    "empty columns without end": (
+        stream(pa.table({str(j): pa.nulls(9) for j in range(2000)})),
+        ARROW,
+        422,
+        "Expected 3 columns; got 2000",
+    ),
     "Arrow's texts": (stream(columns("a")), ARROW, 422, "Expected numbers"),
     "a dictionary of a long text": (
         stream(pa.table({"a": pa.array(["x" * 2000] * 9).dictionary_encode()})),
@@ -152,6 +157,7 @@ TABLES = {
     "a list in a cell": ([{"size": [1]}], "column 'size'"),
     "a huge count": ([{"visits": 10**30}], "column 'visits'"),
     "another column": ([{"shoe": 1}], "shoe"),
+    "columns without end": ([{f"c{j}": 1} for j in range(3000)], "unknown are"),
 }
 
 
@@ -292,7 +298,7 @@ def test_what_is_not_computed_in_time_is_504_and_dropped(limited, vaes, held, mo
 
 def test_models_that_are_not_ready_are_503(listens, vaes, monkeypatch):
     go = threading.Event()
-    monkeypatch.setattr(application, "_warm_up", lambda vae: go.wait(30))
+    monkeypatch.setattr(house, "_warm_up", lambda vae: go.wait(30))
     with listens(create_app({"numbers": vaes["numbers"]})) as client:
         assert client.get("/health/live").json() == {"live": True}
         for response in (

@@ -1,26 +1,23 @@
-"""The application: routes over models, methods, bodies and the batcher."""
+"""The application: its routes."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aevb import __version__
 from aevb.serve import bodies, openapi, pages, protocol
-from aevb.serve.batching import Batcher
-from aevb.serve.gate import LOG, Gate
-from aevb.serve.methods import METHODS, SEEDED, Told, Work, sample
-from aevb.serve.metrics import MEDIA, Metrics
+from aevb.serve.gate import Gate
+from aevb.serve.house import House
+from aevb.serve.methods import METHODS, SEEDED, Told, sample
+from aevb.serve.metrics import MEDIA
 from aevb.serve.models import Models
-from aevb.serve.refusals import HANDLERS, Refused, as_json
+from aevb.serve.refusals import HANDLERS, as_json
 from aevb.serve.settings import Settings
 from aevb.vae import VAE
 
@@ -31,9 +28,6 @@ NewSeed = Annotated[
 Number = Annotated[int, Query(ge=1, description="Number of cases.")]
 Mean = Annotated[bool, Query(description="Means of p(x|z) instead of draws from it.")]
 
-# Of a body: what is to be computed, by name, and how the results are answered.
-Read = Callable[[bytes], tuple[dict[str, Work], Callable[[dict[str, Any]], Response]]]
-
 
 class Asked(BaseModel):
     """What may be told of cases to make."""
@@ -41,136 +35,6 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
     condition: Any = None
     exposure: Any = None
-
-
-class House:
-    """What the routes share: models, limits, the batcher, metrics."""
-
-    def __init__(self, models: Models, settings: Settings):
-        self.models, self.settings = models, settings
-        self.metrics = Metrics()
-        self.batcher = Batcher(settings, self.metrics)
-        self._pages: dict[str, str] = {}
-
-    def model(self, name: str) -> VAE:
-        """Return a model by name."""
-        if name not in self.models:
-            raise Refused(404, f"Expected the name of a model, {[*self.models]}; got {name!r:.80}.")
-        return self.models[name]
-
-    def ready_model(self, name: str) -> VAE:
-        """Return a model that is ready to compute."""
-        vae = self.model(name)
-        self.check_ready()
-        return vae
-
-    def check_ready(self) -> None:
-        """Refuse as long as models are not ready."""
-        if not self.models.ready:
-            raise Refused(503, "The models are not ready yet. Try again soon.", retry_after="2")
-
-    @contextlib.asynccontextmanager
-    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """Compute batches, from the first request to the last; get ready meanwhile."""
-        tasks = [asyncio.create_task(each) for each in (self.batcher.run(), self._get_ready())]
-        yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.batcher.thread.shutdown()
-
-    async def _get_ready(self) -> None:
-        loop = asyncio.get_running_loop()
-        for name, vae in self.models.items():
-            try:
-                await loop.run_in_executor(self.batcher.thread, _warm_up, vae)
-            except Exception:  # what is wrong with one prediction is said where it is asked for
-                LOG.exception("Model %r could not be warmed up.", name)
-        self.models.ready = True
-        self.metrics.ready.set(1)
-
-    async def answer(self, request: Request, read: Read) -> Response:
-        """Read a request's body, compute, and write the response, within the limits."""
-        deadline = asyncio.get_running_loop().time() + self.settings.timeout
-        with self.batcher.place():
-            body = await self.body(request, deadline)
-            async with _until(deadline):
-                works, write = await asyncio.to_thread(_checked, read, body)
-                made = await asyncio.gather(*map(self.batcher, works.values()))
-
-                def written() -> Response:
-                    pairs = zip(works.items(), made, strict=True)
-                    return write({name: work.write(each) for (name, work), each in pairs})
-
-                return await asyncio.to_thread(written)
-
-    async def body(self, request: Request, deadline: float) -> bytes:
-        """Read a body that is not too large, in time."""
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise Refused(415, f"Expected a body that is not compressed; got {encoding!r:.80}.")
-        most = self.settings.max_body
-        length = request.headers.get("content-length", "")
-        is_too_large = length.isdecimal() and int(length[:20]) > most
-        parts: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout_at(deadline):
-                if not (is_too_large and "expect" in request.headers):
-                    async for part in request.stream():
-                        size += len(part)
-                        is_too_large |= size > most
-                        if is_too_large:
-                            parts.clear()
-                        else:
-                            parts.append(part)
-                        if size > 2 * most:  # of what is refused a little is read, as clients first
-                            break  # send and then listen; then the connection ends
-        except TimeoutError as error:
-            said = f"Expected the body within {self.settings.timeout:g} seconds."
-            raise Refused(408, said, connection="close") from error
-        if is_too_large:
-            raise Refused(413, f"Expected a body of {most} bytes or less.", connection="close")
-        return b"".join(parts)
-
-    def explorer(self, name: str) -> str:
-        """Return the explorer of a model, made once."""
-        if name not in self._pages:
-            self._pages[name] = pages.explorer(name, self.model(name))
-        return self._pages[name]
-
-
-@contextlib.asynccontextmanager
-async def _until(deadline: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout_at(deadline):
-            yield
-    except TimeoutError as error:
-        raise Refused(504, "Not computed in time. Send fewer rows, or try again later.") from error
-
-
-def _checked(read: Read, body: bytes) -> Any:
-    """Read a body; what its checks raise says what was expected, and is the answer."""
-    try:
-        return read(body)
-    except bodies.Malformed as error:
-        raise Refused(400, str(error)) from error
-    except (ValueError, TypeError, OverflowError) as error:
-        raise Refused(422, str(error)) from error
-
-
-def _warm_up(vae: VAE) -> None:
-    """Compute every prediction once, which compiles them; of what a condition needs, nothing."""
-    if vae.condition_ is not None:
-        return
-    exposure = None if vae.exposure_ is None else vae.exposure_.typical
-    works = [sample(vae, Told(None, None, exposure), 1, 0, mean) for mean in (True, False)]
-    mean, _ = (work.write(work.compute(work.rows)) for work in works)
-    points = np.zeros((1, vae.config_.latent_dim), np.float32)
-    for name, method in METHODS.items():
-        X = points if name == "decode" else mean
-        work = method(vae, Told(X, None, exposure))
-        work.write(work.compute(work.rows))
 
 
 def build(models: Models, settings: Settings) -> FastAPI:
@@ -204,11 +68,10 @@ def _add_method(app: FastAPI, house: House, name: str) -> None:
         vae = house.ready_model(model)
         accept = _accepted(request, vae, name)
         media = bodies.media_of(request.headers.get("content-type"))
-        columns = None if name == "decode" else vae.schema_.columns
+        expected = _expected(vae, house.settings.max_rows, name)
 
         def read(body: bytes) -> Any:
-            most = house.settings.max_rows
-            told = bodies.read(body, media, most, columns, vae.condition_)
+            told = bodies.read(body, media, expected)
             return {name: method(vae, told, **options)}, write
 
         def write(made: dict[str, Any]) -> Response:
@@ -266,6 +129,13 @@ def _add_sample(app: FastAPI, house: House) -> None:
     )(new)
 
 
+def _expected(vae: VAE, most: int, name: str) -> bodies.Expected:
+    """Return what the body of a method may hold."""
+    if name == "decode":
+        return bodies.Expected(None, vae.config_.latent_dim, most, vae.condition_)
+    return bodies.Expected(vae.schema_.columns, vae.n_features_in_, most, vae.condition_)
+
+
 def _accepted(request: Request, vae: VAE, name: str) -> str:
     """Return the form of the answer: a table of several types is no array."""
     is_table = vae.schema_.columns is not None and name not in ("encode", "elbo")
@@ -316,8 +186,11 @@ def _add_about(app: FastAPI, house: House) -> None:
         ("/models/{model}", one, "Return what a model takes and gives.", (401, 404)),
         ("/health/live", live, "Say that the server runs.", ()),
         ("/health/ready", ready, "Say whether the models are ready; 503 if not.", (503,)),
+        ("/v2/health/live", live, "Open Inference Protocol: live.", ()),
+        ("/v2/health/ready", ready, "Open Inference Protocol: ready.", (503,)),
     ):
-        app.get(path, summary=summary, responses=openapi.responses(*codes))(function)
+        error = "error" if path.startswith("/v2") else "detail"
+        app.get(path, summary=summary, responses=openapi.responses(*codes, error=error))(function)
     app.get(
         "/metrics",
         summary="Return metrics for Prometheus.",
@@ -329,13 +202,6 @@ def _add_about(app: FastAPI, house: House) -> None:
 def _add_protocol(app: FastAPI, house: House) -> None:
     async def server() -> Response:
         return as_json({"name": "aevb", "version": __version__, "extensions": []})
-
-    async def live() -> Response:
-        return as_json({"live": True})
-
-    async def ready() -> Response:
-        house.check_ready()
-        return as_json({"ready": True})
 
     async def model_metadata(model: str) -> Response:
         return as_json(protocol.metadata(model, house.model(model)))
@@ -365,12 +231,6 @@ def _add_protocol(app: FastAPI, house: House) -> None:
     v2_model = openapi.responses(401, 404, error="error")
     add = app.get
     add("/v2", summary="Open Inference Protocol: the server.", responses=v2)(server)
-    add("/v2/health/live", summary="Open Inference Protocol: live.")(live)
-    add(
-        "/v2/health/ready",
-        summary="Open Inference Protocol: ready.",
-        responses=openapi.responses(503, error="error"),
-    )(ready)
     for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/1"):
         is_plain = not prefix.endswith("1")
         add(

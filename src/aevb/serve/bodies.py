@@ -16,7 +16,7 @@ import struct
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,27 @@ JSON, NPY, ARROW = "application/json", "application/x-npy", "application/vnd.apa
 MEDIA = (JSON, NPY, ARROW)
 _ONE_AT_A_TIME = threading.Lock()  # NumPy parses a header by `ast`, which is not for many threads
 _LONGEST = 1000  # bytes of a text that a dictionary of Arrow may repeat in every row
+
+
+class Expected(NamedTuple):
+    """What the rows of a body may be.
+
+    Attributes
+    ----------
+    columns : Columns or None
+        Those of a table; None: numbers.
+    width : int
+        Number of columns.
+    most : int
+        Largest number of rows.
+    condition : Condition or None
+        That of the model, to read one that is in a table's form.
+    """
+
+    columns: Columns | None
+    width: int
+    most: int
+    condition: Any = None
 
 
 class Malformed(ValueError):
@@ -81,9 +102,7 @@ def _listed(media: tuple[str, ...] = MEDIA) -> str:
 # Requests.
 
 
-def read(
-    body: bytes, media: str, most: int, columns: Columns | None, condition: Any = None
-) -> Told:
+def read(body: bytes, media: str, expected: Expected) -> Told:
     """Read the rows of a body, and what it says besides.
 
     Parameters
@@ -92,12 +111,8 @@ def read(
         The body.
     media : str
         Its type.
-    most : int
-        Largest number of rows.
-    columns : Columns or None
-        Those of the table that is expected; None: an array of numbers.
-    condition : Condition, optional
-        That of the model, to read one that is in a table's form.
+    expected : Expected
+        What it may hold.
 
     Returns
     -------
@@ -113,11 +128,11 @@ def read(
     """
     if media == NPY:
         array = _of_npy(body)
-        check_rows(array.shape[0] if array.ndim else 1, most)
+        check_rows(array.shape[0] if array.ndim else 1, expected.most)
         return Told(array)
     if media == ARROW:
-        table = _of_arrow(body, most)
-        return Told(table if columns is not None else _stacked(table))
+        table = _of_arrow(body, expected)
+        return Told(_stacked(table) if expected.columns is None else table)
     given = of_json(body)
     told = given if isinstance(given, dict) else {"rows": given}
     unknown = told.keys() - {"rows", "condition", "exposure"}
@@ -126,8 +141,9 @@ def read(
             "Expected a list of rows, or an object with `rows` and, if the model has them, "
             f"`condition` and `exposure`; got an object with {some(sorted(told))}."
         )
-    rows = rows_of(told["rows"], columns, most)
-    return Told(rows, condition_of(told.get("condition"), condition), told.get("exposure"))
+    rows = rows_of(told["rows"], expected.columns, expected.most)
+    condition = condition_of(told.get("condition"), expected.condition)
+    return Told(rows, condition, told.get("exposure"))
 
 
 def of_json(body: bytes) -> Any:
@@ -173,10 +189,14 @@ def rows_of(rows: Any, columns: Columns | None, most: int = 2**31) -> Any:
             raise TypeError(
                 f"Expected rows that are all objects or all lists; got {_shown(row)} in row {i}."
             )
-    found = dict.fromkeys(name for row in rows for name in row)
-    ordered = [name for name in names if name in found]
-    ordered += [name for name in found if name not in set(names)]
-    return table_of({name: [row.get(name) for row in rows] for name in ordered}, columns)
+    found = {name for row in rows for name in row}
+    unknown = sorted(found - {*names})
+    if unknown:  # at once: each of them would become a column
+        raise ValueError(
+            f"Expected the columns of the fit, {some(names)}; unknown are {some(unknown)}."
+        )
+    there = [name for name in names if name in found]
+    return table_of({name: [row.get(name) for row in rows] for name in there}, columns)
 
 
 def condition_of(given: Any, condition: Any) -> Any:
@@ -271,7 +291,7 @@ def _of_npy(body: bytes) -> np.ndarray:
     return flat.reshape(shape, order="F" if is_fortran else "C").astype(dtype.newbyteorder("="))
 
 
-def _of_arrow(body: bytes, most: int) -> pa.Table:
+def _of_arrow(body: bytes, expected: Expected) -> pa.Table:
     """Read a stream of Arrow: of plain types, not compressed, so that it is as large as it says."""
     buffer = pa.py_buffer(body)
     try:
@@ -279,6 +299,8 @@ def _of_arrow(body: bytes, most: int) -> pa.Table:
             if _is_compressed(message.metadata.to_pybytes()):
                 raise TypeError("Expected a stream of Arrow that is not compressed.")
         with pa.ipc.open_stream(buffer) as reader:
+            if len(reader.schema) > expected.width:  # empty ones take no room until they are read
+                raise ValueError(f"Expected {expected.width} columns; got {len(reader.schema)}.")
             for field in reader.schema:
                 if not _is_plain(field.type):
                     raise TypeError(
@@ -286,7 +308,7 @@ def _of_arrow(body: bytes, most: int) -> pa.Table:
                         f"{field.type!s:.80} in column {field.name!r:.80}."
                     )
             table = reader.read_all()
-        check_rows(table.num_rows, most)
+        check_rows(table.num_rows, expected.most)
         table.validate(full=True)
     except (pa.ArrowException, OSError, EOFError, struct.error, IndexError) as error:
         raise Malformed(

@@ -116,7 +116,9 @@ def _values(tensor: Tensor, most: int) -> np.ndarray:
     choose(tensor.datatype, _DTYPES, f"datatype` of `{tensor.name}")
     check_rows(tensor.shape[0], most)
     flat = tensor.data
-    while flat and isinstance(flat[0], list):
+    for _ in tensor.shape[1:]:
+        if not (flat and isinstance(flat[0], list)):
+            break
         flat = [cell for row in flat for cell in (row if isinstance(row, list) else [row])]
     if min(tensor.shape) < 0 or math.prod(tensor.shape) != len(flat):
         raise ValueError(
