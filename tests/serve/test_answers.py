@@ -7,6 +7,7 @@ import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -229,3 +230,32 @@ def test_pages_fetch_nothing_from_elsewhere(client):
 def test_one_model_is_shown_at_the_root(limited, vaes):
     with limited({"counts": vaes["counts"]}) as client:
         assert client.get("/").text == client.get("/models/counts/explorer").text
+
+
+def test_nothing_is_compiled_once_a_method_was_asked(client):
+    """Whatever the numbers of rows and the seeds: a server that compiles on and on fills up."""
+    compiled = []
+
+    def listen(event, duration, **about):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    def everything(n, seed):
+        for method in ("encode", "reconstruct", "elbo", "impute"):
+            options = {"seed": seed} if method in ("elbo", "impute") else {}
+            content = body_of(rows(n), NPY)
+            assert ask(client, f"numbers/{method}", content, NPY, **options).is_success
+        assert ask(client, "numbers/decode", json.dumps([[0.5, 1]] * n).encode()).is_success
+        assert ask(client, "numbers/sample", b"", n=n, seed=seed).is_success
+
+    for n in (1, 2, 3, 5, 9):
+        everything(n, n)  # the powers of two up to 16
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for n in (1, 4, 6, 7, 11, 13, 16):
+            everything(n, 100 + n)
+        assert compiled == []
+        jax.jit(lambda x: x * np.float32(compiled == []))(1.0)
+        assert compiled  # the listener listens
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
