@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aevb.columns import Columns
 from aevb.data.cells import check_lengths
@@ -190,13 +191,18 @@ def rows_of(rows: Any, columns: Columns | None, most: int = 2**31) -> Any:
                 f"Expected rows that are all objects or all lists; got {_shown(row)} in row {i}."
             )
     found = {name for row in rows for name in row}
-    unknown = sorted(found - {*names})
-    if unknown:  # at once: each of them would become a column
+    check_names(found, names)
+    there = [name for name in names if name in found]
+    return table_of({name: [row.get(name) for row in rows] for name in there}, columns)
+
+
+def check_names(found: Iterable[str], names: Sequence[str]) -> None:
+    """Refuse unknown columns at once: a body may name more of them than there is room for."""
+    unknown = sorted({*found} - {*names})
+    if unknown:
         raise ValueError(
             f"Expected the columns of the fit, {some(names)}; unknown are {some(unknown)}."
         )
-    there = [name for name in names if name in found]
-    return table_of({name: [row.get(name) for row in rows] for name in there}, columns)
 
 
 def condition_of(given: Any, condition: Any) -> Any:
@@ -227,7 +233,7 @@ def _as_numbers(rows: list) -> np.ndarray:
 def table_of(values: Mapping[str, Sequence[Any]], columns: Columns) -> pa.Table:
     """Return columns of plain values as a table, of the types that are expected."""
     kinds = {choice.type.name: choice.type.kind for choice in columns.choices}
-    return pa.table({name: _column(name, each, kinds.get(name)) for name, each in values.items()})
+    return pa.table({name: _column(name, each, kinds[name]) for name, each in values.items()})
 
 
 _TYPES = {
@@ -237,16 +243,16 @@ _TYPES = {
 }
 
 
-def _column(name: str, values: Sequence[Any], kind: str | None) -> pa.Array:
+def _column(name: str, values: Sequence[Any], kind: str) -> pa.Array:
     try:
         if kind == DATE:
             values = [value if value is None else _moment(value) for value in values]
         elif kind == DURATION:
             values = [value if value is None else _duration(value) for value in values]
-        return pa.array(values, None if kind is None else _TYPES[kind])
+        return pa.array(values, _TYPES[kind])
     except (ValueError, TypeError, OverflowError) as error:  # Arrow's own are among them
-        what = "" if kind is None else f"{kind} "
-        raise ValueError(f"Expected {what}values for column {name!r}; {error}.") from error
+        said = str(error).rstrip(".")
+        raise ValueError(f"Expected {kind} values for column {name!r}; {said}.") from error
 
 
 def _moment(text: Any) -> datetime.datetime:
@@ -315,18 +321,23 @@ def _of_arrow(body: bytes, expected: Expected) -> pa.Table:
             f"Expected a stream of Arrow; got a body that is not: {error!s:.200}"
         ) from error
     for name, column in zip(table.column_names, table.columns, strict=True):
-        for chunk in column.chunks if pa.types.is_dictionary(column.type) else ():
-            if (
-                max(
-                    (len(each.as_buffer()) for each in chunk.dictionary if each.is_valid), default=0
-                )
-                > _LONGEST
-            ):
-                raise ValueError(
-                    f"Expected texts of {_LONGEST} bytes or less in the dictionary of column "
-                    f"{name!r:.80}."
-                )
+        if pa.types.is_dictionary(column.type) and _longest(column) > _LONGEST:
+            raise ValueError(
+                f"Expected texts of {_LONGEST} bytes or less in the dictionary of column "
+                f"{name!r:.80}."
+            )
     return table
+
+
+def _longest(column: pa.ChunkedArray) -> int:
+    """Return the bytes of the longest text in the dictionaries of a column."""
+    longest, last = 0, None
+    for chunk in column.chunks:  # many of which have the same dictionary
+        places = [buffer and buffer.address for buffer in chunk.dictionary.buffers()]
+        if places != last:
+            longest = max(longest, pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0)
+        last = places
+    return longest
 
 
 def _is_plain(kind: pa.DataType) -> bool:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aevb.data.tables import BOOLEAN, CATEGORY, DATE, ORDERED
 from aevb.errors import choose, some
-from aevb.serve.bodies import cells, check_rows, plain, rows_of, table_of
+from aevb.serve.bodies import cells, check_names, check_rows, plain, rows_of, table_of
 from aevb.serve.methods import Told
 from aevb.vae import VAE
 
@@ -105,8 +105,8 @@ def read(inference: Inference, vae: VAE, most: int) -> Told:
                 "Expected inputs of one length n, of shape [n] or [n, 1]; got "
                 f"{some(sorted(lengths))}."
             )
-        known = [name for name in columns.names if name in tensors]
-        names = known + [name for name in tensors if name not in {*known}]
+        check_names(tensors, columns.names)
+        names = [name for name in columns.names if name in tensors]
         X = table_of({name: tensors[name].tolist() for name in names}, columns)
     given = inference.parameters
     return Told(X, given.get("condition"), given.get("exposure"))
