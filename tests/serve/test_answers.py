@@ -205,6 +205,18 @@ def test_numbers_that_are_not_finite_are_null(client):
     assert bodies.plain(np.array([math.nan])) == [None]
 
 
+def test_metrics_are_by_route_and_status(client):
+    ask(client, "numbers/encode", b"[[1, 2, 3]]")
+    ask(client, "numbers/encode", b"[[1, 2]]")
+    client.get("/somewhere/else")
+    text = client.get("/metrics").text
+    for route, status in (("/models/{model}/encode", 200), ("/models/{model}/encode", 422)):
+        assert f'aevb_requests_total{{route="{route}",status="{status}"}}' in text
+    assert 'aevb_request_seconds_count{route="/models/{model}/encode"}' in text
+    assert "somewhere" not in text  # as many as callers can think of
+    assert "aevb_requests_inside 0.0" in text
+
+
 def test_what_there_is(client):
     models = client.get("/models").json()
     assert [model["name"] for model in models] == ["numbers", "people", "counts"]

@@ -47,7 +47,7 @@ class Gate:
             app = self._app if refused is None else refusal(scope["path"], refused)
             await app(scope, receive, noting)
         except Exception:
-            LOG.exception("An error while %s was answered:", scope["path"])
+            LOG.exception("An error while %r was answered:", scope["path"])
             if status:
                 raise  # the response has begun: all that is left is to end the connection
             await refusal(scope["path"], _INTERNAL)(scope, receive, noting)
