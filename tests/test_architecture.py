@@ -117,6 +117,17 @@ MAY_IMPORT = {
     },
     "outliers": {"errors", "models", "vae"},
     "partitions": {"data", "errors", "vae"},
+    "serve": {
+        "columns",
+        "data",
+        "errors",
+        "evaluation",
+        "fitting",
+        "models",
+        "partitions",
+        "predict",
+        "vae",
+    },
     "cli": {
         "columns",
         "data",
@@ -126,6 +137,7 @@ MAY_IMPORT = {
         "latents",
         "plotting",
         "schema",
+        "serve",
         "vae",
     },
 }

@@ -19,6 +19,7 @@ MODULES = (
     *("aevb", "aevb.evaluation", "aevb.inference", "aevb.models", "aevb.probability"),
     *("aevb.plotting", "aevb.posteriors", "aevb.predict", "aevb.priors", "aevb.datasets"),
     "aevb.explorer",
+    "aevb.serve",
 )
 METHODS = (FunctionType, property, classmethod, staticmethod)
 

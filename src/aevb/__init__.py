@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submodules=[
         *("evaluation", "explorer", "inference", "models", "plotting", "predict", "probability"),
+        "serve",
     ],
     submod_attrs={
         "aggregate": ["SamplerComparison"],

@@ -130,7 +130,7 @@ class Predictor:
         aside = {*self.condition, self.exposure, *self.keep} - {*own}
         cases = _select(partition, [name for name in names if name not in aside])
         if is_table(partition):
-            vae = _written_as(vae, library_of(partition))
+            vae = written_as(vae, library_of(partition))
         made = self._made(vae, _gathered(vae, cases), partition)
         found = self._named(vae, made, _columns(cases))
         twice = [name for name in self.keep if name in found]
@@ -293,7 +293,7 @@ def _gathered(vae: VAE, cases: Partition) -> Any:
     return arrays[0] if len(arrays) == 1 and arrays[0].ndim > 1 else np.column_stack(arrays)
 
 
-def _written_as(vae: VAE, library: str) -> VAE:
+def written_as(vae: VAE, library: str) -> VAE:
     """Return the model such that its tables are of a library."""
     columns = vae.schema_.columns
     if columns is None or columns.library == library:

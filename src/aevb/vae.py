@@ -557,13 +557,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             most probable one, of ordered levels the median. Of a table in its own columns and
             types.
         """
-        check_is_fitted(self)
-        Z = check_array(Z, dtype=np.float32, input_name="Z")
-        latent_dim = self.config_.latent_dim
-        if Z.shape[1] != latent_dim:
-            raise ValueError(
-                f"Expected latent points of shape (n, {latent_dim}) for `Z`; got {Z.shape}."
-            )
+        Z = self._points(Z)
         context = self._learned.context_of_new(condition, exposure, len(Z))
         return self.schema_.decode(predict.decode(self.model_, Z, context=context))
 
@@ -1750,6 +1744,18 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Check cases against what was learned: type, shape, finite, within the support."""
         check_is_fitted(self)
         return self._encoded(X, condition, exposure)[0]
+
+    def _points(self, Z: Rows) -> np.ndarray:
+        """Check latent points: type, shape, finite."""
+        check_is_fitted(self)
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is refused
+            Z = check_array(Z, dtype=np.float32, input_name="Z")
+        latent_dim = self.config_.latent_dim
+        if Z.shape[1] != latent_dim:
+            raise ValueError(
+                f"Expected latent points of shape (n, {latent_dim}) for `Z`; got {Z.shape}."
+            )
+        return Z
 
     @property
     def _learned(self) -> Learned:

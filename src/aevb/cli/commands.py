@@ -524,6 +524,44 @@ def diagnose(
     typer.echo(str(vae.diagnose(rows, train=seen, n_draws=n_draws, random_state=seed)))
 
 
+@app.command(
+    epilog=_examples(
+        "aevb serve model.aevb",
+        "aevb serve models --port 9000 --max-rows 1000",
+        "AEVB_API_KEY=... aevb serve model.aevb --host 0.0.0.0",
+    )
+)
+def serve(
+    models: Annotated[
+        Path,
+        typer.Argument(
+            help="Model file, or a folder of files that end in .aevb.", show_default=False
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.", min=0, max=65535)] = 8000,
+    max_rows: Annotated[int, typer.Option(help="Largest number of rows of a request.")] = 10_000,
+    max_body: Annotated[int, typer.Option(help="Largest body of a request, bytes.")] = 2**24,
+    queue: Annotated[int, typer.Option(help="Requests inside at one time; more get a 503.")] = 256,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds until a request is given up, with a 408 or 504.")
+    ] = 30.0,
+    no_key: Annotated[
+        bool, typer.Option("--no-key", help="Let other machines ask without a key.")
+    ] = False,
+) -> None:
+    """Serve models over HTTP: encode, decode, reconstruct, sample, elbo and impute.
+
+    Other machines are let in with a key alone, which is set in the variable AEVB_API_KEY and is
+    brought as Authorization: Bearer KEY. The page /docs says what to ask; / shows the model.
+    """
+    from aevb.serve.command import run
+
+    key = os.environ.get("AEVB_API_KEY")
+    limits = {"max_rows": max_rows, "max_body": max_body, "queue": queue, "timeout": timeout}
+    run(models, host, port, key, no_key, **limits)
+
+
 @app.command(epilog=_examples("aevb demo", "aevb demo --output digits --epochs 100"))
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
