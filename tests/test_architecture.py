@@ -122,6 +122,7 @@ MAY_IMPORT = {
         "data",
         "errors",
         "evaluation",
+        "explorer",
         "fitting",
         "models",
         "partitions",

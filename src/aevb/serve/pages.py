@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from aevb.explorer import NotInAPage
+from aevb.explorer import page as page_of
 from aevb.vae import VAE
 
 # A browser, too, lets pages fetch nothing from elsewhere, whatever a model's file says.
-POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
+POLICY = "default-src 'self' 'unsafe-inline' data: blob:; frame-ancestors 'self'"
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 3rem auto; padding: 0 1rem }
@@ -34,10 +35,9 @@ def page(title: str, body: str) -> str:
 def explorer(name: str, vae: VAE) -> str:
     """Return the explorer of a model, or a page that says why there is none."""
     try:
-        made: str = importlib.import_module("aevb.explorer").page(vae)
-    except (ImportError, ValueError) as error:
+        return page_of(vae)
+    except NotInAPage as error:
         return page(name, f"<p>{escape(str(error))}</p><p>{_DOCS}</p>")
-    return made
 
 
 _DOCS = "<a href=/docs>How to ask this server</a>"
