@@ -1,0 +1,148 @@
+"""A function made simpler before it is converted: constants computed, calls opened.
+
+Converters read the elementary operations that JAX has noted down, as they stand. What depends on no
+input is computed here once, random numbers among it. Functions that ONNX lacks are written in those
+that it has, exact in single precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.export import is_symbolic_dim
+from jax.extend import core
+
+from aevb.probability.special import HALF_LOG_2PI
+
+_BODIES = ("jaxpr", "call_jaxpr")  # where a call keeps what it calls
+_BRANCHING = ("while", "scan", "cond")
+
+
+def folded(function: Callable, specs: Sequence[jax.ShapeDtypeStruct]) -> Callable[..., Any]:
+    """Return a function of the same values, whose operations all depend on its arguments.
+
+    Parameters
+    ----------
+    function : callable
+        Of arrays.
+    specs : sequence of jax.ShapeDtypeStruct
+        Their shapes and types; a length may be a symbol.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> spec = jax.ShapeDtypeStruct((3,), "float32")
+    >>> simple = folded(lambda x: x * jax.nn.softplus(jnp.ones(3)), [spec])
+    >>> [eqn.primitive.name for eqn in jax.make_jaxpr(simple)(spec).eqns]
+    ['mul']
+    """
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)(*specs)
+    simple = jax.make_jaxpr(lambda *arrays: _run(traced, arrays))(*specs)
+    structure = jax.tree.structure(shapes)
+    return lambda *arrays: jax.tree.unflatten(structure, _run(simple, arrays))
+
+
+def _run(closed: Any, arguments: Sequence[Any]) -> list[Any]:
+    """Go through those operations whose results are needed."""
+    jaxpr, consts = getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *arguments], strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, core.Literal) else values[atom]
+
+    for eqn in _needed(jaxpr):
+        results = _apply(eqn, [read(atom) for atom in eqn.invars])
+        values.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _needed(jaxpr: Any) -> list[Any]:
+    wanted = {atom for atom in jaxpr.outvars if not isinstance(atom, core.Literal)}
+    found = []
+    for eqn in reversed(jaxpr.eqns):
+        if not wanted.isdisjoint(eqn.outvars):
+            found.append(eqn)
+            wanted |= {atom for atom in eqn.invars if not isinstance(atom, core.Literal)}
+    return found[::-1]
+
+
+def _apply(eqn: Any, arguments: list[Any]) -> Sequence[Any]:
+    name, params = eqn.primitive.name, eqn.params
+    if name == "platform_index":  # the branch for any platform
+        return [params["platforms"].index(None)]
+    if name == "cond" and not isinstance(arguments[0], jax.core.Tracer):
+        return _run(params["branches"][int(arguments[0])], arguments[1:])
+    body = next((params[each] for each in _BODIES if each in params), None)
+    if body is not None and name not in _BRANCHING:
+        return _run(body, arguments)
+    if _is_constant(eqn, arguments):
+        with jax.ensure_compile_time_eval():
+            return _bound(eqn, arguments)
+    return [_WRITTEN[name](*arguments)] if name in _WRITTEN else _bound(eqn, arguments)
+
+
+def _bound(eqn: Any, arguments: list[Any]) -> Sequence[Any]:
+    results = eqn.primitive.bind(*arguments, **eqn.params)
+    return results if eqn.primitive.multiple_results else [results]
+
+
+def _is_constant(eqn: Any, arguments: list[Any]) -> bool:
+    """Whether an operation depends on no argument, nor on the number of rows."""
+    lengths = [length for var in eqn.outvars for length in getattr(var.aval, "shape", ())]
+    symbolic = eqn.primitive.name == "dim_as_value" or any(map(is_symbolic_dim, lengths))
+    return not symbolic and not any(isinstance(each, jax.core.Tracer) for each in arguments)
+
+
+# Kahan's: the error of the rounded sum, or exponential, cancels in the ratio.
+
+
+def _log1p(x: Array) -> Array:
+    rounded = 1 + x
+    change = rounded - 1
+    is_plain = (change == 0) | jnp.isinf(rounded)
+    ratio = x / jnp.where(is_plain, 1.0, change)
+    exact = jnp.log(rounded) * jnp.where(is_plain, 1.0, ratio)
+    return jnp.where(change == 0, x, exact)
+
+
+def _expm1(x: Array) -> Array:
+    rounded = jnp.exp(x)
+    change = rounded - 1
+    is_plain = (rounded == 0) | (rounded == 1) | jnp.isinf(rounded)
+    ratio = x / jnp.log(jnp.where(is_plain, 2.0, rounded))
+    exact = change * jnp.where(is_plain, 1.0, ratio)
+    return jnp.where(rounded == 1, x, exact)
+
+
+def _lgamma(x: Array) -> Array:
+    """Return log Γ(x) for x > 0, of small x by Stirling's series eight places further."""
+    is_small = x < 8
+    few = jnp.where(is_small, x, 1.0)
+    product = few
+    for k in range(1, 8):
+        product = product * (few + k)
+    far = jnp.where(is_small, x + 8, x)
+    square = 1 / (far * far)
+    series = (1 / 12 - square * (1 / 360 - square / 1260)) / far
+    further = (far - 0.5) * jnp.log(far) - far + HALF_LOG_2PI + series
+    return further - jnp.where(is_small, jnp.log(product), 0.0)
+
+
+def _elementary(function: Callable[[Array], Array]) -> Callable[..., Array]:
+    """Return a function that binds elementary operations alone."""
+
+    def call(x: Array) -> Array:
+        return folded(function, [jax.ShapeDtypeStruct(jnp.shape(x), x.dtype)])(x)
+
+    return call
+
+
+_WRITTEN: dict[str, Callable[..., Array]] = {
+    "log1p": _elementary(_log1p),
+    "expm1": _elementary(_expm1),
+    "lgamma": _elementary(_lgamma),
+}

@@ -1,0 +1,86 @@
+"""A function as ONNX, converted by jax2onnx."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from jax.export import symbolic_shape
+
+from aevb.errors import some
+from aevb.export.folding import folded
+from aevb.export.functions import Function
+from aevb.export.rows import name_of
+
+
+def to_onnx(function: Function, description: str) -> bytes:
+    """Return a model of ONNX; of a table it has an input, or an output, for each column.
+
+    Parameters
+    ----------
+    function : Function
+        Of a batch, whose number of rows is left open.
+    description : str
+        JSON; it becomes the metadata property ``aevb``.
+
+    Raises
+    ------
+    ImportError
+        When jax2onnx, of the extra ``aevb[onnx]``, is not installed.
+    ValueError
+        When ONNX lacks an operation of the function, or two columns would have one name.
+    """
+    _check_names(function)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what libraries say to one another
+        try:
+            import jax2onnx
+            import onnx
+        except ImportError as error:
+            raise ImportError(
+                f"A path that ends in .onnx needs {error.name}, which is not installed: "
+                'pip install "aevb[onnx]"'
+            ) from error
+        from aevb.export.ports import with_columns
+
+        specs = function.specs(*symbolic_shape("n"))
+        simple, names = folded(function.call, specs), [port.name for port in function.outputs]
+
+        def call(*arrays: Any) -> tuple[Any, ...]:
+            results = simple(*arrays)
+            return tuple(results[name] for name in names)
+
+        try:
+            model = jax2onnx.to_onnx(
+                call,
+                specs,
+                model_name=f"aevb_{function.name}",
+                input_names=[port.name for port in function.inputs],
+                output_names=names,
+            )
+        except Exception as error:  # whatever the converter stumbles over
+            raise ValueError(
+                f"Expected a model whose {function.name!r} ONNX can express; got one that it "
+                f"cannot ({error}). Choose a path that ends in .stablehlo."
+            ) from error
+        model = with_columns(model, function)
+        onnx.helper.set_model_props(model, {"aevb": description})
+        onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def _check_names(function: Function) -> None:
+    """Raise ValueError where two inputs or outputs would have one name."""
+    ports = (*function.inputs, *function.outputs)
+    names = [
+        name
+        for port in ports
+        for name in [name_of(port, column) for column in port.columns] or [port.name]
+    ]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            "Expected columns whose names differ from those of the other inputs and outputs of "
+            f"{function.name!r}; got {some(twice)}. Rename them before the fit, or choose a path "
+            "that ends in .stablehlo."
+        )
