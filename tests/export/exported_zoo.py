@@ -8,7 +8,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -90,7 +89,9 @@ class Model:
         if self.learned.exposure is not None:
             relative = self.context.exposure
             found["exposure"] = relative * np.float32(self.learned.exposure.typical)
-        return {port.name: found[port.name].astype(port.dtype) for port in self.function(what).inputs}
+        return {
+            port.name: found[port.name].astype(port.dtype) for port in self.function(what).inputs
+        }
 
     def answers(self, what) -> dict[str, np.ndarray]:
         """Return what the model's own methods say."""
@@ -123,7 +124,9 @@ def kept(rows: Rows, values: np.ndarray, *, given: bool = False) -> np.ndarray:
         numbers = choice.levels or choice.type.categories or ()
         if choice.n_levels and not any(isinstance(each, str) for each in numbers):
             here = ~np.isnan(column)
-            column = np.where(here, np.asarray(numbers)[np.where(here, column, 0).astype(int)], np.nan)
+            column = np.where(
+                here, np.asarray(numbers)[np.where(here, column, 0).astype(int)], np.nan
+            )
         elif given and choice.whole:
             column = np.rint(column)
         found.append(column)
@@ -151,7 +154,10 @@ def shaken(model, scale=0.3):
     leaves, structure = jax.tree.flatten(moving)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     moved = [
-        leaf + scale * jax.random.normal(key, leaf.shape) / max(1, leaf.shape[-1] if leaf.ndim else 1) ** 0.5
+        leaf
+        + scale
+        * jax.random.normal(key, leaf.shape)
+        / max(1, leaf.shape[-1] if leaf.ndim else 1) ** 0.5
         for leaf, key in zip(leaves, keys, strict=True)
     ]
     return eqx.combine(jax.tree.unflatten(structure, moved), rest)
@@ -167,8 +173,8 @@ SHARE = np.clip(rng.random((N, 4)), 0.01, 0.99).astype(np.float32)
 COUNTS = rng.poisson([0.5, 3, 40], (N, 3)).astype(np.float32)
 LEVELS = rng.integers(0, [2, 3, 5], (N, 3)).astype(np.float32)
 HOLES = np.where(rng.random(REAL.shape) < 0.2, np.nan, REAL).astype(np.float32)
-GRAY = np.where(rng.random((N, 7, 5)) < 0.5, 0, rng.integers(0, 256, (N, 7, 5))).astype(np.uint8)
-COLOUR = rng.integers(0, 256, (N, 6, 5, 3)).astype(np.uint8)
+GRAY = np.where(rng.random((N, 9, 11)) < 0.5, 0, rng.integers(0, 256, (N, 9, 11))).astype(np.uint8)
+COLOUR = rng.integers(0, 256, (N, 9, 8, 3)).astype(np.uint8)
 LABELS = rng.choice(["cat", "dog", "owl"], N)
 
 
@@ -218,9 +224,7 @@ FIRST: dict[str, Callable[[], Model]] = {
 }
 MORE: dict[str, Callable[[], Model]] = {
     "conv": lambda: Model.of(GRAY, architecture="conv", hidden=()),
-    "conv-colour": lambda: Model.of(
-        COLOUR, "discretised-logistic", architecture="conv", hidden=()
-    ),
+    "conv-colour": lambda: Model.of(COLOUR, "discretised-logistic", architecture="conv", hidden=()),
     "array-holes": lambda: Model.of(HOLES),
     "labels": lambda: Model.of(REAL, condition=LABELS),
     "covariates": lambda: Model.of(
@@ -242,7 +246,7 @@ FAMILIES: dict[str, Callable[[], Model]] = {
     "beta": likelihood(SHARE, "beta"),
     "bernoulli": likelihood(SHARE, "bernoulli"),
     "continuous-bernoulli": likelihood(SHARE, "continuous-bernoulli"),
-    "discretised-logistic": likelihood(GRAY.reshape(N, -1), "discretised-logistic"),
+    "discretised-logistic": likelihood(GRAY[:, 0], "discretised-logistic"),
     "poisson": likelihood(COUNTS, "poisson"),
     "negative-binomial": likelihood(COUNTS, "negative-binomial"),
     "zero-inflated": likelihood(COUNTS, "zero-inflated-negative-binomial"),

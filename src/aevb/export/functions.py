@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Bool, PyTree
 
@@ -43,12 +42,15 @@ class Function(NamedTuple):
         Of arrays with rows leading, one for each input; returns the outputs by name.
     inputs, outputs : tuple of Port
         What these arrays are.
+    examples : callable
+        Of a number of rows; returns inputs that the model has made, to try the function on.
     """
 
     name: str
     call: Callable[..., Results]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    examples: Callable[[int], list[Array]]
 
     def specs(self, n: Any) -> list[jax.ShapeDtypeStruct]:
         """Return shapes and types of the inputs for n rows, which may be a symbol."""
@@ -71,10 +73,10 @@ def function_of(
         What was learned of the data.
     model : LatentVariableModel
         The fitted model.
-    latent_dim : int
-        Number of latent dimensions.
     what : {"encode", "decode", "reconstruct", "elbo"}
         Which function.
+    latent_dim : int
+        Number of latent dimensions.
     n_draws, seed : int
         Number of draws of the bound, and the seed of their noise.
 
@@ -107,25 +109,34 @@ def function_of(
         "elbo": (bound, (Port("elbo", ()),)),
     }
     compute, outputs = choose(what, functions, "what")
-    first = latent[0] if what == "decode" else rows.port("x")
-    context = _Context(learned, rows, by_total=what != "decode")
+    decodes = what == "decode"
+    context = _Context(learned, rows, by_total=not decodes)
+    inputs = (latent[0] if decodes else rows.port("x"), *context.ports)
 
     def of_row(*arrays: Array) -> Results:
-        told = dict(zip([port.name for port in inputs], arrays, strict=True))
-        if what == "decode":
-            case, known = told["z"], ~jnp.any(jnp.isnan(told["z"]))
-        else:
-            case, known = rows.case(told["x"])
+        told = {port.name: array for port, array in zip(inputs, arrays, strict=True)}
+        case, known = (told["z"], ~_any_nan(told["z"])) if decodes else rows.case(told["x"])
         c, also_known = context(told)
-        results = compute(case, c)
         known = known & also_known
-        return {n: jnp.where(known, r.astype(np.float32), jnp.nan) for n, r in results.items()}
+        results = {name: each.astype(jnp.float32) for name, each in compute(case, c).items()}
+        return {name: jnp.where(known, each, jnp.nan) for name, each in results.items()}
 
     def call(*arrays: Array) -> Results:
         return jax.vmap(of_row)(*arrays)
 
-    inputs = (first, *context.ports)
-    return Function(what, call, inputs, outputs)
+    def examples(n: int) -> list[Array]:
+        def one(z: Array) -> list[Array]:
+            told = {"z": z, **context.typical()}
+            told["x"] = decode(z, context(told)[0])["expected"]
+            return [told[port.name].astype(port.dtype) for port in inputs]
+
+        return jax.vmap(one)(model.prior().sample(jax.random.key(seed), (n,)))
+
+    return Function(what, call, inputs, outputs, examples)
+
+
+def _any_nan(z: Array) -> Bool[Array, ""]:
+    return jnp.any(jnp.isnan(z))
 
 
 class _Context:
@@ -144,14 +155,23 @@ class _Context:
             ports.append(Port("exposure", ()))
         return ports
 
+    def typical(self) -> dict[str, Array]:
+        """Return inputs that the model can take."""
+        told = {} if self.asked is None else {"condition": self.asked.typical()}
+        if self.exposure is not None:
+            told["exposure"] = jnp.asarray(self.exposure.typical, jnp.float32)
+        return told
+
     def __call__(self, told: dict[str, Array]) -> tuple[PyTree, Bool[Array, ""]]:
         """Return it as the model takes it, and whether all of it is known."""
-        context, known = None, jnp.asarray(True)
+        context: PyTree = None
+        known = jnp.asarray(True)
         if self.condition is not None and self.asked is not None:
             case, known = self.asked.case(told["condition"])
             context = jnp.ravel(self.condition.schema.block.constants.inputs(case))
         if self.exposure is not None:
-            each = self.rows.total(told["x"]) if self.by_total else told["exposure"]
+            totals = self.by_total and "x" in told
+            each = self.rows.total(told["x"]) if totals else told["exposure"]
             known = known & (each > 0)
             context = Context(context, each * (1 / self.exposure.typical))
         return context, known

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import jax
+import numpy as np
 from jax.export import symbolic_shape
 
 from aevb.errors import some
@@ -12,9 +17,14 @@ from aevb.export.folding import folded
 from aevb.export.functions import Function
 from aevb.export.rows import name_of
 
+_TRIED = 3  # rows that a file is tried on, together and the first one alone
+_CLOSE = 1e-3  # of the size of results: what is further off is not a rounding error
+
 
 def to_onnx(function: Function, description: str) -> bytes:
     """Return a model of ONNX; of a table it has an input, or an output, for each column.
+
+    It is run once, on rows that the model has made, and compared.
 
     Parameters
     ----------
@@ -31,8 +41,7 @@ def to_onnx(function: Function, description: str) -> bytes:
         When ONNX lacks an operation of the function, or two columns would have one name.
     """
     _check_names(function)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what libraries say to one another
+    with _quiet():
         try:
             import jax2onnx
             import onnx
@@ -58,6 +67,7 @@ def to_onnx(function: Function, description: str) -> bytes:
                 input_names=[port.name for port in function.inputs],
                 output_names=names,
             )
+            _try(model.SerializeToString(), function)
         except Exception as error:  # whatever the converter stumbles over
             raise ValueError(
                 f"Expected a model whose {function.name!r} ONNX can express; got one that it "
@@ -67,6 +77,38 @@ def to_onnx(function: Function, description: str) -> bytes:
         onnx.helper.set_model_props(model, {"aevb": description})
         onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to themselves what the converter's libraries warn of."""
+    loggers = [logging.getLogger(name) for name in ("jax2onnx", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _try(content: bytes, function: Function) -> None:
+    """Raise ArithmeticError if a file does not say what the function says."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    arrays = [np.asarray(array) for array in jax.jit(function.examples, static_argnums=0)(_TRIED)]
+    answers = jax.jit(function.call)(*arrays)
+    for n in (1, _TRIED):
+        fed = {port.name: array[:n] for port, array in zip(function.inputs, arrays, strict=True)}
+        for port, got in zip(function.outputs, session.run(None, fed), strict=True):
+            expected = np.asarray(answers[port.name])
+            close = _CLOSE * np.abs(expected).max(axis=0) + 1e-30
+            if not np.allclose(got, expected[:n], rtol=0, atol=close, equal_nan=True):
+                raise ArithmeticError(f"its {port.name!r} comes out otherwise")
 
 
 def _check_names(function: Function) -> None:

@@ -104,7 +104,7 @@ class _Ports:
 
     def _add(self, op: str, inputs: list[str], output: str | None = None, **options: Any) -> str:
         own = {"domain": "ai.onnx.ml"} if op == "LabelEncoder" else {}
-        output = output or f"{_OWN}{inputs[0]}/{op}"
+        output = output or f"{_OWN}{inputs[0]}/{len(self.nodes)}"
         self.nodes.append(make_node(op, inputs, [output], **own, **options))
         return output
 

@@ -6,8 +6,11 @@ it is part of the program, which can only mark a row whose results must not be b
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 import numbers
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,10 +118,8 @@ class Rows:
             observed[name] = seen
         if self.schema.holes:
             return Case(blocks, observed), jnp.asarray(True)
-        known = jnp.stack([jnp.all(seen) for seen in observed.values()])
-        if self.schema.is_plain:
-            return next(iter(blocks.values())), jnp.all(known)
-        return Case(blocks), jnp.all(known)
+        known = functools.reduce(operator.and_, map(jnp.all, observed.values()))
+        return next(iter(blocks.values())) if self.schema.is_plain else Case(blocks), known
 
     def total(self, row: Array) -> Float[Array, ""]:
         """Return the sum of the counts of a row; NaN where some are missing."""
@@ -136,6 +137,15 @@ class Rows:
         places = [place for part in parts.values() for place in self._places(part)]
         codes = _picked(jnp.concatenate(flat), np.argsort(places).tolist())
         return self._values(codes)
+
+    def typical(self) -> Array:
+        """Return a row that the model can take: centres of numbers, first levels."""
+        blocks = {}
+        for name, part in self.schema.parts.items():
+            value = part.measured.shift if part.kind.name == "real" else part.kind.filler
+            size = math.prod(part.shape)
+            blocks[name] = jnp.broadcast_to(jnp.asarray(value, jnp.float32), (size,))
+        return self.row(Case(blocks))
 
     def _of(self, part: Part, codes: Array) -> Array:
         return _picked(codes, self._places(part)) if self.columns else codes
