@@ -7,6 +7,7 @@ that it has, exact in single precision.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -82,7 +83,14 @@ def _apply(eqn: Any, arguments: list[Any]) -> Sequence[Any]:
     if _is_constant(eqn, arguments):
         with jax.ensure_compile_time_eval():
             return _bound(eqn, arguments)
-    return [_WRITTEN[name](*arguments)] if name in _WRITTEN else _bound(eqn, arguments)
+    if name in _WRITTEN:
+        written = functools.partial(_WRITTEN[name], **params)
+        return [folded(written, jax.tree.map(_spec, arguments))(*arguments)]
+    return _bound(eqn, arguments)
+
+
+def _spec(array: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(jnp.shape(array), jnp.result_type(array))
 
 
 def _bound(eqn: Any, arguments: list[Any]) -> Sequence[Any]:
@@ -100,7 +108,7 @@ def _is_constant(eqn: Any, arguments: list[Any]) -> bool:
 # Kahan's: the error of the rounded sum, or exponential, cancels in the ratio.
 
 
-def _log1p(x: Array) -> Array:
+def _log1p(x: Array, **_: Any) -> Array:
     rounded = 1 + x
     change = rounded - 1
     is_plain = (change == 0) | jnp.isinf(rounded)
@@ -109,7 +117,7 @@ def _log1p(x: Array) -> Array:
     return jnp.where(change == 0, x, exact)
 
 
-def _expm1(x: Array) -> Array:
+def _expm1(x: Array, **_: Any) -> Array:
     rounded = jnp.exp(x)
     change = rounded - 1
     is_plain = (rounded == 0) | (rounded == 1) | jnp.isinf(rounded)
@@ -132,17 +140,23 @@ def _lgamma(x: Array) -> Array:
     return further - jnp.where(is_small, jnp.log(product), 0.0)
 
 
-def _elementary(function: Callable[[Array], Array]) -> Callable[..., Array]:
-    """Return a function that binds elementary operations alone."""
-
-    def call(x: Array) -> Array:
-        return folded(function, [jax.ShapeDtypeStruct(jnp.shape(x), x.dtype)])(x)
-
-    return call
+def _pad(x: Array, value: Array, padding_config: Sequence[tuple[int, int, int]]) -> Array:
+    """Put edges around an array, whose number of rows is open."""
+    for axis, (before, behind, between) in enumerate(padding_config):
+        if between or min(before, behind) < 0:
+            raise NotImplementedError("pad, with entries between others or less than none")
+        lengths = [
+            (*x.shape[:axis], int(width), *x.shape[axis + 1 :]) for width in (before, behind)
+        ]
+        first, last = (jnp.broadcast_to(value, shape) for shape in lengths)
+        pieces = [first] * bool(before) + [x] + [last] * bool(behind)
+        x = jnp.concatenate(pieces, axis) if len(pieces) > 1 else x
+    return x
 
 
 _WRITTEN: dict[str, Callable[..., Array]] = {
-    "log1p": _elementary(_log1p),
-    "expm1": _elementary(_expm1),
-    "lgamma": _elementary(_lgamma),
+    "expm1": _expm1,
+    "lgamma": _lgamma,
+    "log1p": _log1p,
+    "pad": _pad,
 }

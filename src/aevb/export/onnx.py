@@ -15,6 +15,7 @@ from jax.export import symbolic_shape
 from aevb.errors import some
 from aevb.export.folding import folded
 from aevb.export.functions import Function
+from aevb.export.libraries import library
 from aevb.export.rows import name_of
 
 _TRIED = 3  # rows that a file is tried on, together and the first one alone
@@ -42,14 +43,7 @@ def to_onnx(function: Function, description: str) -> bytes:
     """
     _check_names(function)
     with _quiet():
-        try:
-            import jax2onnx
-            import onnx
-        except ImportError as error:
-            raise ImportError(
-                f"A path that ends in .onnx needs {error.name}, which is not installed: "
-                'pip install "aevb[onnx]"'
-            ) from error
+        onnx, converter = library("onnx", ".onnx"), library("jax2onnx", ".onnx")
         from aevb.export.ports import with_columns
 
         specs = function.specs(*symbolic_shape("n"))
@@ -60,7 +54,7 @@ def to_onnx(function: Function, description: str) -> bytes:
             return tuple(results[name] for name in names)
 
         try:
-            model = jax2onnx.to_onnx(
+            model = converter.to_onnx(
                 call,
                 specs,
                 model_name=f"aevb_{function.name}",
@@ -97,9 +91,8 @@ def _quiet() -> Iterator[None]:
 
 def _try(content: bytes, function: Function) -> None:
     """Raise ArithmeticError if a file does not say what the function says."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    runtime = library("onnxruntime", ".onnx")
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     arrays = [np.asarray(array) for array in jax.jit(function.examples, static_argnums=0)(_TRIED)]
     answers = jax.jit(function.call)(*arrays)
     for n in (1, _TRIED):

@@ -6,6 +6,7 @@ import jax
 from jax import export
 
 from aevb.export.functions import Function
+from aevb.export.libraries import library
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -23,13 +24,7 @@ def to_stablehlo(function: Function) -> bytes:
     ImportError
         When FlatBuffers is not installed.
     """
-    try:
-        import flatbuffers  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "A path that ends in .stablehlo needs flatbuffers, which is not installed: "
-            'pip install "aevb[onnx]"'
-        ) from error
+    library("flatbuffers", ".stablehlo")
     (n,) = export.symbolic_shape("n")
     exported = export.export(jax.jit(function.call), platforms=PLATFORMS)(*function.specs(n))
     return bytes(exported.serialize())
