@@ -28,8 +28,8 @@ def test_the_bound_is_unbiased_for_every_row(linear_gaussian):
     learned = Learned(Schema.fit(X), None, None)
     exact = jax.vmap(model.exact_elbo)(X)
     found = []
-    for seed in range(40):
-        function = function_of(learned, model, "elbo", 2, 500, seed)
+    for seed in range(20):
+        function = function_of(learned, model, "elbo", 2, 1000, seed)
         found.append(function.call(X)["elbo"])
     error = np.std(found, axis=0) / np.sqrt(len(found))
     assert (error < 0.05).all()
@@ -49,7 +49,7 @@ def test_rows_share_their_noise():
     [
         (jnp.log1p, np.log1p, [-0.999, -1e-3, -1e-8, 0, 1e-30, 1e-8, 1e-4, 0.5, 3, 1e9, np.inf]),
         (jnp.expm1, np.expm1, [-np.inf, -90, -3, -1e-3, -1e-8, 0, 1e-8, 1e-4, 0.3, 9, 80]),
-        (jax.lax.lgamma, gammaln, [1e-6, 0.1, 0.5, 1.3, 2.5, 3.7, 7.99, 8.01, 30, 1e4, 1e8]),
+        (jax.lax.lgamma, gammaln, [1e-6, 0.1, 0.5, 1.3, 2.5, 3.7, 3.99, 4.01, 30, 1e4, 1e8]),
     ],
 )
 def test_what_onnx_lacks_is_exact_in_single_precision(function, exact, arguments):
@@ -57,7 +57,9 @@ def test_what_onnx_lacks_is_exact_in_single_precision(function, exact, arguments
     simple = folded(function, [jax.ShapeDtypeStruct(x.shape, x.dtype)])
     names = {eqn.primitive.name for eqn in jax.make_jaxpr(simple)(x).eqns}
     assert names.isdisjoint({"log1p", "expm1", "lgamma", "jit", "pjit"})
-    np.testing.assert_allclose(simple(x), exact(x.astype(float)), rtol=2e-6)
+    # Logarithms of gamma functions are sums of greater terms, exact to their last digit.
+    atol = 1.5e-6 if function is jax.lax.lgamma else 0
+    np.testing.assert_allclose(simple(x), exact(x.astype(float)), rtol=1e-6, atol=atol)
 
 
 def test_nothing_is_left_to_do_that_depends_on_no_row():
@@ -131,7 +133,7 @@ def test_an_operation_that_onnx_lacks_is_named(tmp_path):
     """Scales near the ends of single precision are read bit by bit."""
     X = (rng.normal(size=(60, 2)) * 1e-30).astype(np.float32)
     model = Model.of(X)
-    with pytest.raises(ValueError, match=r"bitcast_convert_type(.|\n)*\.stablehlo"):
+    with pytest.raises(ValueError, match=r"(?i)bitcast(.|\n)*\.stablehlo"):
         model.export(tmp_path / "it.onnx", "encode")
     assert not [*tmp_path.iterdir()]
     model.export(tmp_path / "it.stablehlo", "encode")

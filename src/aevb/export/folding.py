@@ -127,15 +127,13 @@ def _expm1(x: Array, **_: Any) -> Array:
 
 
 def _lgamma(x: Array) -> Array:
-    """Return log Γ(x) for x > 0, of small x by Stirling's series eight places further."""
-    is_small = x < 8
+    """Return log Γ(x) for x > 0, of small x by Stirling's series four places further."""
+    is_small = x < 4
     few = jnp.where(is_small, x, 1.0)
-    product = few
-    for k in range(1, 8):
-        product = product * (few + k)
-    far = jnp.where(is_small, x + 8, x)
+    product = few * (few + 1) * (few + 2) * (few + 3)
+    far = jnp.where(is_small, x + 4, x)
     square = 1 / (far * far)
-    series = (1 / 12 - square * (1 / 360 - square / 1260)) / far
+    series = (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680))) / far
     further = (far - 0.5) * jnp.log(far) - far + HALF_LOG_2PI + series
     return further - jnp.where(is_small, jnp.log(product), 0.0)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +20,7 @@ from aevb.export.functions import Function
 from aevb.export.libraries import library
 from aevb.export.rows import name_of
 
+_OPSET = 21  # of 2024
 _TRIED = 3  # rows that a file is tried on, together and the first one alone
 _CLOSE = 1e-3  # of the size of results: what is further off is not a rounding error
 
@@ -58,19 +61,28 @@ def to_onnx(function: Function, description: str) -> bytes:
                 call,
                 specs,
                 model_name=f"aevb_{function.name}",
+                opset=_OPSET,
                 input_names=[port.name for port in function.inputs],
                 output_names=names,
             )
             _try(model.SerializeToString(), function)
         except Exception as error:  # whatever the converter stumbles over
             raise ValueError(
-                f"Expected a model whose {function.name!r} ONNX can express; got one that it "
-                f"cannot ({error}). Choose a path that ends in .stablehlo."
+                f"Expected a model whose {function.name!r} ONNX can express; got one with "
+                f"{_operation(error)}. Choose a path that ends in .stablehlo."
             ) from error
         model = with_columns(model, function)
         onnx.helper.set_model_props(model, {"aevb": description})
         onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+def _operation(error: Exception) -> str:
+    """Name the operation at which the converter stopped, and say why."""
+    frames = traceback.extract_tb(error.__traceback__)
+    plugins = [Path(frame.filename) for frame in frames if "plugins" in frame.filename]
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"{plugins[-1].stem!r} ({said})" if plugins else said
 
 
 @contextmanager
@@ -92,7 +104,9 @@ def _quiet() -> Iterator[None]:
 def _try(content: bytes, function: Function) -> None:
     """Raise ArithmeticError if a file does not say what the function says."""
     runtime = library("onnxruntime", ".onnx")
-    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     arrays = [np.asarray(array) for array in jax.jit(function.examples, static_argnums=0)(_TRIED)]
     answers = jax.jit(function.call)(*arrays)
     for n in (1, _TRIED):
