@@ -218,9 +218,9 @@ def likelihood(X, family) -> Callable[[], Model]:
 
 
 FIRST: dict[str, Callable[[], Model]] = {
-    "dense": lambda: Model.of(REAL),
     "mixed": mixed(holes=False),
     "mixed-holes": mixed(holes=True),
+    "dense": lambda: Model.of(REAL),
 }
 MORE: dict[str, Callable[[], Model]] = {
     "conv": lambda: Model.of(GRAY, architecture="conv", hidden=()),
