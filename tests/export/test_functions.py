@@ -119,6 +119,17 @@ def test_refusals(vae, tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.usefixtures("x64")
+def test_files_are_in_single_precision_whatever_is_set_around(tmp_path):
+    model = Model.of(rng.normal(size=(100, 2)).astype(np.float32), hidden=())
+    for ending in ("onnx", "stablehlo"):
+        model.export(tmp_path / f"it.{ending}", "encode")
+    function = jax.export.deserialize(bytearray((tmp_path / "it.stablehlo").read_bytes()))
+    assert {aval.dtype for aval in (*function.in_avals, *function.out_avals)} == {
+        np.dtype(np.float32)
+    }
+
+
 def test_columns_whose_names_clash_are_refused(tmp_path):
     X = pd.DataFrame({"mean": rng.normal(size=60), "b": rng.normal(size=60)})
     with pytest.raises(ValueError, match=r"'mean'.*Rename"):

@@ -72,7 +72,7 @@ def test_a_file_says_what_the_model_says(name, what, run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", FUNCTIONS)
+@pytest.mark.parametrize("what", ("reconstruct", "elbo"))
 @pytest.mark.parametrize("name", MORE)
 def test_networks_conditions_and_exposures(name, what, run):
     check(name, what, run)
@@ -86,9 +86,18 @@ def test_likelihoods(name, what, run):
 
 
 @pytest.mark.slow
+def test_totals_are_told_only_to_decode(run):
+    check("total", "decode", run)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ("encode", "elbo"))
 @pytest.mark.parametrize("name", LATENTS)
 def test_priors_and_posteriors(name, what, run):
+    if (name, what) == ("posterior-low-rank-normal", "elbo"):
+        with pytest.raises(ValueError, match=r"'cholesky'.*\.stablehlo"):
+            run(name, what)
+        return
     check(name, what, run, sizes=(7,))
 
 

@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from aevb import __version__
 from aevb.data.files import check_target, replacing
 from aevb.errors import integer
@@ -54,22 +57,29 @@ def export(
         )
     check_target(path, overwrite=True)
     n_draws = integer(n_draws, "n_draws", minimum=1)
-    function = function_of(learned, model, what, latent_dim, n_draws, seed)
-    text = json.dumps(_described(function, learned), indent=2)
-    files: dict[Path, bytes]
-    if ending == _ONNX:
-        from aevb.export.onnx import to_onnx
+    with jax.enable_x64(False):  # single precision, whatever is set around the call
+        single = jax.tree.map(_single, model)
+        function = function_of(learned, single, what, latent_dim, n_draws, seed)
+        text = json.dumps(_described(function, learned), indent=2)
+        files: dict[Path, bytes]
+        if ending == _ONNX:
+            from aevb.export.onnx import to_onnx
 
-        files = {path: to_onnx(function, text)}
-    else:
-        from aevb.export.stablehlo import to_stablehlo
+            files = {path: to_onnx(function, text)}
+        else:
+            from aevb.export.stablehlo import to_stablehlo
 
-        # The format has no place for a description, which therefore stands beside it.
-        beside = path.with_name(f"{path.name}.json")
-        files = {beside: text.encode(), path: to_stablehlo(function)}
+            # The format has no place for a description, which therefore stands beside it.
+            beside = path.with_name(f"{path.name}.json")
+            files = {beside: text.encode(), path: to_stablehlo(function)}
     for each, content in files.items():
         with replacing(each) as temporary:
             temporary.write_bytes(content)
+
+
+def _single(leaf: Any) -> Any:
+    is_wide = getattr(leaf, "dtype", None) == np.float64
+    return leaf.astype(np.float32) if is_wide else leaf
 
 
 def _described(function: Function, learned: Learned) -> dict[str, Any]:

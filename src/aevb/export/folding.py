@@ -7,13 +7,12 @@ that it has, exact in single precision.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.export import is_symbolic_dim
 from jax.extend import core
 
@@ -83,14 +82,20 @@ def _apply(eqn: Any, arguments: list[Any]) -> Sequence[Any]:
     if _is_constant(eqn, arguments):
         with jax.ensure_compile_time_eval():
             return _bound(eqn, arguments)
-    if name in _WRITTEN:
-        written = functools.partial(_WRITTEN[name], **params)
-        return [folded(written, jax.tree.map(_spec, arguments))(*arguments)]
-    return _bound(eqn, arguments)
+    return [_written(eqn, arguments)] if name in _WRITTEN else _bound(eqn, arguments)
 
 
-def _spec(array: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(jnp.shape(array), jnp.result_type(array))
+def _written(eqn: Any, arguments: list[Any]) -> Array:
+    """Apply what stands for an operation, in elementary ones; constants stay constants."""
+    places = [i for i, each in enumerate(arguments) if isinstance(each, jax.core.Tracer)]
+
+    def call(*arrays: Array) -> Array:
+        some = dict(zip(places, arrays, strict=True))
+        filled = [some.get(i, each) for i, each in enumerate(arguments)]
+        return _WRITTEN[eqn.primitive.name](*filled, **eqn.params)
+
+    arrays = [arguments[i] for i in places]
+    return folded(call, [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in arrays])(*arrays)
 
 
 def _bound(eqn: Any, arguments: list[Any]) -> Sequence[Any]:
@@ -152,9 +157,22 @@ def _pad(x: Array, value: Array, padding_config: Sequence[tuple[int, int, int]])
     return x
 
 
+def _scatter(x: Array, indices: Array, updates: Array, **params: Any) -> Array:
+    """Put the entries of each row of updates into fixed places of each row of x."""
+    in_rows = params["dimension_numbers"].update_window_dims == (0,) and updates.ndim == 2
+    if isinstance(indices, jax.core.Tracer) or not in_rows:
+        raise NotImplementedError("scatter, to places that depend on the data")
+    n_updates, shape = updates.shape[1], x.shape[1:]
+    one_each = jnp.eye(n_updates), jnp.zeros((n_updates, *shape))
+    goes_to = lax.scatter_p.bind(one_each[1], indices, one_each[0], **params)
+    put = updates @ jnp.reshape(goes_to, (n_updates, -1))
+    return jnp.where(jnp.any(goes_to != 0, axis=0), jnp.reshape(put, x.shape), x)
+
+
 _WRITTEN: dict[str, Callable[..., Array]] = {
     "expm1": _expm1,
     "lgamma": _lgamma,
     "log1p": _log1p,
     "pad": _pad,
+    "scatter": _scatter,
 }
