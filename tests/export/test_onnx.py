@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from exported_zoo import FAMILIES, FIRST, LATENTS, MORE, columns_of
+from exported_zoo import FAMILIES, FIRST, LATENTS, MORE, REAL, REFUSED, Model, columns_of
 
 FUNCTIONS = ("encode", "decode", "reconstruct", "elbo")
 ZOO = {**FIRST, **MORE, **FAMILIES, **LATENTS}
@@ -94,11 +94,17 @@ def test_totals_are_told_only_to_decode(run):
 @pytest.mark.parametrize("what", ("encode", "elbo"))
 @pytest.mark.parametrize("name", LATENTS)
 def test_priors_and_posteriors(name, what, run):
-    if (name, what) == ("posterior-low-rank-normal", "elbo"):
-        with pytest.raises(ValueError, match=r"'cholesky'.*\.stablehlo"):
-            run(name, what)
-        return
     check(name, what, run, sizes=(7,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("posterior", "operation"), REFUSED.items())
+def test_what_onnx_cannot_draw_is_refused_by_name(posterior, operation, tmp_path):
+    model = Model.of(REAL, posterior=posterior)
+    model.export(tmp_path / "encode.onnx", "encode")
+    with pytest.raises(ValueError, match=rf"'{operation}'.*\.stablehlo"):
+        model.export(tmp_path / "elbo.onnx", "elbo")
+    model.export(tmp_path / "elbo.stablehlo", "elbo")
 
 
 @pytest.mark.quick(1)

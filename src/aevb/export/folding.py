@@ -82,6 +82,8 @@ def _apply(eqn: Any, arguments: list[Any]) -> Sequence[Any]:
     if _is_constant(eqn, arguments):
         with jax.ensure_compile_time_eval():
             return _bound(eqn, arguments)
+    if name.startswith("random"):
+        raise NotImplementedError(f"{name!r} (its noise depends on the data)")
     return [_written(eqn, arguments)] if name in _WRITTEN else _bound(eqn, arguments)
 
 

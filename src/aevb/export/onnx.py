@@ -50,15 +50,15 @@ def to_onnx(function: Function, description: str) -> bytes:
         from aevb.export.ports import with_columns
 
         specs = function.specs(*symbolic_shape("n"))
-        simple, names = folded(function.call, specs), [port.name for port in function.outputs]
+        names = [port.name for port in function.outputs]
 
         def call(*arrays: Any) -> tuple[Any, ...]:
-            results = simple(*arrays)
+            results = function.call(*arrays)
             return tuple(results[name] for name in names)
 
         try:
             model = converter.to_onnx(
-                call,
+                folded(call, specs),
                 specs,
                 model_name=f"aevb_{function.name}",
                 opset=_OPSET,
