@@ -119,6 +119,7 @@ def test_refusals(vae, tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_files_are_in_single_precision_whatever_is_set_around(tmp_path):
     model = Model.of(rng.normal(size=(100, 2)).astype(np.float32), hidden=())
@@ -137,6 +138,7 @@ def test_columns_whose_names_clash_are_refused(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 def test_an_operation_that_onnx_lacks_is_named(tmp_path):
     """Scales near the ends of single precision are read bit by bit."""
     X = (rng.normal(size=(60, 2)) * 1e-30).astype(np.float32)
