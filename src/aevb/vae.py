@@ -1496,6 +1496,79 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         return load(cls, path, parameters)
 
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        what: str = "encode",
+        *,
+        n_draws: int = 32,
+        random_state: RandomState = None,
+    ) -> None:
+        r"""Write a function of the fitted model to a file that runs without aevb.
+
+        The number of rows stays open, and all scaling is within. ONNX runs in other languages and
+        in browsers; of a table it has an input for each column, texts among them. StableHLO runs
+        in any JAX, on processors, GPUs and TPUs; its rows have the codes of categories, and a
+        description stands beside it under ``path + ".json"``.
+
+        A row gives NaN where a value is missing that the model needs, or a category is new. The
+        file checks nothing else.
+
+        Parameters
+        ----------
+        path : path-like
+            Where to, ending in ``.onnx`` or ``.stablehlo``; an existing file is replaced.
+        what : {"encode", "decode", "reconstruct", "elbo"}
+            ``"encode"``: ``mean`` and ``variance`` of q(z|x). ``"decode"``: ``expected``, E[x|z],
+            of latent points ``z``. ``"reconstruct"``: the same at the mean of q(z|x). ``"elbo"``:
+            nats per case,
+
+            .. math:: \frac1L \sum_l \log p(x|z_l) - \mathrm{KL}(q(z|x) \| p(z)),
+                      \quad z_l = g_\phi(\epsilon_l, x)
+
+            with L draws of the noise that are in the file, the same for all rows: unbiased for
+            each row, but the errors of rows are not independent.
+        n_draws : int, default=32
+            The number L.
+        random_state : int, RandomState or None
+            Seed of that noise; None: 0.
+
+        Raises
+        ------
+        ImportError
+            When a library of the extra ``aevb[onnx]`` is not installed.
+        ValueError, TypeError
+            For another ending or function, or a model with an operation that ONNX lacks.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import jax, numpy as np
+        >>> from aevb import VAE
+        >>> X = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
+        >>> vae = VAE(1, hidden=(4,), epochs=5, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "encoder.stablehlo")
+        ...     vae.export(path)
+        ...     with open(path, "rb") as file:
+        ...         encoder = jax.export.deserialize(bytearray(file.read()))
+        >>> bool(np.allclose(encoder.call(X)["mean"], vae.transform(X), atol=1e-5))
+        True
+        """
+        from aevb.export import export
+
+        check_is_fitted(self)
+        random = check_random_state(0 if random_state is None else random_state)
+        export(
+            path,
+            self._learned,
+            self.model_,
+            what,
+            latent_dim=self.config_.latent_dim,
+            n_draws=n_draws,
+            seed=random.randint(2**31 - 1),
+        )
+
     @property
     def plot(self) -> PlotAccessor:
         """Pictures of this estimator's predictions: ``vae.plot.samples()``; see `PlotAccessor`.

@@ -186,3 +186,16 @@ def test_diagnose_prints_the_report(run, folder):
 def test_diagnose_refuses_the_training_rows(refused, folder):
     data = folder / "table.csv"
     assert "held-out" in refused("diagnose", folder / "table.aevb", data, "--train", data)
+
+
+def test_export(run, refused, folder, tmp_path):
+    import jax
+
+    path = tmp_path / "bound.stablehlo"
+    model, options = folder / "images.aevb", ("--what", "elbo", "--n-draws", 3)
+    assert run("export", model, path, *options) == (0, "", "")
+    function = jax.export.deserialize(bytearray(path.read_bytes()))
+    assert function.call(np.zeros((5, 4, 4), np.float32))["elbo"].shape == (5,)
+    assert "--force" in refused("export", model, path)
+    assert run("export", model, path, "--force").code == 0
+    assert "reconstruct" in refused("export", model, tmp_path / "it.onnx", "--what", "impute")

@@ -562,6 +562,33 @@ def serve(
     run(models, host, port, key, no_key, **limits)
 
 
+@app.command(
+    epilog=_examples(
+        "aevb export model.aevb encoder.onnx",
+        "aevb export model.aevb score.onnx --what elbo --n-draws 100",
+        "aevb export model.aevb decoder.stablehlo --what decode",
+    )
+)
+def export(
+    model: Model,
+    output: Annotated[
+        Path, typer.Argument(help="File to write: .onnx or .stablehlo.", show_default=False)
+    ],
+    what: Annotated[
+        str, typer.Option(help="What it computes: encode, decode, reconstruct or elbo.")
+    ] = "encode",
+    n_draws: Annotated[int, typer.Option(help="Of elbo: draws of z for each case.")] = 32,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Write a function of a model to a file that runs without aevb."""
+    from aevb.data.files import check_target
+
+    check_target(output, overwrite=force)
+    vae, _ = _prepare(model, None, None, force)
+    vae.export(output, what, n_draws=n_draws, random_state=seed)
+
+
 @app.command(epilog=_examples("aevb demo", "aevb demo --output digits --epochs 100"))
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
