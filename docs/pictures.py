@@ -27,7 +27,7 @@ IMAGES = Path(__file__).parent / "images"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 INK = {"cmap": "gray_r"}
 REAL, DRAWN = "#b8b8b8", "#0b6b6b"
-N_CLOTHES = 20_000
+N_CLOTHES = 10_000
 
 
 def mnist() -> None:
@@ -78,10 +78,10 @@ def unusual() -> None:
         colour = "white" if nats[i, j] > 6 else "black"
         ax.text(j, i, f"{nats[i, j]:.0f}", ha="center", va="center", color=colour)
     ax.set_xticks(range(table.shape[1]), table.columns, rotation=35, ha="right")
-    names = [f"wine {k}: {scores[k]:.0f}" for k in order]
+    names = [f"wine {k}: \N{MINUS SIGN}{-scores[k]:.0f}" for k in order]
     ax.set_yticks(range(len(order)), names)
     ax.set_title("The least likely of 178 wines (bound, nats), and their odd cells")
-    ax.figure.colorbar(drawn, label="nats above what is usual in the column", extend="both")
+    ax.figure.colorbar(drawn, label="nats above what is usual in the column", extend="max")
     save("unusual", ax)
 
 
@@ -89,7 +89,7 @@ def synthetic() -> None:
     """The columns of a table of simulated people, and of as many drawn from the fitted model."""
     simulate = runpy.run_path(str(EXAMPLES / "mixed_table.py"))["simulate"]
     real = simulate(3000, np.random.default_rng(0))
-    vae = VAE(4, prior="mixture", likelihood={"income": "log-normal"}, random_state=0)
+    vae = VAE(4, prior="mixture", likelihood={"income": "log-normal"}, epochs=60, random_state=0)
     drawn = vae.fit(real).sample(len(real), random_state=0)
     figure, axes = plt.subplots(2, 3, figsize=(9, 4.8), layout="constrained")
     names = ["income", "height", "moved", "children", "town", "education"]
@@ -127,10 +127,10 @@ def compare(real: pd.Series, drawn: pd.Series, ax: plt.Axes) -> None:
 def moons() -> None:
     """Points in two half-moons: what they are drawn from, as the model sees it, and new ones."""
     X = make_moons(2000, noise=0.07, random_state=0)[0]
-    vae = VAE(2, prior="mixture", random_state=0).fit(X)
-    x, y = np.linspace(-1.5, 2.5, 160), np.linspace(-1, 1.5, 100)
+    vae = VAE(2, prior="mixture", hidden=(50, 50), epochs=200, random_state=0).fit(X)
+    x, y = np.linspace(-1.5, 2.5, 120), np.linspace(-1, 1.5, 75)
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    density = np.exp(vae.log_likelihood(grid, n_draws=500)).reshape(len(y), len(x))
+    density = np.exp(vae.log_likelihood(grid, n_draws=200)).reshape(len(y), len(x))
     figure, axes = plt.subplots(1, 3, figsize=(11, 2.9), layout="constrained")
     axes[1].contourf(x, y, density, levels=20, cmap="Greens")
     new = vae.sample(2000, random_state=0)
@@ -145,7 +145,7 @@ def clothes() -> None:
     """Fashion-MNIST: a map of test images by their latents, and images with holes, filled."""
     train, test = datasets.load_fashion_mnist()
     known = train.images[:N_CLOTHES]
-    two = VAE(latent_dim=2, epochs=40, random_state=0).fit(known)
+    two = VAE(latent_dim=2, epochs=30, random_state=0).fit(known)
     figure, ax = plt.subplots(figsize=(8, 7), layout="constrained")
     ax.axis("off")
     Z, taken = two.transform(test.images[:4000]), []
@@ -157,7 +157,7 @@ def clothes() -> None:
     ax.set(xlim=np.quantile(Z[:, 0], [0, 1]), ylim=np.quantile(Z[:, 1], [0, 1]))
     save("clothes", ax)
 
-    twenty = VAE(latent_dim=20, epochs=30, random_state=0).fit(known)
+    twenty = VAE(latent_dim=20, epochs=20, random_state=0).fit(known)
     whole = test.images[:10].astype("float32")
     seen = whole.copy()
     seen[:5, 14:] = np.nan
