@@ -112,8 +112,9 @@ def compare(real: pd.Series, drawn: pd.Series, ax: plt.Axes) -> None:
         bins = np.histogram_bin_edges(both[0], 40)
         ax.hist(both[0], bins=bins, color=REAL, label="the table")
         ax.hist(both[1], bins=bins, histtype="step", label="drawn", **outline)
+        ax.locator_params(axis="x", nbins=4)
         if is_date:
-            ax.xaxis_date()
+            ax.xaxis.set_major_locator(dates.AutoDateLocator(maxticks=6))
             ax.xaxis.set_major_formatter(dates.DateFormatter("%Y"))
         return
     levels = real.cat.categories if hasattr(real, "cat") else sorted(real.unique())[:10]
@@ -146,15 +147,18 @@ def clothes() -> None:
     train, test = datasets.load_fashion_mnist()
     known = train.images[:N_CLOTHES]
     two = VAE(latent_dim=2, epochs=30, random_state=0).fit(known)
-    figure, ax = plt.subplots(figsize=(8, 7), layout="constrained")
-    ax.axis("off")
     Z, taken = two.transform(test.images[:4000]), []
+    low, high = np.quantile(Z, [0.005, 0.995], axis=0)
+    _, ax = plt.subplots(figsize=(8, 8 * (high - low)[1] / (high - low)[0]))
     for z, image in zip(Z, test.images, strict=False):
-        if all(np.abs(z - other).max() > 0.21 for other in taken):  # none above another
+        free = all(np.abs(z - other).max() > 0.21 for other in taken)  # none above another
+        if free and (low < z).all() and (z < high).all():
             taken.append(z)
             extent = (z[0] - 0.1, z[0] + 0.1, z[1] - 0.1, z[1] + 0.1)
             ax.imshow(image, cmap="gray_r", extent=extent, vmin=0, vmax=255)
-    ax.set(xlim=np.quantile(Z[:, 0], [0, 1]), ylim=np.quantile(Z[:, 1], [0, 1]))
+    ax.set(xlim=(low[0] - 0.1, high[0] + 0.1), ylim=(low[1] - 0.1, high[1] + 0.1))
+    ax.set_position((0, 0, 1, 1))
+    ax.axis("off")
     save("clothes", ax)
 
     twenty = VAE(latent_dim=20, epochs=20, random_state=0).fit(known)

@@ -35,9 +35,10 @@ QUESTIONS = {
 
 # Elements that stick out of the window, and are in no box of their own that scrolls.
 STICKING_OUT = """() => {
-  const scrolls = (e) => e && (getComputedStyle(e).overflowX !== "visible" || scrolls(e.parentElement));
+  const boxed = (e) => !e.matches(".md-content") &&
+    (getComputedStyle(e).overflowX !== "visible" || boxed(e.parentElement));
   return [...document.querySelectorAll(".md-content *")]
-    .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e.parentElement))
+    .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !boxed(e.parentElement))
     .map((e) => e.outerHTML.slice(0, 100));
 }"""
 
