@@ -143,10 +143,9 @@ def moons() -> None:
 
 
 def clothes() -> None:
-    """Fashion-MNIST: a map of test images by their latents, and images with holes, filled."""
+    """A map of Fashion-MNIST: test images at the places of their latents."""
     train, test = datasets.load_fashion_mnist()
-    known = train.images[:N_CLOTHES]
-    two = VAE(latent_dim=2, epochs=30, random_state=0).fit(known)
+    two = VAE(latent_dim=2, epochs=30, random_state=0).fit(train.images[:N_CLOTHES])
     Z, taken = two.transform(test.images[:4000]), []
     low, high = np.quantile(Z, [0.005, 0.995], axis=0)
     _, ax = plt.subplots(figsize=(8, 8 * (high - low)[1] / (high - low)[0]))
@@ -161,12 +160,16 @@ def clothes() -> None:
     ax.axis("off")
     save("clothes", ax)
 
-    twenty = VAE(latent_dim=20, epochs=20, random_state=0).fit(known)
+
+def holes() -> None:
+    """Images of clothes of which one half is hidden, and filled."""
+    train, test = datasets.load_fashion_mnist()
+    vae = VAE(latent_dim=20, epochs=20, random_state=0).fit(train.images[:N_CLOTHES])
     whole = test.images[:10].astype("float32")
     seen = whole.copy()
     seen[:5, 14:] = np.nan
     seen[5:, :, 14:] = np.nan
-    rows = [images.swapaxes(0, 1).reshape(28, -1) for images in (seen, twenty.impute(seen), whole)]
+    rows = [images.swapaxes(0, 1).reshape(28, -1) for images in (seen, vae.impute(seen), whole)]
     _, ax = plt.subplots(figsize=(8, 2.6), layout="constrained")
     colours = matplotlib.colormaps["gray_r"].with_extremes(bad="#c9b37e")
     ax.imshow(np.concatenate(rows), cmap=colours)
@@ -192,7 +195,7 @@ def write(figure: Figure, name: str, dpi: int = 110) -> None:
 
 
 if __name__ == "__main__":
-    made = (mnist, digits, wine, unusual, synthetic, moons, clothes)
+    made = (mnist, digits, wine, unusual, synthetic, moons, clothes, holes)
     makers = {maker.__name__: maker for maker in made}
     for name in sys.argv[1:] or makers:
         makers[name]()
