@@ -158,7 +158,7 @@ def clothes() -> None:
     ax.set(xlim=(low[0] - 0.1, high[0] + 0.1), ylim=(low[1] - 0.1, high[1] + 0.1))
     ax.set_position((0, 0, 1, 1))
     ax.axis("off")
-    save("clothes", ax)
+    write(ax.figure, "plot_clothes", dpi=80)
 
 
 def holes() -> None:
