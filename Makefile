@@ -68,7 +68,7 @@ types: $(INSTALLED)  ## check the type hints
 	$(BIN)/mypy
 
 docs: $(INSTALLED)  ## build the documentation into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: $(INSTALLED)  ## build sdist and wheel, check them, run the README's examples with the wheel alone
 	rm -rf dist build/wheel

@@ -23,6 +23,8 @@ def on_files(files: Files, config: Any, **kwargs: Any) -> Files:
     """Add the pages and what they link to."""
     for page, source in PAGES.items():
         content = (ROOT / source).read_text(encoding="utf-8").replace("](../docs/", "](../")
+        for other, path in PAGES.items():
+            content = content.replace(f"](../{path}", f"](../{other}")
         files.append(File.generated(config, page, content=content))
         for link in sorted(set(LINK.findall(content))):
             target = ((ROOT / source).parent / link).resolve()
