@@ -17,7 +17,8 @@ from typing import Any
 
 MODULES = (
     *("aevb", "aevb.evaluation", "aevb.inference", "aevb.models", "aevb.probability"),
-    *("aevb.plotting", "aevb.posteriors", "aevb.predict", "aevb.priors", "aevb.datasets"),
+    *("aevb.plotting", "aevb.report", "aevb.posteriors", "aevb.predict", "aevb.priors"),
+    "aevb.datasets",
 )
 METHODS = (FunctionType, property, classmethod, staticmethod)
 
