@@ -96,6 +96,8 @@ class Facts(NamedTuple):
     ----------
     model, data, training : dict of str
         What was fitted, to what, and how: from a name to a few words.
+    n_given : int or None
+        Number of the given cases.
     columns : dict of list
         One entry per column, at most 200: ``column``, ``type``, ``levels`` (number of categories;
         0: none), ``likelihood``, ``why``, ``shift`` and ``scale`` (the networks see
@@ -129,6 +131,7 @@ class Facts(NamedTuple):
     model: dict[str, str]
     data: dict[str, str]
     training: dict[str, str]
+    n_given: int | None
     columns: dict[str, list]
     versions: dict[str, str]
     history: dict[str, list]
@@ -199,7 +202,7 @@ def facts(
     check_is_fitted(vae)
     shape = shape_of_pictures(vae, image_shape)
     diagnosis, oddest, cells, remarks = None, _NOTHING_ODD, [], []
-    missing = None
+    n, missing = None, None
     if X is None:
         if labels is not None:
             raise ValueError("Expected `X` with its `labels`; got None.")
@@ -210,14 +213,14 @@ def facts(
     else:
         X = array_of(X) if is_annotated(X) else X
         data, rows = vae._encoded(X, condition, exposure)
-        names = names_of(labels, rows.shape[0])
+        n = rows.shape[0]
+        names = names_of(labels, n)
         diagnosis = vae.diagnose(
             X, condition=condition, exposure=exposure, n_draws=n_draws, random_state=random_state
         )
         odd = {name: each[:N_ODD] for name, each in diagnosis.rows.items()}
         by_row: dict[int, list[Cell]] = {}
         if shape is None:
-            n = rows.shape[0]
             some = np.union1d(odd["row"], np.arange(0, n, math.ceil(n / MOST_SURPRISES)))
             told = (some_of(condition, some, n), some_of(exposure, some, n))
             nats = surprises(vae, _safe_indexing(X, some), *told, random_state)
@@ -236,13 +239,14 @@ def facts(
         remarks += diagnosis.remarks
     return Facts(
         _model(vae),
-        _data(vae, X is not None and rows.shape[0]),
+        _data(vae, n),
         _training(vae),
-        {} if shape is not None else _columns(vae.schema_, missing, X is not None),
+        n,
+        {} if shape is not None else _columns(vae.schema_, missing, n is not None),
         versions(),
         {name: list(values) for name, values in vae.history_.items()},
         vae.best_epoch_,
-        _numbers(vae, diagnosis),
+        _numbers(vae, diagnosis, "case" if shape is None else "image"),
         _latents(vae, diagnosis),
         diagnosis,
         oddest,
@@ -291,9 +295,13 @@ def texts(schema: Schema, rows: np.ndarray) -> list[list[str]]:
     rows = rows.reshape(len(rows), -1)
     if schema.columns is None:
         return [[_text(value) for value in row] for row in rows.tolist()]
-    table = nw.from_native(schema.columns.write(rows), eager_only=True)
-    columns = ([*map(_text, table.get_column(name).to_list())] for name in table.columns)
-    return [list(row) for row in zip(*columns, strict=True)]
+    empty = np.isnan(rows)
+    table = nw.from_native(schema.columns.write(np.where(empty, 0, rows)), eager_only=True)
+    columns = [[*map(_text, table.get_column(name).to_list())] for name in table.columns]
+    return [
+        ["" if gone else text for text, gone in zip(row, blank, strict=True)]
+        for row, blank in zip(zip(*columns, strict=True), empty.tolist(), strict=True)
+    ]
 
 
 def _text(value: Any) -> str:
@@ -393,10 +401,10 @@ def _spelled(part: Any) -> str:
     return spelled(part) if hasattr(part, "name") else repr(part)
 
 
-def _data(vae: Any, n_given: int | bool) -> dict[str, str]:
+def _data(vae: Any, n_given: int | None) -> dict[str, str]:
     schema = vae.schema_
     said = {"cases in training": f"{schema.n_rows:,}"}
-    if n_given is not False:
+    if n_given is not None:
         said["cases given"] = f"{n_given:,}"
     said["values of a case"] = " × ".join(map(str, schema.shape))
     if schema.columns is not None:
@@ -466,14 +474,13 @@ def _columns(schema: Schema, missing: np.ndarray | None, is_given: bool) -> dict
     }
 
 
-def _numbers(vae: Any, diagnosis: Diagnosis | None) -> list[Number]:
-    unit = "nats per image" if len(vae.feature_shape_) > 1 else "nats per case"
+def _numbers(vae: Any, diagnosis: Diagnosis | None, case: str) -> list[Number]:
     history, kept = vae.history_, vae.best_epoch_ - 1
     found = []
 
     def add(name: str, value: float, error: float, of: str, meaning: str) -> None:
         if math.isfinite(value):
-            found.append(Number(name, float(value), float(error), unit, of, meaning))
+            found.append(Number(name, float(value), float(error), f"nats per {case}", of, meaning))
 
     for prefix, whose in (
         ("", f"training cases, averaged over epoch {kept + 1}"),

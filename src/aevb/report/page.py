@@ -15,22 +15,25 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from aevb import __version__
+from aevb import __version__, explorer
 from aevb.data.files import check_target, replacing
 from aevb.diagnosis.report import count
 from aevb.report.cases import Shown, shown
 from aevb.report.facts import Cell, Facts, Number, facts, names_of
-from aevb.report.markup import data, html, picture, plain, table, tag, terms
+from aevb.report.markup import data, html, picture, table, tag, terms
 
 _MOST_COLUMNS = 30  # of a row that is shown, and of the columns that are explained worst
 _MOST_POINTS = 10_000  # of the map
 _MOST_BARS = 40
 _BINS = 40
+_FIRST = ("ELBO", "log p(x)", "KL")
 _LIBRARIES = ("d3", "plot")
 _STATIC = files("aevb.report") / "static"
 
 
-def write(vae: Any, path: str | os.PathLike[str], X: Any = None, labels: Any = None, **told: Any):
+def write(
+    vae: Any, path: str | os.PathLike[str], X: Any = None, labels: Any = None, **told: Any
+) -> None:
     """Write a report of a fitted estimator to one file, in one step: all of it or nothing.
 
     Parameters
@@ -86,12 +89,13 @@ def page(
     case = "image" if known.image_shape else "case"
     n = known.data["cases in training"]
     title = title or f"A variational auto-encoder of {n} {case}s"
-    map_section, charts, scripts, styles = _map(vae, known, X, labels, told)
+    charts: dict[str, Any] = {}
+    latent_space, explored = _map(vae, known, X, labels, told, charts)
     sections = [
         _in_short(known),
         _what(known),
         _training(known, charts),
-        map_section,
+        latent_space,
         _latents(known, looks, charts),
         _odd(known, looks, charts),
         _cases(known, looks, charts),
@@ -108,9 +112,7 @@ def page(
         if X is None
         else f"{known.data['cases given']} cases were given to this report."
     )
-    links = [tag("li", tag("a", each.get("title"), href=f"#{each.get('id')}")) for each in present]
-    for each in present:
-        del each.attrib["title"]
+    links = [tag("li", tag("a", each[0].text, href=f"#{each.get('id')}")) for each in present]
     body = [
         tag("a", "Skip to the report", href="#report", class_="skip"),
         tag("header", tag("h1", title), tag("p", lead)),
@@ -122,6 +124,7 @@ def page(
         ),
         data("charts", charts),
     ]
+    scripts, styles = ([explorer.scripts()], [explorer.styles()]) if explored else ([], [])
     return Template((_STATIC / "report.html").read_text("utf-8")).substitute(
         title=html(tag("title", title)),
         styles="\n".join([_read("pico.css"), _read("report.css"), *styles]),
@@ -142,10 +145,8 @@ def _library(name: str) -> str:
 
 
 def _section(name: str, title: str, *children: Any) -> Element:
-    """Return a section; its attribute `title` is for the list of sections alone."""
     heading = tag("h2", title, id=f"{name}-title")
-    own = {"id": name, "title": title, "aria_labelledby": f"{name}-title"}
-    return tag("section", heading, *children, **own)
+    return tag("section", heading, *children, id=name, aria_labelledby=f"{name}-title")
 
 
 def _chart(name: str, said: str, caption: str | None = None) -> Element:
@@ -155,9 +156,7 @@ def _chart(name: str, said: str, caption: str | None = None) -> Element:
 
 
 def _in_short(known: Facts) -> Element:
-    given = [each for each in known.numbers if each.of.endswith(("given case", "given cases"))]
-    shown_first = {"ELBO", "log p(x)", "KL"}
-    first = [each for each in given or known.numbers if given == [] or each.name in shown_first]
+    first = [each for each in known.numbers if each.name in _FIRST and "given" in each.of]
     cards = [
         tag(
             "article",
@@ -165,7 +164,7 @@ def _in_short(known: Facts) -> Element:
             tag("p", tag("strong", plus_minus(each.value, each.standard_error)), f" {each.unit}"),
             tag("p", tag("small", f"{each.meaning}. Of the {each.of}.")),
         )
-        for each in first
+        for each in first or known.numbers
     ]
     active = known.latents["active"]
     if None not in active:
@@ -268,26 +267,42 @@ def _of_number(number: Number) -> list[str]:
 
 
 def _map(
-    vae: Any, known: Facts, X: Any, labels: Any, told: dict[str, Any]
-) -> tuple[Element | None, dict[str, Any], list[str], list[str]]:
-    """Return the section of the latent space, charts to begin with, scripts and styles."""
-    if X is None:
-        return None, {}, [], []
-    n = int(known.data["cases given"].replace(",", ""))
+    vae: Any, known: Facts, X: Any, labels: Any, told: dict[str, Any], charts: dict[str, Any]
+) -> tuple[Element | None, bool]:
+    """Return the section of the latent space, and whether the explorer is in it."""
+    try:
+        content = explorer.payload(vae, X, labels, image_shape=known.image_shape)
+    except ValueError as error:
+        if X is None:
+            return None, False
+        why = tag("p", "The decoder is not in this page. ", *_prose(str(error)))
+        return _section("map", "The latent space", _plain_map(vae, known, X, labels, told, charts), why), False
+    what = (
+        "The cases at the mean of q(z|x). Choose a place, and the decoder, which is in this file, "
+        "shows what it expects there."
+        if X is not None
+        else "Choose a place, and the decoder, which is in this file, shows what it expects there."
+    )
+    place, content = tag("div", id="explorer"), data("explorer-data", content)
+    return _section("map", "The latent space", tag("p", what), place, content), True
+
+
+def _plain_map(
+    vae: Any, known: Facts, X: Any, labels: Any, told: dict[str, Any], charts: dict[str, Any]
+) -> Element:
+    n = known.n_given
     rows = np.arange(0, n, math.ceil(n / _MOST_POINTS))
-    codes = np.asarray(vae.transform(X, **told), np.float64)[rows]
-    shown_first = sorted(known.latents["dimension"][:2])
+    dimensions = sorted(known.latents["dimension"][:2])
+    codes = np.asarray(vae.transform(X, **told), np.float64)[rows][:, dimensions]
     names = names_of(labels, n)
-    charts = {
-        "map": {
-            "dimensions": shown_first,
-            "points": [[round(float(z), 4) for z in code[shown_first]] for code in codes],
-            "rows": rows.tolist(),
-            "labels": None if names is None else [names[row] for row in rows],
-        }
+    charts["map"] = {
+        "dimensions": dimensions,
+        "points": codes.round(4).tolist(),
+        "rows": rows.tolist(),
+        "labels": None if names is None else [names[row] for row in rows],
     }
     said = f"{count(len(rows), 'case')} in the latent space, at the mean of q(z|x)"
-    return _section("map", "The latent space", _chart("map", said)), charts, [], []
+    return _chart("map", said)
 
 
 def _latents(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element:
@@ -299,10 +314,7 @@ def _latents(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element:
         said = "Nats that each latent dimension carries: the mean KL of q(z_j|x) from p(z_j)"
         parts.append(_chart("nats", said))
     nats = dict(zip(latents["dimension"], latents["nats"], strict=True))
-    low, high = (f"{looks.levels[k]:.1%}".replace("%", " %") for k in (0, -1)) if looks.levels else (
-        "",
-        "",
-    )
+    low, high = (_percent(looks.levels[k]) for k in (0, -1)) if looks.levels else ("", "")
     span = f"from its quantile at {low} of the prior to that at {high}"
     for j, moves in zip(looks.dimensions, looks.traversal, strict=True):
         carried = "" if math.isnan(nats[j]) else f" ({nats[j]:.2f} nats)"
@@ -316,9 +328,8 @@ def _latents(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element:
             [moved.column, *moved.values, f"{moved.effect:+.2f}".replace("-", "−")]
             for moved in moves
         ]
-        levels = [f"{level:.1%}".replace("%", " %") for level in looks.levels]
         if rows:
-            heads = ["column", *levels, "effect"]
+            heads = ["column", *map(_percent, looks.levels), "effect"]
             numbers = set(range(1, len(heads)))
             parts.append(table(f"{title}: the columns that it moves most", heads, rows, numbers))
     if looks.dimensions:
@@ -526,6 +537,10 @@ def plus_minus(value: float, error: float = math.nan) -> str:
     digits = 2 if abs(value) < 1000 else 1
     said = f"{value:,.{digits}f}" + ("" if math.isnan(error) else f" ± {error:,.{digits}f}")
     return said.replace("-", "−")
+
+
+def _percent(level: float) -> str:
+    return f"{100 * level:.3g}\u202f%"
 
 
 def _short(value: float) -> str:

@@ -167,3 +167,11 @@
     new ResizeObserver(render).observe(place);
   }
 })();
+
+// The latent space with the decoder at hand, where the model can be run in a page.
+{
+  const content = document.getElementById("explorer-data");
+  if (content) {
+    aevb.mountExplorer(document.getElementById("explorer"), JSON.parse(content.textContent));
+  }
+}
