@@ -522,9 +522,9 @@ def report(
         Path | None,
         typer.Argument(help=f"Cases, one per row: {_FORMATS}.", show_default="none"),
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="File of HTML to write.")
-    ] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of HTML to write.")] = Path(
+        "report.html"
+    ),
     labels: Annotated[
         str | None,
         typer.Option(

@@ -31,7 +31,7 @@ _MARGINS = 24  # columns whose distribution is shown
 _SAMPLES = 1000
 _VALUES = 2_000_000  # of new cases, at most
 _BINS = 20
-_MOST_LEVELS = 12
+_MOST_LEVELS = 8
 
 
 class Moved(NamedTuple):
@@ -201,7 +201,8 @@ def shown(
         limits = predictions.data_range(vae) or _range(real if real is not None else new)
     else:
         real, reconstructed, new = (
-            [] if each is None else texts(vae.schema_, each) for each in (real, reconstructed, new)
+            [] if each is None else texts(vae.schema_, each, digits)
+            for each, digits in ((real, 6), (reconstructed, 4), (new, 4))
         )
     return Shown(
         rows,
@@ -330,8 +331,7 @@ def _margins(vae: Any, real: Any, new: np.ndarray) -> list[Margin]:
             bins: list = [row[j] for row in texts(schema, rows)]
             kind = "category"
         else:
-            low, high = np.quantile(columns[0], [0.001, 0.999])
-            edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
+            edges = _edges(columns[0])
             counts = [
                 (np.histogram(column, edges)[0] / max(len(column), 1)).tolist()
                 for column in columns
@@ -343,6 +343,16 @@ def _margins(vae: Any, real: Any, new: np.ndarray) -> list[Margin]:
         seen = counts[0] if len(counts) > 1 else []
         found.append(Margin(column_name(schema, j), kind, bins, seen, counts[-1]))
     return found
+
+
+def _edges(column: np.ndarray) -> np.ndarray:
+    """Return the ends of bins, in the middle between whole numbers where all values are whole."""
+    low, high = np.quantile(column, [0.001, 0.999])
+    if (column == np.rint(column)).all():
+        low, high = math.floor(low) - 0.5, math.ceil(high) + 0.5
+        width = math.ceil((high - low) / _BINS)
+        return np.arange(low, high + width, width)
+    return np.linspace(low, high if high > low else low + 1, _BINS + 1)
 
 
 def _most_frequent(column: np.ndarray, levels: np.ndarray) -> np.ndarray:

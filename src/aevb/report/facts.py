@@ -287,28 +287,35 @@ def names_of(labels: Any, n: int) -> list[str] | None:
             f"Expected a label for each of the {n} cases, of shape ({n},), for `labels`; got "
             f"shape {np.shape(labels)}."
         )
-    return [str(label) for label in np.asarray(labels)]
+    return [_text(label) or "missing" for label in np.asarray(labels, object)]
 
 
-def texts(schema: Schema, rows: np.ndarray) -> list[list[str]]:
-    """Return rows of numbers as a reader would write them: categories and dates by their names."""
+def texts(schema: Schema, rows: np.ndarray, digits: int = 4) -> list[list[str]]:
+    """Return rows of numbers as a reader would write them: categories and dates by their names.
+
+    Numbers have so many digits, or as many as stand before the point.
+    """
     rows = rows.reshape(len(rows), -1)
     if schema.columns is None:
-        return [[_text(value) for value in row] for row in rows.tolist()]
+        return [[_text(value, digits) for value in row] for row in rows.tolist()]
     empty = np.isnan(rows)
     table = nw.from_native(schema.columns.write(np.where(empty, 0, rows)), eager_only=True)
-    columns = [[*map(_text, table.get_column(name).to_list())] for name in table.columns]
+    columns = [
+        [_text(value, digits) for value in table.get_column(name).to_list()]
+        for name in table.columns
+    ]
     return [
         ["" if gone else text for text, gone in zip(row, blank, strict=True)]
         for row, blank in zip(zip(*columns, strict=True), empty.tolist(), strict=True)
     ]
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, digits: int = 6) -> str:
     if value is None or value != value:  # NaN, NaT
         return ""
     if isinstance(value, float):
-        return f"{value:.5g}"
+        is_long = 10 ** (digits - 1) <= abs(value) < 1e15
+        return (f"{value:.0f}" if is_long else f"{value:.{digits}g}").replace("-", "−")
     return str(value).removesuffix(" 00:00:00")
 
 
@@ -326,7 +333,10 @@ def _odd_cells(
 ) -> tuple[list[Cell], dict[int, list[Cell]]]:
     """Return the oddest cells of some rows, and those of the oddest rows."""
     has_value = ~np.isnan(nats)
-    middle = np.array([np.median(c[k]) if k.any() else 0.0 for c, k in zip(nats.T, has_value.T)])
+    middle = [
+        np.median(each[there]) if there.any() else 0.0
+        for each, there in zip(nats.T, has_value.T, strict=True)
+    ]
     excess = np.where(has_value, nats - middle, -np.inf)
     order = np.argsort(-excess, axis=None, kind="stable")[:N_ODD]
     places = [tuple(map(int, np.unravel_index(k, excess.shape))) for k in order]
@@ -347,7 +357,7 @@ def _odd_cells(
     told = jax.tree.map(np.asarray, dense(take(context, which)))
     made = vae._filled(left.reshape(known.shape), told, 1000, None, 0)
     expected = texts(vae.schema_, vae.schema_.values(made))
-    values = texts(vae.schema_, known)
+    values = texts(vae.schema_, known, 6)
     cells = {
         (i, j): Cell(
             int(some[i]),
@@ -459,7 +469,9 @@ def _columns(schema: Schema, missing: np.ndarray | None, is_given: bool) -> dict
         levels = [each.n_levels for each in choices]
         for j, each in enumerate(choices):
             likelihood[j] = likelihood[j] or "(left out)"
-            shift[j] = shift[j] + each.origin if each.type.kind != "date" else math.nan
+            shift[j] += each.origin
+            if each.type.kind == "date":
+                scale[j] = shift[j] = math.nan
     absent = np.full(size, 0.0 if is_given else math.nan) if missing is None else missing
     some = slice(MOST_COLUMNS)
     return {

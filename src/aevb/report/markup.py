@@ -48,7 +48,7 @@ def html(element: Element) -> str:
 def table(
     caption: str, heads: list[str], rows: list[list[Any]], numbers: set[int] = frozenset()
 ) -> Element:
-    """Return a table in a box that scrolls by itself; the first cell of a row is its head.
+    """Return a table in a box that scrolls by itself, under its title; a row begins with its head.
 
     Parameters
     ----------
@@ -61,9 +61,7 @@ def table(
     numbers : set of int
         Which columns hold numbers, and are aligned to the right.
     """
-    box = tag("div", role="region", aria_label=caption, tabindex="0", class_="scroll")
-    inner = SubElement(box, "table")
-    inner.append(tag("caption", caption))
+    inner = tag("table", aria_label=caption)
     right = [{"class": "number"} if j in numbers else {} for j in range(len(heads))]
     head = [tag("th", name, scope="col", **own) for name, own in zip(heads, right, strict=True)]
     inner.append(tag("thead", tag("tr", *head)))
@@ -72,7 +70,8 @@ def table(
         first, *others = row
         cells = [tag("td", each, **own) for each, own in zip(others, right[1:], strict=True)]
         body.append(tag("tr", tag("th", first, scope="row"), *cells))
-    return box
+    box = tag("div", inner, role="region", aria_label=caption, tabindex="0", class_="scroll")
+    return tag("figure", tag("figcaption", caption), box, class_="table")
 
 
 def terms(said: dict[str, Any]) -> Element:

@@ -6,6 +6,7 @@ import datetime
 import itertools
 import math
 import os
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +27,7 @@ _MOST_COLUMNS = 30  # of a row that is shown, and of the columns that are explai
 _MOST_POINTS = 10_000  # of the map
 _MOST_BARS = 40
 _BINS = 40
+_MINUS = re.compile(r"(?<![\w)-])-(?=\d)")
 _FIRST = ("ELBO", "log p(x)", "KL")
 _LIBRARIES = ("d3", "plot")
 _STATIC = files("aevb.report") / "static"
@@ -276,7 +278,9 @@ def _map(
         if X is None:
             return None, False
         why = tag("p", "The decoder is not in this page. ", *_prose(str(error)))
-        return _section("map", "The latent space", _plain_map(vae, known, X, labels, told, charts), why), False
+        return _section(
+            "map", "The latent space", _plain_map(vae, known, X, labels, told, charts), why
+        ), False
     what = (
         "The cases at the mean of q(z|x). Choose a place, and the decoder, which is in this file, "
         "shows what it expects there."
@@ -306,43 +310,39 @@ def _plain_map(
 
 
 def _latents(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element:
-    latents = known.latents
-    parts: list[Any] = []
+    latents, chart = known.latents, None
     if not any(map(math.isnan, latents["nats"])):
         some = slice(_MOST_BARS)
         charts["nats"] = {name: latents[name][some] for name in ("dimension", "nats", "active")}
         said = "Nats that each latent dimension carries: the mean KL of q(z_j|x) from p(z_j)"
-        parts.append(_chart("nats", said))
+        chart = _chart("nats", said)
+    if not looks.dimensions:
+        return _section("latents", "What each latent does", chart)
     nats = dict(zip(latents["dimension"], latents["nats"], strict=True))
-    low, high = (_percent(looks.levels[k]) for k in (0, -1)) if looks.levels else ("", "")
-    span = f"from its quantile at {low} of the prior to that at {high}"
+    low, high = (_percent(looks.levels[k]) for k in (0, -1))
+    lines = []
     for j, moves in zip(looks.dimensions, looks.traversal, strict=True):
-        carried = "" if math.isnan(nats[j]) else f" ({nats[j]:.2f} nats)"
-        title = f"Latent {j}{carried}"
+        title = f"Latent {j}" + ("" if math.isnan(nats[j]) else f" ({nats[j]:.2f} nats)")
         if known.image_shape:
-            alt = f"What the decoder expects as latent {j} goes {span}, the others at the median"
+            alt = f"What is expected as latent {j} goes from its {low} to its {high} quantile"
             image = picture(moves, alt, looks.limits)
-            parts.append(tag("figure", tag("figcaption", title), image, class_="traversal"))
-            continue
-        rows = [
-            [moved.column, *moved.values, f"{moved.effect:+.2f}".replace("-", "−")]
-            for moved in moves
-        ]
-        if rows:
+            lines.append(tag("figure", tag("figcaption", title), image, class_="traversal"))
+        elif moves:
+            rows = [[each.column, *each.values, _known(each.effect, "+.2f")] for each in moves]
             heads = ["column", *map(_percent, looks.levels), "effect"]
-            numbers = set(range(1, len(heads)))
-            parts.append(table(f"{title}: the columns that it moves most", heads, rows, numbers))
-    if looks.dimensions:
-        what = (
-            f"Each line: what the decoder expects as one latent goes {span}, while the others stay "
-            "at the median."
-            if known.image_shape
-            else "What the decoder expects at quantiles of the prior, while the other latents stay "
-            "at the median. Effect: the change of the mean from 16 % to 84 %, in standard "
-            "deviations of the column; of categories the share of the probability that moves."
+            lines.append(table(title, heads, rows, set(range(1, len(heads)))))
+    what = (
+        f"What the decoder expects as one latent goes from its quantile at {low} of the prior to "
+        f"that at {high}, while the others stay at the median."
+    )
+    if not known.image_shape:
+        what += (
+            " The columns that move most. Effect: the change of the mean from 16\u202f% to "
+            "84\u202f%, in standard deviations of the column; of categories, the share of the "
+            "probability that moves."
         )
-        parts.insert(1 if "nats" in charts else 0, tag("p", what))
-    return _section("latents", "What each latent does", *parts)
+    content = tag("div", *lines, class_="tables")
+    return _section("latents", "What each latent does", chart, tag("p", what), content)
 
 
 def _odd(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element | None:
@@ -380,8 +380,11 @@ def _odd(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element | None:
                 )
             )
         parts += [
-            tag("p", "The least likely images: the image, its reconstruction, and the surprise "
-                f"of each pixel, given the others (brightest: {peak:.1f} nats)."),
+            tag(
+                "p",
+                "The least likely images: the image, its reconstruction, and the surprise "
+                f"of each pixel, given the others (brightest: {peak:.1f} nats).",
+            ),
             tag("div", *figures, class_="pictures triples"),
         ]
     else:
@@ -468,7 +471,7 @@ def _diagnosis(known: Facts) -> Element | None:
     parts: list[Any] = [
         tag(
             "article",
-            tag("h3", each.name, id=f"finding-{k}"),
+            tag("h3", each.name.capitalize(), id=f"finding-{k}"),
             tag("p", *_prose(each.what)),
             tag("p", *_prose(each.meaning)),
             tag("p", tag("strong", "What to try: "), *_prose(each.advice)),
@@ -489,8 +492,13 @@ def _diagnosis(known: Facts) -> Element | None:
         )
     spread = known.latents
     rows = [
-        [j, _known(nats, ".3f"), {True: "yes", False: "no", None: "?"}[active],
-         _known(variance, ".3f"), *(_known(each, ".2f") for each in moments)]
+        [
+            j,
+            _known(nats, ".3f"),
+            {True: "yes", False: "no", None: "?"}[active],
+            _known(variance, ".3f"),
+            *(_known(each, ".2f") for each in moments),
+        ]
         for j, nats, active, variance, *moments in zip(*spread.values(), strict=True)
     ][:_MOST_BARS]
     heads = ["latent", "nats", "active", "variance of its mean", "mean, q(z)", "sd, q(z)"]
@@ -522,8 +530,9 @@ def _about(known: Facts, looks: Shown) -> Element:
 
 
 def _prose(text: str) -> list[Any]:
-    """Return a text in which what is between backquotes is code."""
-    return [tag("code", part) if k % 2 else part for k, part in enumerate(text.split("`"))]
+    """Return a text in which what is between backquotes is code, and minus signs are some."""
+    parts = enumerate(text.split("`"))
+    return [tag("code", part) if k % 2 else _MINUS.sub("−", part) for k, part in parts]
 
 
 def plus_minus(value: float, error: float = math.nan) -> str:
@@ -548,4 +557,5 @@ def _short(value: float) -> str:
 
 
 def _known(value: float, form: str) -> str:
-    return "" if math.isnan(value) else format(value, form).replace("-", "−")
+    said = format(value, form)
+    return "" if math.isnan(value) else said.replace("-", "−" if said.strip("-0.%") else "")

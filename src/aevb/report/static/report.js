@@ -23,15 +23,14 @@
       // The first epochs rise from so far below that they would flatten all others.
       const late = points.filter((d) => d.epoch > epoch.length / 20 || epoch.length < 10);
       const domain = d3.extent(late, (d) => d.value);
-      const inside = points.filter((d) => d.value >= domain[0] && d.value <= domain[1]);
       return plot(width, {
         x: { label: "epoch", tickFormat: "d", ticks: Math.min(epoch.length, small(width) ? 5 : 10) },
         y: { label: nats, grid: true, nice: true, domain },
         color: { legend: true, domain: Object.keys(lines), range: colours },
         marks: [
           Plot.ruleX([best], { stroke: "var(--chart-3)", strokeDasharray: "3 3" }),
-          Plot.lineY(inside, { x: "epoch", y: "value", stroke: "name", strokeWidth: 2 }),
-          Plot.tip(inside, Plot.pointerX({
+          Plot.lineY(points, { x: "epoch", y: "value", stroke: "name", strokeWidth: 2, clip: true }),
+          Plot.tip(late, Plot.pointerX({
             x: "epoch", y: "value",
             title: (d) => `${d.name}\nepoch ${d.epoch}: ${d.value.toFixed(2)} nats`,
           })),
@@ -39,16 +38,18 @@
       });
     },
 
-    nats({ dimension, nats: values, active }, width) {
+    nats({ dimension, nats: values, active }, whole) {
+      const width = Math.min(whole, 100 + 70 * dimension.length);
       const bars = dimension.map((j, k) => ({ j: String(j), value: values[k], active: active[k] }));
       return plot(width, {
         x: { label: "latent dimension", domain: bars.map((d) => d.j), ...(bars.length > 20 ? { ticks: [] } : {}) },
-        y: { label: nats, grid: true },
+        y: { label: nats, grid: true, ticks: 5 },
+        height: 220,
         marks: [
           Plot.barY(bars, {
             x: "j", y: "value", fill: (d) => (d.active ? colours[0] : colours[2]),
             title: (d) => `latent ${d.j}: ${d.value.toFixed(3)} nats`, tip: true,
-            insetLeft: Math.max(1, (width / bars.length - 60) / 2), insetRight: Math.max(1, (width / bars.length - 60) / 2),
+            insetLeft: 2, insetRight: 2,
           }),
           Plot.ruleY([0]),
         ],
@@ -126,8 +127,8 @@
     // New cases as an outline over given ones: where the two agree, the line runs along the bars.
     const outline = bars.flatMap((d) => [{ x: d.low, y: d.made }, { x: d.high, y: d.made }]);
     return plot(width, {
-      height: 130, marginLeft: 30, marginBottom: 25, marginTop: 8,
-      x: { label: null, ticks: 4 }, y: { label: null, ticks: 3, tickFormat: "%" },
+      height: 130, marginLeft: 36, marginBottom: 25, marginTop: 8,
+      x: { label: null, ticks: 4 }, y: { label: null, ticks: 3, tickFormat: ".0%" },
       marks: [
         real.length ? Plot.rectY(bars, { ...x, y: "real", fill: colours[0], fillOpacity: 0.45, insetLeft: 0.5 }) : null,
         Plot.line(outline, { x: "x", y: "y", stroke: colours[1], strokeWidth: 1.5 }),
@@ -143,7 +144,7 @@
     ]);
     return plot(width, {
       height: 40 + 26 * names.length, marginLeft: 90, marginBottom: 25, marginTop: 8, marginRight: 20,
-      x: { label: null, ticks: 3, tickFormat: "%" },
+      x: { label: null, ticks: 3, tickFormat: ".0%" },
       y: { axis: null, domain: real.length ? ["given", "new"] : ["new"], padding: 0 },
       fy: { label: null, domain: names, tickFormat: (name) => (name.length > 13 ? name.slice(0, 12) + "…" : name), axis: "left", padding: 0.2 },
       marks: [
