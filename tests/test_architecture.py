@@ -80,6 +80,7 @@ MAY_IMPORT = {
     },
     "latents": set(),
     "plotting": {"errors", "latents"},
+    "explorer": {"data", "errors", "evaluation", "models", "predict", "probability", "schema"},
     "vae": {
         "algorithm",
         "bins",
@@ -135,7 +136,7 @@ MAY_IMPORT = {
 }
 
 # Allowed besides, but only inside functions, or for the type checker.
-MAY_IMPORT_INSIDE_FUNCTIONS = {"vae": {"plotting", "report"}}
+MAY_IMPORT_INSIDE_FUNCTIONS = {"vae": {"explorer", "plotting", "report"}}
 
 # The numerical part knows nothing of these: estimators and tables, terminals and pictures, files.
 NUMERICAL = {"probability", "models", "inference", "evaluation", "predict", "algorithm"}

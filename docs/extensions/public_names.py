@@ -17,8 +17,8 @@ from typing import Any
 
 MODULES = (
     *("aevb", "aevb.evaluation", "aevb.inference", "aevb.models", "aevb.probability"),
-    *("aevb.plotting", "aevb.report", "aevb.posteriors", "aevb.predict", "aevb.priors"),
-    "aevb.datasets",
+    *("aevb.plotting", "aevb.posteriors", "aevb.predict", "aevb.priors", "aevb.datasets"),
+    *("aevb.explorer", "aevb.report"),
 )
 METHODS = (FunctionType, property, classmethod, staticmethod)
 

@@ -61,6 +61,7 @@ from aevb.schema import Schema
 from aevb.streaming import by_pieces, learn_stored, stream
 
 if TYPE_CHECKING:
+    from aevb.explorer.widget import Explorer
     from aevb.plotting.accessor import PlotAccessor
 
 _STREAMED = ("transform", "reconstruct", "elbo", "log_likelihood")  # what `VAE.stream` writes
@@ -1461,6 +1462,42 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         from aevb.plotting import PlotAccessor
 
         return PlotAccessor(self)
+
+    def explore(
+        self,
+        X: Rows | None = None,
+        labels: ArrayLike | None = None,
+        *,
+        image_shape: Sequence[int] | None = None,
+    ) -> Explorer:
+        """Explore the latent space in a notebook: drag a point, and the decoded case follows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c]), or table, optional
+            Cases to show on the map; of more than 10,000 so many, evenly spaced.
+        labels : array-like of shape (n,), optional
+            A label, a number or a date of each case, to colour it by.
+        image_shape : sequence of int, optional
+            Height and width, and channels if there are any, where pictures were fitted as flat
+            rows.
+
+        Returns
+        -------
+        Explorer
+            A widget. ``widget.point`` is the latent point that is shown.
+
+        Raises
+        ------
+        ImportError
+            When anywidget, of the extra ``aevb[widget]``, is not installed.
+        NotInAPage
+            When the model needs something that a page does not have, such as a condition.
+        """
+        from aevb.explorer.widget import Explorer
+
+        check_is_fitted(self)
+        return Explorer(self, X, labels, image_shape=image_shape)
 
     def _check_comparable(self) -> None:
         """Refuse models that classical ones cannot be compared with."""
