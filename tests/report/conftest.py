@@ -11,6 +11,7 @@ import pytest
 
 from aevb import VAE
 from aevb.data.datasets import load_digits
+from aevb.report import Facts, facts
 
 HOSTILE = "<script>alert('column')</script>"
 
@@ -123,7 +124,25 @@ def fits() -> Callable[[str], Fit]:
     return get
 
 
-@pytest.fixture(params=FITS)
+_QUICK = ("pictures", "table", "array")
+
+
+@pytest.fixture(
+    params=[each if each in _QUICK else pytest.param(each, marks=pytest.mark.slow) for each in FITS]
+)
 def fit(request, fits) -> Fit:
     """Each of the fits."""
     return fits(request.param)
+
+
+@pytest.fixture(scope="session")
+def known() -> Callable[[Fit], Facts]:
+    """The facts of a fit, collected once."""
+    found: dict[int, Facts] = {}
+
+    def get(fit: Fit) -> Facts:
+        if id(fit.vae) not in found:
+            found[id(fit.vae)] = facts(fit.vae, fit.X, fit.labels, **fit.told)
+        return found[id(fit.vae)]
+
+    return get

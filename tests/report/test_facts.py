@@ -12,10 +12,6 @@ from aevb.report import facts
 from aevb.report.markup import plain
 
 
-def of(fit):
-    return facts(fit.vae, fit.X, fit.labels, **fit.told)
-
-
 def _number(text):
     return float(text.replace("−", "-"))
 
@@ -24,8 +20,8 @@ def own(fit):
     return {name: value for name, value in fit.told.items() if name != "image_shape"}
 
 
-def test_the_numbers_are_those_of_the_estimator(fit):
-    found = of(fit)
+def test_the_numbers_are_those_of_the_estimator(fit, known):
+    found = known(fit)
     elbo = fit.vae.elbo(fit.X, **own(fit)).astype(float)
     log_p = fit.vae.log_likelihood(fit.X, 100, **own(fit)).astype(float)
     given = {each.name: each for each in found.numbers if "given" in each.of}
@@ -41,8 +37,8 @@ def test_the_numbers_are_those_of_the_estimator(fit):
     np.testing.assert_allclose(found.oddest["elbo"], np.sort(elbo)[:12], rtol=1e-4)
 
 
-def test_the_training_is_that_of_the_history(fit):
-    found = of(fit)
+def test_the_training_is_that_of_the_history(fit, known):
+    found = known(fit)
     kept = fit.vae.best_epoch_ - 1
     training = {each.of.split(" ")[0]: each.value for each in found.numbers if "epoch" in each.of}
     assert training["training"] == fit.vae.history_["elbo"][kept]
@@ -62,15 +58,15 @@ def test_without_cases_it_says_what_the_estimator_knows(fit):
     assert any("No cases were given" in each for each in found.remarks)
 
 
-def test_facts_are_plain_data(fit):
-    found = of(fit)
+def test_facts_are_plain_data(fit, known):
+    found = known(fit)
     text = json.dumps(plain(found._replace(diagnosis=None)._asdict()), allow_nan=False)
     assert json.loads(text)["model"]["latent dimensions"] == str(fit.vae.latent_dim)
 
 
-def test_cells_are_those_of_surprise(fits):
+def test_cells_are_those_of_surprise(fits, known):
     fit = fits("array")
-    found = of(fit)
+    found = known(fit)
     nats = fit.vae.surprise(fit.X, 200)
     excess = nats - np.median(nats, axis=0)
     first = found.cells[0]
@@ -84,9 +80,9 @@ def test_cells_are_those_of_surprise(fits):
     assert _number(first.expected) == pytest.approx(expected, rel=1e-3)
 
 
-def test_columns_are_those_of_the_schema(fits):
+def test_columns_are_those_of_the_schema(fits, known):
     fit = fits("table")
-    found = of(fit)
+    found = known(fit)
     columns, choices = found.columns, fit.vae.schema_.columns.choices
     assert columns["column"] == [fit.X.columns[0], "city", "order", "n", "is_it", "day"]
     assert columns["why"] == [each.why for each in choices]

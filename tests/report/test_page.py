@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from aevb import VAE
-from aevb.report import facts
 from aevb.report.cases import shown
 from aevb.report.markup import data, html, tag
 from aevb.report.page import page, plus_minus
@@ -97,8 +96,8 @@ def test_nothing_is_loaded_from_elsewhere(text):
     assert policy.startswith("default-src 'none'")
 
 
-def test_numbers_are_on_it_with_their_errors(fit, text):
-    found = facts(fit.vae, fit.X, fit.labels, **fit.told)
+def test_numbers_are_on_it_with_their_errors(fit, known, text):
+    found = known(fit)
     cells = Document(text).texts("td")
     for each in found.numbers:
         assert plus_minus(each.value, each.standard_error) in cells
@@ -139,9 +138,9 @@ def test_texts_end_neither_a_script_nor_an_element():
     assert document_json(Document(whole), "x") == {hostile: [hostile, None, 1.5, None]}
 
 
-def test_pictures_are_those_of_the_cases(fits):
+def test_pictures_are_those_of_the_cases(fits, known):
     fit = fits("pictures")
-    found = facts(fit.vae, fit.X, fit.labels)
+    found = known(fit)
     looks = shown(fit.vae, found, fit.X)
     np.testing.assert_array_equal(looks.real, fit.X[looks.rows])
     made = fit.vae.reconstruct(fit.X[looks.rows])
@@ -154,9 +153,9 @@ def test_pictures_are_those_of_the_cases(fits):
         np.testing.assert_allclose(line[len(line) // 2], middle, atol=1e-5)
 
 
-def test_latents_move_the_columns_that_depend_on_them(fits):
+def test_latents_move_the_columns_that_depend_on_them(fits, known):
     fit = fits("array")
-    looks = shown(fit.vae, facts(fit.vae, fit.X), fit.X)
+    looks = shown(fit.vae, known(fit), fit.X)
     (moved,) = looks.traversal
     assert {each.column for each in moved} == {0, 1, 2}
     made = fit.vae.inverse_transform([[-2.0], [-1.0], [0.0], [1.0], [2.0]])
@@ -169,9 +168,9 @@ def test_latents_move_the_columns_that_depend_on_them(fits):
         assert each.effect == pytest.approx(change, rel=1e-2)
 
 
-def test_shares_are_shares(fits):
+def test_shares_are_shares(fits, known):
     fit = fits("table")
-    looks = shown(fit.vae, facts(fit.vae, fit.X), fit.X)
+    looks = shown(fit.vae, known(fit), fit.X)
     by_name = {each.column: each for each in looks.margins}
     city = by_name["city"]
     assert city.bins == ["Bonn & <b>Köln</b>", "Ulm </td>"]
@@ -185,9 +184,8 @@ def test_shares_are_shares(fits):
     )
 
 
-@pytest.mark.parametrize("name", ["pictures", "table", "array", "conditional", "exposed"])
-def test_a_model_alone_has_a_report(name, fits):
-    document = Document(page(fits(name).vae))
+def test_a_model_alone_has_a_report(fit):
+    document = Document(page(fit.vae))
     assert "No cases were given to this report." in document.texts("header")[0]
 
 

@@ -331,7 +331,7 @@ def _margins(vae: Any, real: Any, new: np.ndarray) -> list[Margin]:
             bins: list = [row[j] for row in texts(schema, rows)]
             kind = "category"
         else:
-            edges = _edges(columns[0])
+            edges = _edges(columns[0] if len(columns[0]) else every)
             counts = [
                 (np.histogram(column, edges)[0] / max(len(column), 1)).tolist()
                 for column in columns

@@ -386,7 +386,9 @@ def _model(vae: Any) -> dict[str, str]:
     size = sum(leaf.size for leaf in arrays if np.issubdtype(leaf.dtype, np.floating))
     said = {
         "latent dimensions": str(config.latent_dim),
-        "likelihood p(x|z)": vae.schema_.likelihood_in_short,
+        "likelihood p(x|z)": vae.schema_.likelihood_in_short
+        if vae.schema_.columns
+        else _spelled(vae.schema_.likelihood),
         "prior p(z)": _spelled(config.prior),
         "posterior q(z|x)": _spelled(config.posterior),
         "networks": ", ".join(own)
@@ -503,7 +505,8 @@ def _numbers(vae: Any, diagnosis: Diagnosis | None, case: str) -> list[Number]:
             if len(values) > kept:
                 add(name, values[kept], math.nan, whose, meaning)
     if diagnosis is not None:
-        whose, errors = f"{count(diagnosis.n_rows, 'given case')}", diagnosis.standard_errors
+        n, errors = diagnosis.n_rows, diagnosis.standard_errors
+        whose = f"{n:,} given case{'' if n == 1 else 's'}"
         for key, (name, meaning) in _OF_GIVEN.items():
             add(name, getattr(diagnosis, key), errors[key], whose, meaning)
     return found

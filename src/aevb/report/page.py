@@ -91,7 +91,7 @@ def page(
     case = "image" if known.image_shape else "case"
     n = known.data["cases in training"]
     title = title or f"A variational auto-encoder of {n} {case}s"
-    charts: dict[str, Any] = {}
+    charts: dict[str, Any] = {"unit": known.numbers[0].unit}
     latent_space, explored = _map(vae, known, X, labels, told, charts)
     sections = [
         _in_short(known),
@@ -444,7 +444,7 @@ def _cases(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element | None
             ]
             parts += [
                 tag("h3", "New images: E[x|z] of z drawn from the prior"),
-                tag("div", *made, class_="pictures"),
+                tag("div", *made, class_="pictures singles"),
             ]
         return _section("cases", "New cases beside real ones", *parts) if parts else None
     if looks.margins:

@@ -3,7 +3,7 @@
 (() => {
   const charts = JSON.parse(document.getElementById("charts").textContent);
   const colours = ["var(--chart-1)", "var(--chart-2)", "var(--chart-3)", "currentColor"];
-  const nats = "nats per case";
+  const nats = charts.unit;
   const small = (width) => width < 500;
 
   function plot(width, options) {
@@ -11,6 +11,7 @@
       width,
       height: Math.min(340, Math.max(220, width * 0.45)),
       marginLeft: 55,
+      marginBottom: 40,
       style: { background: "transparent", overflow: "visible" },
       ...options,
     });
@@ -127,7 +128,7 @@
     // New cases as an outline over given ones: where the two agree, the line runs along the bars.
     const outline = bars.flatMap((d) => [{ x: d.low, y: d.made }, { x: d.high, y: d.made }]);
     return plot(width, {
-      height: 130, marginLeft: 36, marginBottom: 25, marginTop: 8,
+      height: 130, marginLeft: 36, marginBottom: 22, marginTop: 8,
       x: { label: null, ticks: 4 }, y: { label: null, ticks: 3, tickFormat: ".0%" },
       marks: [
         real.length ? Plot.rectY(bars, { ...x, y: "real", fill: colours[0], fillOpacity: 0.45, insetLeft: 0.5 }) : null,
