@@ -113,8 +113,7 @@ def test_what_the_user_has_named_is_escaped(fits, pages):
     for script in ("<script>alert('column')", "<script>alert('label')"):
         assert script not in text
     assert not any("alert(" in each for each in document.texts("script") if "d3" in each[:200])
-    charts = document_json(document, "charts")
-    named = {each["column"] for each in charts["margins"]}
+    named = {each["column"] for each in document_json(document, "margins-data")}
     assert fit.X.columns[0] in named
 
 

@@ -32,6 +32,7 @@ _SAMPLES = 1000
 _VALUES = 2_000_000  # of new cases, at most
 _BINS = 20
 _MOST_LEVELS = 8
+_KINDS = ("real", "reconstructed", "new", "odd", "odd_reconstructed", "odd_surprise")
 
 
 class Moved(NamedTuple):
@@ -82,7 +83,7 @@ class Shown(NamedTuple):
     ----------
     rows : list of int
         Which of the given cases are shown.
-    real, reconstructed, new : ndarray or list of list of str
+    real, reconstructed, new : ndarray or list of list of str, or None
         Those cases, what they are reconstructed as, and new ones.
     odd, odd_reconstructed, odd_surprise : ndarray or None
         Of pictures: the oddest cases, likewise, and the surprise of each pixel, nats.
@@ -115,6 +116,39 @@ class Shown(NamedTuple):
     remarks: list[str]
 
 
+class _Given:
+    """The given cases, of which some are looked at: as rows of numbers."""
+
+    def __init__(self, vae: Any, X: Any, condition: Any, exposure: Any):
+        self._vae = vae
+        self._X = array_of(X) if is_annotated(X) else X
+        self.rows = vae._rows(self._X, vae.schema_)
+        self.n = self.rows.shape[0]
+        self._told = {"condition": condition, "exposure": exposure}
+
+    def condition(self, which: Any) -> Any:
+        return some_of(self._told["condition"], np.asarray(which), self.n)
+
+    def values(self, which: Any) -> np.ndarray:
+        return _values(self.rows[which])
+
+    def reconstructed(self, which: list[int]) -> np.ndarray:
+        """Return what `VAE.reconstruct` does."""
+        X, told = self._some(which)
+        data, _ = self._vae._encoded(X, **told)
+        made = predict.reconstruct(self._vae.model_, data.x, context=data.c)
+        return _values(self._vae.schema_.values(made))
+
+    def surprises(self, which: list[int]) -> np.ndarray:
+        X, told = self._some(which)
+        return surprises(self._vae, X, **told)
+
+    def _some(self, which: list[int]) -> tuple[Any, dict[str, Any]]:
+        rows = np.asarray(which)
+        told = {name: some_of(each, rows, self.n) for name, each in self._told.items()}
+        return _safe_indexing(self._X, which), told
+
+
 def shown(
     vae: Any,
     known: Facts,
@@ -137,77 +171,69 @@ def shown(
     random_state : int, RandomState or None
         Seed of new cases; None: that of the estimator.
     """
-    is_picture = known.image_shape is not None
+    shape = known.image_shape
+    cases = None if X is None else _Given(vae, X, condition, exposure)
+    n_shown = _ROWS if shape is None else _PICTURES
+    found, rows = dict.fromkeys(_KINDS), []
+    if cases is not None:
+        rows = np.unique(np.linspace(0, cases.n - 1, n_shown).astype(int)).tolist()
+        found["real"], found["reconstructed"] = cases.values(rows), cases.reconstructed(rows)
+        if shape is not None:
+            odd = known.oddest["row"]
+            found["odd"], found["odd_reconstructed"] = cases.values(odd), cases.reconstructed(odd)
+            found["odd_surprise"] = cases.surprises(odd)
+
     remarks: list[str] = []
-    rows: list[int] = []
-    real = reconstructed = new = odd = odd_reconstructed = odd_surprise = None
-    all_rows, told = None, (None, None)
-    if X is not None:
-        X = array_of(X) if is_annotated(X) else X
-        all_rows = vae._rows(X, vae.schema_)
-        n = all_rows.shape[0]
-
-        def of(which: list[int]) -> tuple[Any, dict[str, Any]]:
-            told = some_of(condition, which, n), some_of(exposure, which, n)
-            return _safe_indexing(X, which), dict(zip(("condition", "exposure"), told, strict=True))
-
-        rows = np.linspace(0, n - 1, min(n, _PICTURES if is_picture else _ROWS)).astype(int)
-        rows = np.unique(rows).tolist()
-        some, told = of(rows)
-        real = _values(all_rows[rows])
-        reconstructed = _reconstructed(vae, some, told)
-        if is_picture and known.oddest["row"]:
-            which = known.oddest["row"]
-            some, own = of(which)
-            odd = _values(all_rows[which])
-            odd_reconstructed = _reconstructed(vae, some, own)
-            odd_surprise = surprises(vae, some, *own.values(), None)
-
-    # New cases under the conditions of real ones, which have an exposure of their own.
-    under = None
-    if vae.condition_ is not None:
-        if X is None:
-            remarks.append(
-                "No new cases, and nothing of what latents do: the model was fitted under a "
-                "condition, and no case was given whose condition they could have."
-            )
-            return Shown(
-                *(rows, real, reconstructed, [], odd, odd_reconstructed, odd_surprise),
-                *([], [], [], [], (0.0, 1.0), remarks),
-            )
-        under = some_of(condition, np.resize(np.arange(n), _SAMPLES), n)
+    margins: list[Margin] = []
+    dimensions: list[int] = []
+    levels: list[float] = []
+    traversal: Any = []
+    if vae.condition_ is not None and cases is None:
         remarks.append(
-            "New cases have the conditions of given ones; latent dimensions move under the "
-            "condition of the first."
+            "No new cases, and nothing of what latents do: the model was fitted under a "
+            "condition, and no case was given whose condition they could have."
         )
-    new = _new(vae, under, random_state, is_picture)
-    margins = [] if is_picture else _margins(vae, all_rows, new)
-    dimensions, levels, traversal = _traversal(
-        vae, None if under is None else some_of(condition, [0], n), all_rows, new, is_picture
-    )
-    if not dimensions:
-        remarks.append(
-            f"No latent dimension is active (below {INACTIVE:g} nats each): none of them does "
-            "anything."
-        )
-    new = new[: _PICTURES if is_picture else _ROWS]
-    limits = (0.0, 1.0)
-    if is_picture:
-        shape = known.image_shape
-        arrays = [real, reconstructed, new, odd, odd_reconstructed, odd_surprise]
-        arrays = [None if each is None else each.reshape(-1, *shape) for each in arrays]
-        real, reconstructed, new, odd, odd_reconstructed, odd_surprise = arrays
-        traversal = traversal.reshape(len(dimensions), len(levels), *shape)
-        limits = predictions.data_range(vae) or _range(real if real is not None else new)
     else:
-        real, reconstructed, new = (
-            [] if each is None else texts(vae.schema_, each, digits)
-            for each, digits in ((real, 6), (reconstructed, 4), (new, 4))
+        under, first = None, None
+        if cases is not None and vae.condition_ is not None:
+            under, first = (
+                cases.condition(np.resize(np.arange(cases.n), _SAMPLES)),
+                cases.condition([0]),
+            )
+            remarks.append(
+                "New cases have the conditions of given ones; latent dimensions move under the "
+                "condition of the first."
+            )
+        new = _new(vae, under, random_state, shape is not None)
+        found["new"] = new[:n_shown]
+        real = None if cases is None else cases.rows
+        margins = [] if shape is not None else _margins(vae, real, new)
+        dimensions, levels, traversal = _traversal(vae, first, real, new, shape)
+        if not dimensions:
+            remarks.append(
+                f"No latent dimension is active (below {INACTIVE:g} nats each): none of them does "
+                "anything."
+            )
+    limits = (0.0, 1.0)
+    looked_at = found["new"] if cases is None else found["real"]
+    if shape is not None and looked_at is not None:
+        limits = predictions.data_range(vae) or _range(looked_at)
+    for kind, values in found.items():
+        if values is None:
+            continue
+        digits = 6 if kind == "real" else 4
+        found[kind] = (
+            texts(vae.schema_, values, digits) if shape is None else values.reshape(-1, *shape)
         )
     return Shown(
         rows,
-        *(real, reconstructed, new, odd, odd_reconstructed, odd_surprise),
-        *(dimensions, levels, traversal, margins, limits, remarks),
+        **found,
+        dimensions=dimensions,
+        levels=levels,
+        traversal=traversal,
+        margins=margins,
+        limits=limits,
+        remarks=remarks,
     )
 
 
@@ -219,13 +245,6 @@ def _values(rows: Any) -> np.ndarray:
 def _range(pictures: np.ndarray) -> tuple[float, float]:
     low, high = float(np.nanmin(pictures)), float(np.nanmax(pictures))
     return (low, high) if high > low else (low, low + 1.0)
-
-
-def _reconstructed(vae: Any, X: Any, told: dict[str, Any]) -> np.ndarray:
-    """Return what `VAE.reconstruct` does, as rows of numbers."""
-    data, _ = vae._encoded(X, **told)
-    made = predict.reconstruct(vae.model_, data.x, context=data.c)
-    return _values(vae.schema_.values(made))
 
 
 def _new(vae: Any, condition: Any, random_state: Any, is_picture: bool) -> np.ndarray:
@@ -240,14 +259,14 @@ def _new(vae: Any, condition: Any, random_state: Any, is_picture: bool) -> np.nd
 
 
 def _traversal(
-    vae: Any, condition: Any, real: Any, new: np.ndarray, is_picture: bool
+    vae: Any, condition: Any, real: Any, new: np.ndarray, shape: tuple[int, ...] | None
 ) -> tuple[list[int], list[float], Any]:
     """Return which latent dimensions move through which quantiles, and what that does."""
-    levels = (np.arange(_STEPS) + 0.5) / _STEPS if is_picture else ndtr(np.arange(-2.0, 3.0))
+    levels = ndtr(np.arange(-2.0, 3.0)) if shape is None else (np.arange(_STEPS) + 0.5) / _STEPS
     try:
         dimensions = predictions.dimensions_to_draw(vae, None)
     except ValueError:  # all are inactive
-        return [], levels.tolist(), np.zeros(0) if is_picture else []
+        return [], levels.tolist(), []
     prior = vae.model_.prior()
     steps = np.asarray(quantiles(prior, levels))
     Z = np.tile(quantiles(prior, [0.5])[0], (len(dimensions), len(levels), 1)).astype(np.float32)
@@ -257,8 +276,8 @@ def _traversal(
     context = vae._learned.context_of_new(condition, None, len(points))
     values = vae.schema_.values(predict.decode(vae.model_, points, context=context))
     values = values.reshape(len(points), -1)
-    if is_picture:
-        return dimensions, levels.tolist(), values
+    if shape is not None:
+        return dimensions, levels.tolist(), values.reshape(*Z.shape[:2], *shape)
     written = texts(vae.schema_, values)
     spread = _spread(new if real is None else _values(real))
     laws = map_rows(_averages, vae.model_, (points, context), 256)

@@ -201,8 +201,9 @@ def facts(
     """
     check_is_fitted(vae)
     shape = shape_of_pictures(vae, image_shape)
-    diagnosis, oddest, cells, remarks = None, _NOTHING_ODD, [], []
-    n, missing = None, None
+    diagnosis, oddest, n, missing = None, _NOTHING_ODD, None, None
+    cells: list[Cell] = []
+    remarks: list[str] = []
     if X is None:
         if labels is not None:
             raise ValueError("Expected `X` with its `labels`; got None.")
@@ -319,7 +320,9 @@ def _text(value: Any, digits: int = 6) -> str:
     return str(value).removesuffix(" 00:00:00")
 
 
-def surprises(vae: Any, X: Any, condition: Any, exposure: Any, random_state: Any) -> np.ndarray:
+def surprises(
+    vae: Any, X: Any, condition: Any, exposure: Any, random_state: Any = None
+) -> np.ndarray:
     """Return the surprise of each cell, as `VAE.surprise` has it, as an array of rows."""
     nats = vae.surprise(
         X, _DRAWS, condition=condition, exposure=exposure, random_state=random_state

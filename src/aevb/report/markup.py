@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+from collections.abc import Collection
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -46,7 +47,7 @@ def html(element: Element) -> str:
 
 
 def table(
-    caption: str, heads: list[str], rows: list[list[Any]], numbers: set[int] = frozenset()
+    caption: str, heads: list[str], rows: list[list[Any]], numbers: Collection[int] = ()
 ) -> Element:
     """Return a table in a box that scrolls by itself, under its title; a row begins with its head.
 
@@ -58,7 +59,7 @@ def table(
         Titles of the columns.
     rows : list of list
         Texts or elements.
-    numbers : set of int
+    numbers : collection of int
         Which columns hold numbers, and are aligned to the right.
     """
     inner = tag("table", aria_label=caption)

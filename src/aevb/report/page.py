@@ -91,16 +91,15 @@ def page(
     case = "image" if known.image_shape else "case"
     n = known.data["cases in training"]
     title = title or f"A variational auto-encoder of {n} {case}s"
-    charts: dict[str, Any] = {"unit": known.numbers[0].unit}
-    latent_space, explored = _map(vae, known, X, labels, told, charts)
+    latent_space, explored = _map(vae, known, X, labels, told)
     sections = [
         _in_short(known),
         _what(known),
-        _training(known, charts),
+        _training(known),
         latent_space,
-        _latents(known, looks, charts),
-        _odd(known, looks, charts),
-        _cases(known, looks, charts),
+        _latents(known, looks),
+        _odd(known, looks),
+        _cases(known, looks),
         _diagnosis(known),
         _about(known, looks),
     ]
@@ -119,12 +118,11 @@ def page(
         tag("a", "Skip to the report", href="#report", class_="skip"),
         tag("header", tag("h1", title), tag("p", lead)),
         tag("nav", tag("ul", *links), aria_label="Sections"),
-        tag("main", *present, id="report"),
+        tag("main", *present, id="report", data_unit=f"nats per {case}"),
         tag(
             "footer",
             tag("p", f"Made by aevb {__version__} on {datetime.date.today().isoformat()}."),
         ),
-        data("charts", charts),
     ]
     scripts, styles = ([explorer.scripts()], [explorer.styles()]) if explored else ([], [])
     return Template((_STATIC / "report.html").read_text("utf-8")).substitute(
@@ -151,10 +149,10 @@ def _section(name: str, title: str, *children: Any) -> Element:
     return tag("section", heading, *children, id=name, aria_labelledby=f"{name}-title")
 
 
-def _chart(name: str, said: str, caption: str | None = None) -> Element:
-    """Return the place of a chart; `said` is what it shows, for those who do not see it."""
+def _chart(name: str, values: Any, said: str) -> Element:
+    """Return a chart, which a script draws; `said` is what it shows."""
     place = tag("div", data_chart=name, role="img", aria_label=said, class_="chart")
-    return tag("figure", place, tag("figcaption", said if caption is None else caption))
+    return tag("figure", place, data(f"{name}-data", values), tag("figcaption", said))
 
 
 def _in_short(known: Facts) -> Element:
@@ -222,7 +220,7 @@ def _what(known: Facts) -> Element:
     return _section("what", "What was fitted, and to what", *parts)
 
 
-def _training(known: Facts, charts: dict[str, Any]) -> Element:
+def _training(known: Facts) -> Element:
     history, n = known.history, len(known.history["epoch"])
     names = {
         "elbo": "training cases",
@@ -230,21 +228,18 @@ def _training(known: Facts, charts: dict[str, Any]) -> Element:
         "iw_bound": "training cases, importance-weighted",
         "validation_iw_bound": "held-out cases, importance-weighted",
     }
-    lines = {
-        said: [value if value is not None and math.isfinite(value) else None for value in each]
-        for key, said in names.items()
-        if (each := history.get(key)) and any(map(math.isfinite, each))
-    }
+    known_lines = ((said, history.get(key, [])) for key, said in names.items())
+    lines = {said: values for said, values in known_lines if any(map(math.isfinite, values))}
     chart = None
     if n > 1:
-        charts["curve"] = {"epoch": history["epoch"], "lines": lines, "best": known.best_epoch}
         chart = _chart(
             "curve",
+            {"epoch": history["epoch"], "lines": lines, "best": known.best_epoch},
             "The bound after each epoch, nats per case: "
             + "; ".join(
                 f"of {name} from {plus_minus(values[0])} to {plus_minus(values[-1])}"
                 for name, values in lines.items()
-                if values[0] is not None and values[-1] is not None
+                if math.isfinite(values[0]) and math.isfinite(values[-1])
             )
             + f". Kept is the model of epoch {known.best_epoch}.",
         )
@@ -269,17 +264,17 @@ def _of_number(number: Number) -> list[str]:
 
 
 def _map(
-    vae: Any, known: Facts, X: Any, labels: Any, told: dict[str, Any], charts: dict[str, Any]
+    vae: Any, known: Facts, X: Any, labels: Any, told: dict[str, Any]
 ) -> tuple[Element | None, bool]:
     """Return the section of the latent space, and whether the explorer is in it."""
     try:
         content = explorer.payload(vae, X, labels, image_shape=known.image_shape)
-    except ValueError as error:
+    except explorer.NotInAPage as error:
         if X is None:
             return None, False
         why = tag("p", "The decoder is not in this page. ", *_prose(str(error)))
         return _section(
-            "map", "The latent space", _plain_map(vae, known, X, labels, told, charts), why
+            "map", "The latent space", _plain_map(vae, known, X, labels, told), why
         ), False
     what = (
         "The cases at the mean of q(z|x). Choose a place, and the decoder, which is in this file, "
@@ -287,35 +282,33 @@ def _map(
         if X is not None
         else "Choose a place, and the decoder, which is in this file, shows what it expects there."
     )
-    place, content = tag("div", id="explorer"), data("explorer-data", content)
-    return _section("map", "The latent space", tag("p", what), place, content), True
+    parts = tag("p", what), tag("div", id="explorer"), data("explorer-data", content)
+    return _section("map", "The latent space", *parts), True
 
 
-def _plain_map(
-    vae: Any, known: Facts, X: Any, labels: Any, told: dict[str, Any], charts: dict[str, Any]
-) -> Element:
-    n = known.n_given
+def _plain_map(vae: Any, known: Facts, X: Any, labels: Any, told: dict[str, Any]) -> Element:
+    n = known.n_given or 0
     rows = np.arange(0, n, math.ceil(n / _MOST_POINTS))
     dimensions = sorted(known.latents["dimension"][:2])
     codes = np.asarray(vae.transform(X, **told), np.float64)[rows][:, dimensions]
     names = names_of(labels, n)
-    charts["map"] = {
+    values = {
         "dimensions": dimensions,
         "points": codes.round(4).tolist(),
         "rows": rows.tolist(),
         "labels": None if names is None else [names[row] for row in rows],
     }
     said = f"{count(len(rows), 'case')} in the latent space, at the mean of q(z|x)"
-    return _chart("map", said)
+    return _chart("map", values, said)
 
 
-def _latents(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element:
+def _latents(known: Facts, looks: Shown) -> Element:
     latents, chart = known.latents, None
     if not any(map(math.isnan, latents["nats"])):
         some = slice(_MOST_BARS)
-        charts["nats"] = {name: latents[name][some] for name in ("dimension", "nats", "active")}
+        values = {name: latents[name][some] for name in ("dimension", "nats", "active")}
         said = "Nats that each latent dimension carries: the mean KL of q(z_j|x) from p(z_j)"
-        chart = _chart("nats", said)
+        chart = _chart("nats", values, said)
     if not looks.dimensions:
         return _section("latents", "What each latent does", chart)
     nats = dict(zip(latents["dimension"], latents["nats"], strict=True))
@@ -345,7 +338,7 @@ def _latents(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element:
     return _section("latents", "What each latent does", chart, tag("p", what), content)
 
 
-def _odd(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element | None:
+def _odd(known: Facts, looks: Shown) -> Element | None:
     odd, parts = known.oddest, []
     if known.diagnosis is None:
         return None
@@ -353,11 +346,11 @@ def _odd(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element | None:
     low = float(np.quantile(bound, 0.002))
     inside = bound[bound >= low]
     shares, edges = np.histogram(inside, min(_BINS, max(len(inside) // 4, 1)))
-    charts["bound"] = {"edges": edges.tolist(), "cases": shares.tolist()}
+    values = {"edges": edges.tolist(), "cases": shares.tolist()}
     below = len(bound) - len(inside)
     more = f"; {count(below, 'case')} below {plus_minus(low)} left out" if below else ""
     said = f"The ELBO of {count(len(bound), 'case')}, nats: median {plus_minus(np.median(bound))}"
-    parts.append(_chart("bound", said + more))
+    parts.append(_chart("bound", values, said + more))
     if looks.odd is not None:
         peak = float(np.nanmax(looks.odd_surprise))
         figures = []
@@ -421,7 +414,7 @@ def _case(row: int, label: str | None) -> str:
     return f"Case {row}" if label is None else f"Case {row}, {label}"
 
 
-def _cases(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element | None:
+def _cases(known: Facts, looks: Shown) -> Element | None:
     parts: list[Any] = []
     if known.image_shape:
         if looks.real is not None:
@@ -437,7 +430,7 @@ def _cases(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element | None
                 tag("h3", "Given images, and their reconstructions"),
                 tag("div", *pairs, class_="pictures"),
             ]
-        if len(looks.new):
+        if looks.new is not None:
             made = [
                 tag("figure", picture(looks.new[[k]], f"New image {k + 1}", looks.limits))
                 for k in range(len(looks.new))
@@ -448,16 +441,15 @@ def _cases(known: Facts, looks: Shown, charts: dict[str, Any]) -> Element | None
             ]
         return _section("cases", "New cases beside real ones", *parts) if parts else None
     if looks.margins:
-        charts["margins"] = [each._asdict() for each in looks.margins]
         whose = "given cases and new ones" if looks.real else "new cases"
         said = f"The columns one by one: the share of {whose}"
         n, columns = len(looks.margins), known.columns["column"]
         said += f" (the first {n} columns)" if n < len(columns) and n == 24 else ""
-        parts.append(_chart("margins", said))
+        parts.append(_chart("margins", [each._asdict() for each in looks.margins], said))
     columns = [str(each) for each in known.columns["column"][:_MOST_COLUMNS]]
     names = ["Given cases", "What they are reconstructed as", "New cases, drawn from the model"]
     for name, rows in zip(names, (looks.real, looks.reconstructed, looks.new), strict=True):
-        if rows:
+        if rows is not None:
             numbers = looks.rows if rows is not looks.new else itertools.count(1)
             lines = [[k, *row[:_MOST_COLUMNS]] for k, row in zip(numbers, rows, strict=False)]
             parts.append(table(name, ["case", *columns], lines))

@@ -1,9 +1,9 @@
 // The charts of the report, by Observable Plot. Colours are CSS variables: they follow light and dark.
 "use strict";
 (() => {
-  const charts = JSON.parse(document.getElementById("charts").textContent);
+  const read = (name) => JSON.parse(document.getElementById(`${name}-data`).textContent);
   const colours = ["var(--chart-1)", "var(--chart-2)", "var(--chart-3)", "currentColor"];
-  const nats = charts.unit;
+  const nats = document.querySelector("main").dataset.unit;
   const small = (width) => width < 500;
 
   function plot(width, options) {
@@ -156,24 +156,20 @@
   }
 
   for (const place of document.querySelectorAll("[data-chart]")) {
-    const name = place.dataset.chart;
+    const name = place.dataset.chart, values = read(name);
     let width = 0;
     const render = () => {
       const now = Math.floor(place.clientWidth);
       if (now > 0 && now !== width) {
         width = now;
-        place.replaceChildren(draw[name](charts[name], width));
+        place.replaceChildren(draw[name](values, width));
       }
     };
     render();
     new ResizeObserver(render).observe(place);
   }
-})();
 
-// The latent space with the decoder at hand, where the model can be run in a page.
-{
-  const content = document.getElementById("explorer-data");
-  if (content) {
-    aevb.mountExplorer(document.getElementById("explorer"), JSON.parse(content.textContent));
-  }
-}
+  // The latent space with the decoder at hand, where the model can be run in a page.
+  const place = document.getElementById("explorer");
+  if (place) aevb.mountExplorer(place, read("explorer"));
+})();
