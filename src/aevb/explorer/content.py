@@ -100,11 +100,10 @@ def payload(
     if len(rows):
         codes = predict.latent_mean(vae.model_, schema.encode(rows))
     latent = _latent(model.prior(), np.asarray(vae.explained_nats_), codes)
-    z = jax.ShapeDtypeStruct((len(latent["start"]),), np.float32)
     parts = list(schema.parts.items())
     content: dict[str, Any] = {
         "latent": latent,
-        "decode": program(_decoder(model, schema), z),
+        "decode": _decoder(model, schema),
         "encode": _encoder(model, schema),
         "parts": [{"size": math.prod(part.shape), "filler": part.kind.filler} for _, part in parts],
         "holes": schema.holes,
@@ -117,8 +116,8 @@ def payload(
     return content
 
 
-def _decoder(model: Any, schema: Schema) -> Any:
-    """Return the function of z that a page runs: what to expect, and probabilities of levels."""
+def _decoder(model: Any, schema: Schema) -> dict[str, Any]:
+    """Return the program of z: what to expect of each part, then the probabilities of levels."""
     levelled = [name for name, part in schema.parts.items() if part.kind.name in _LEVELS]
 
     def decode(z: Array) -> list[Array]:
@@ -126,7 +125,7 @@ def _decoder(model: Any, schema: Schema) -> Any:
         values, averages = _blocks(expected(law), schema), _blocks(evidence(law), schema)
         return [values[name] for name in schema.parts] + [averages[name] for name in levelled]
 
-    return decode
+    return program(decode, jax.eval_shape(model.prior().sample, jax.random.key(0)))
 
 
 def _blocks(value: Any, schema: Schema) -> dict[str, Array]:
@@ -137,8 +136,8 @@ def _blocks(value: Any, schema: Schema) -> dict[str, Array]:
 
 def _encoder(model: Any, schema: Schema) -> dict[str, Any] | None:
     """Return the program of a case's code; None where it cannot run in a page."""
+    example = schema.block.example()
     try:
-        example = schema.block.example()
         return program(lambda x: location(model.posterior(x)), example, n_bytes=2)
     except NotInAPage:
         return None
@@ -243,15 +242,16 @@ def _columns(schema: Schema) -> list[dict[str, Any]]:
         for place, j in enumerate(range(size) if part.columns is None else part.columns):
             columns[j] |= {"part": number, "place": place}
             if levelled:
-                n_levels = part.kind.n_levels[place]
+                n_levels = part.kind.settings["n_levels"]
                 columns[j] |= {
                     "kind": CATEGORY,
-                    "levels": [str(level) for level in range(n_levels)],
+                    "levels": [str(level) for level in range(n_levels[place])],
                     "laws": len(schema.parts) + n_levelled,
-                    "width": max(part.kind.n_levels),
+                    "width": max(n_levels),
                 }
         n_levelled += levelled
-    for column, choice in zip(columns, schema.columns.choices if schema.columns else ()):
+    choices = schema.columns.choices if schema.columns else ()
+    for column, choice in zip(columns, choices, strict=bool(choices)):
         column |= {"origin": choice.origin, "whole": choice.whole}
         if choice.likelihood is None:
             column["value"] = choice.value if math.isfinite(choice.value) else None
@@ -269,7 +269,7 @@ def _spelled(level: Any) -> str:
 
 def _with_cells(columns: list[dict[str, Any]], rows: np.ndarray) -> list[dict[str, Any]]:
     """Return columns with the values of the cases, as far as there is room for them."""
-    rows = rows.reshape(len(rows), -1)
+    rows = rows.reshape(len(rows), len(columns))
     most = _CELLS // max(len(rows), 1)
     for column, values in zip(columns[:most], rows.T, strict=False):
         column["values"] = _text(values)

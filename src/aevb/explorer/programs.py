@@ -23,14 +23,15 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 from jaxtyping import PyTree
 
-#: Functions of single numbers, by the names of JAX; program.js has the same.
-ELEMENTWISE = frozenset(
+_ELEMENTWISE = (
     "abs acos acosh add add_any and asin asinh atan atan2 atanh bitcast_convert_type cbrt ceil "
     "clamp convert_element_type cos cosh div eq erf erfc exp exp2 expm1 floor ge gt integer_pow "
     "is_finite le log log1p logistic lt max min mul ne neg not or pow rem round rsqrt select_n "
     "shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub tan tanh "
-    "xor".split()
+    "xor"
 )
+#: Functions of single numbers, by the names of JAX; program.js has the same.
+ELEMENTWISE = frozenset(_ELEMENTWISE.split())
 _SETTINGS = ("y", "rounding_method")  # of these functions
 
 # Primitives that only hold a function of their own.
@@ -74,9 +75,7 @@ class Node:
 Value = Node | Any  # what is known is an array
 
 
-def program(
-    function: Callable[..., PyTree], *examples: PyTree, n_bytes: int = 3
-) -> dict[str, Any]:
+def program(function: Callable[..., PyTree], *examples: PyTree, n_bytes: int = 3) -> dict[str, Any]:
     """Write a function of one datum as a program.
 
     Parameters
@@ -128,7 +127,10 @@ def _evaluated(body: Any, arguments: Sequence[Value]) -> list[Value]:
     values.update(zip(jaxpr.invars, arguments, strict=True))
 
     def read(atom: Any) -> Value:
-        return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else values[atom]
+        if not isinstance(atom, Literal):
+            return values[atom]
+        aval: Any = atom.aval
+        return np.asarray(atom.val, aval.dtype)
 
     for equation in jaxpr.eqns:
         found = _applied(equation, [read(atom) for atom in equation.invars])
@@ -160,10 +162,17 @@ def _applied(equation: Any, values: list[Value]) -> list[Value]:
         return _moved(equation, values)
     if name in _RULES:
         return [_RULES[name](equation, *values)]
-    raise NotInAPage(
+    return _missing(
+        equation,
         f"Expected a model of operations that run in a page; got one that needs {name!r}, which "
-        "the explorer does not have."
+        "the explorer does not have.",
     )
+
+
+def _missing(equation: Any, why: str) -> list[Value]:
+    """Return results that a page cannot compute: an error, but only if an output needs them."""
+    avals = [variable.aval for variable in equation.outvars]
+    return [Node("missing", (), aval.shape, aval.dtype.name, {"why": why}) for aval in avals]
 
 
 def _broadcast(value: Value, shape: tuple[int, ...]) -> Value:
@@ -190,9 +199,10 @@ def _moved(equation: Any, values: list[Value]) -> list[Value]:
         operands[i] = np.arange(start, start + size, dtype=np.int32).reshape(np.shape(values[i]))
         start += size
     if any(isinstance(operand, Node) for operand in operands):
-        raise NotInAPage(
+        return _missing(
+            equation,
             f"Expected a model that reads numbers from places known before; got {name!r} at "
-            "places that depend on the case."
+            "places that depend on the case.",
         )
     found = equation.primitive.bind(*operands, **equation.params)
     found = list(found) if equation.primitive.multiple_results else [found]
@@ -373,8 +383,11 @@ _RULES: dict[str, Callable[..., Value]] = {
 
 
 def _written(inputs: Sequence[Node], outputs: Sequence[Value], n_bytes: int) -> dict[str, Any]:
-    """Number what the outputs depend on: inputs, constants, operations."""
+    """Write down what the outputs depend on: inputs, constants, operations."""
     operations = sorted(_needed(outputs), key=lambda node: node.serial)
+    for node in operations:
+        if node.name == "missing":
+            raise NotInAPage(node.settings["why"])
     numbers: dict[Any, int] = {id(node): i for i, node in enumerate(inputs)}
     constants: dict[tuple, dict[str, Any]] = {}
     known = [v for v in [*itertools.chain(*(o.of for o in operations)), *outputs] if not _is(v)]

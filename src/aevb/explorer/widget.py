@@ -13,7 +13,8 @@ try:
     import traitlets
 except ImportError as error:
     raise ImportError(
-        'The explorer in a notebook needs anywidget, which is not installed: pip install "aevb[widget]"'
+        "The explorer in a notebook needs anywidget, which is not installed: "
+        'pip install "aevb[widget]"'
     ) from error
 
 _RENDER = """

@@ -23,6 +23,7 @@
     control.id ||= `aevb-${++serial}`;
     return [make("label", { for: control.id }, text), control];
   };
+  const pair = (...children) => make("span.pair", {}, ...children);
   const floats = (text) => new Float32Array(aevb.bytes(text));
 
   const plain = (value) => {
@@ -33,7 +34,7 @@
   };
   const DAY = 864e5; // milliseconds
   const dated = (days, whole) => {
-    const moment = new Date(days * DAY);
+    const moment = new Date((whole ? Math.round(days) : days) * DAY);
     return Number.isNaN(moment.getTime()) ? plain(days) : moment.toISOString().slice(0, whole ? 10 : 16).replace("T", " ");
   };
   const cell = (column, value) => {
@@ -182,9 +183,9 @@
       }
     });
     paint(canvas, values, picture);
-    const tools = channels === 3 ? labelled("Colour", ink) : [];
+    const tools = channels === 3 ? [pair(...labelled("Colour", ink))] : [];
     return {
-      element: make("div.own", {}, canvas, make("div.tools", {}, ...tools, ...labelled("Erase", erase).reverse())),
+      element: make("div.own", {}, canvas, make("div.tools", {}, ...tools, pair(...labelled("Erase", erase).reverse()))),
       clear() {
         values.fill(low);
         changed();
@@ -219,7 +220,7 @@
         values[column.part][column.place] = given - (column.levels ? 0 : column.origin ?? 0);
         observed[column.part][column.place] = 1;
       });
-      if (empty.length === modelled.length) return say("Fill the form, or take the decoded case.");
+      if (empty.length === modelled.length) return say("Fill the form, or copy the decoded case.");
       if (empty.length && !holes) return say(`Still empty: ${empty.slice(0, 3).join(", ")}${empty.length > 3 ? " and more" : ""}.`);
       onChange(holes ? [...values, ...observed] : values);
     };
@@ -252,7 +253,7 @@
     const codes = floats(cases.codes);
     const label = cases.label && readColumn(cases.label);
     const z = Float32Array.from(latent.start);
-    const axes = dim > 1 ? latent.order.slice(0, 2) : [0, 0];
+    const axes = dim > 1 ? latent.order.slice(0, 2).sort((a, b) => a - b) : [0, 0];
     let outputs = null;
 
     // The value of a column in a decoded case, in its own units, and the probabilities of its levels.
@@ -310,7 +311,7 @@
       onHover,
     });
     box.append(tip);
-    const called = (j) => `z${subscript(j)}${latent.nats ? `  (${plain(latent.nats[j])} nats)` : ""}`;
+    const called = (j) => `z${subscript(j)}${latent.nats ? ` (${latent.nats[j].toFixed(2)} nats)` : ""}`;
     const subscript = (j) => String(j + 1).replace(/\d/g, (d) => "₀₁₂₃₄₅₆₇₈₉"[d]);
     const placeCases = () => {
       const places = new Float32Array(2 * n);
@@ -411,17 +412,17 @@
     const button = (text, about, onclick) => make("button", { type: "button", title: about, "aria-label": about, onclick }, text);
     const section = (name, title, ...children) => make(`section.${name}`, { "aria-label": title }, make("h2", {}, title), ...children);
     const controls = make("div.tools", {},
-      ...(coloured.length ? labelled("Colour by", colourBy) : []),
-      ...choices.flatMap((choice, k) => labelled(["Across", "Up"][k], choice)),
+      ...(coloured.length ? [pair(...labelled("Colour by", colourBy))] : []),
+      ...choices.map((choice, k) => pair(...labelled(["Across", "Up"][k], choice))),
       make("span.zoom", {}, button("\u2212", "Zoom out", () => map.zoom(1 / 1.4)), button("+", "Zoom in", () => map.zoom(1.4)), button("All", "Show all cases", () => map.goHome())),
     );
     const hint = make("p.note", {}, n ? `${n.toLocaleString("en")} cases. Drag the point, or click a case.` : "Drag the point.");
     const root = make("div.explorer", {},
       section("space", "Latent map", controls, box, legend, hint),
-      make("div.side", {},
+      make(picture ? "div.side.pictures" : "div.side", {},
         section("decoded", "Decoded case", decoded.element, where),
         ...(dim > 2 ? [section("latents", "Further latents", sliders)] : []),
-        ...(own ? [section("yours", "Your own case", own.element, make("div.tools", {}, button("Clear", "Clear your own case", () => own.clear()), button("Take the decoded case", "Take the decoded case", () => own.take((outputs ?? decode(z)).map((each) => each.slice())))), status)] : []),
+        ...(own ? [section("yours", "Your own case", own.element, make("div.tools", {}, button("Clear", "Clear your own case", () => own.clear()), button("Copy decoded", "Copy decoded case", () => own.take((outputs ?? decode(z)).map((each) => each.slice())))), status)] : []),
       ),
     );
     element.replaceChildren(root);

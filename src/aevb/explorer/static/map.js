@@ -285,7 +285,15 @@
       const step = (event.shiftKey ? 20 : 4) / view.scale;
       const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
       if (event.target !== element || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (moves[event.key]) onMove(...moves[event.key].map((d, k) => point[k] + d * step));
+      if (moves[event.key]) {
+        const to = moves[event.key].map((d, k) => point[k] + d * step);
+        const [px, py] = toPixels(...to);
+        if (px < 0 || py < 0 || px > width || py > height) {
+          [view.x, view.y] = to;
+          draw(2);
+        }
+        onMove(...to);
+      }
       else if (event.key === "+" || event.key === "=") zoom(1.3);
       else if (event.key === "-") zoom(1 / 1.3);
       else if (event.key === "0") goHome();
