@@ -26,7 +26,8 @@ def test_labels_are_a_column_or_a_file(run, folder, tmp_path):
     table.to_csv(tmp_path / "table.csv", index=False)
     out = tmp_path / "a.html"
     model = folder / "table.aevb"
-    assert run("report", model, tmp_path / "table.csv", "--labels", "group", "-o", out).code == 0
+    command = ("report", model, tmp_path / "table.csv", "--labels", "group", *QUICK)
+    assert run(*command, "-o", out).code == 0
     assert "blue" in out.read_text("utf-8")
     write_rows(tmp_path / "labels.npy", np.arange(40)[:, None] % 4)
     command = ("report", folder / "images.aevb", folder / "images.npy", *QUICK)

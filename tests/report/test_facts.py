@@ -11,6 +11,8 @@ import pytest
 from aevb.report import facts
 from aevb.report.markup import plain
 
+OTHERS = "table flat_pictures colour_pictures many_latents conditional exposed".split()
+
 
 def _number(text):
     return float(text.replace("−", "-"))
@@ -20,7 +22,12 @@ def own(fit):
     return {name: value for name, value in fit.told.items() if name != "image_shape"}
 
 
-def test_the_numbers_are_those_of_the_estimator(fit, known):
+@pytest.mark.parametrize(
+    "name",
+    ["array", "pictures", *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)],
+)
+def test_the_numbers_are_those_of_the_estimator(name, fits, known):
+    fit = fits(name)
     found = known(fit)
     elbo = fit.vae.elbo(fit.X, **own(fit)).astype(float)
     log_p = fit.vae.log_likelihood(fit.X, 100, **own(fit)).astype(float)

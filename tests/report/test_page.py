@@ -188,6 +188,7 @@ def test_a_model_alone_has_a_report(fit):
     assert "No cases were given to this report." in document.texts("header")[0]
 
 
+@pytest.mark.slow
 def test_one_case_is_enough(fits):
     fit = fits("table")
     Document(page(fit.vae, fit.X[:1]))
