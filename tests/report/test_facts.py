@@ -11,7 +11,7 @@ import pytest
 from aevb.report import facts
 from aevb.report.markup import plain
 
-OTHERS = "table flat_pictures colour_pictures many_latents conditional exposed".split()
+OTHERS = ["table", "flat_pictures", "colour_pictures", "many_latents", "conditional", "exposed"]
 
 
 def _number(text):
@@ -32,11 +32,11 @@ def test_the_numbers_are_those_of_the_estimator(name, fits, known):
     elbo = fit.vae.elbo(fit.X, **own(fit)).astype(float)
     log_p = fit.vae.log_likelihood(fit.X, 100, **own(fit)).astype(float)
     given = {each.name: each for each in found.numbers if "given" in each.of}
-    for name, values in {"ELBO": elbo, "log p(x)": log_p}.items():
-        assert given[name].value == pytest.approx(values.mean(), rel=1e-5)
+    for quantity, values in {"ELBO": elbo, "log p(x)": log_p}.items():
+        assert given[quantity].value == pytest.approx(values.mean(), rel=1e-5)
         error = values.std(ddof=1) / math.sqrt(len(values))
-        assert given[name].standard_error == pytest.approx(error, rel=1e-4)
-        assert given[name].of == f"{len(values)} given cases"
+        assert given[quantity].standard_error == pytest.approx(error, rel=1e-4)
+        assert given[quantity].of == f"{len(values)} given cases"
     assert given["reconstruction"].value - given["KL"].value == pytest.approx(
         given["ELBO"].value, rel=1e-5
     )
