@@ -312,7 +312,7 @@
     });
     box.append(tip);
     const called = (j) => `z${subscript(j)}${latent.nats ? ` (${latent.nats[j].toFixed(2)} nats)` : ""}`;
-    const subscript = (j) => String(j + 1).replace(/\d/g, (d) => "₀₁₂₃₄₅₆₇₈₉"[d]);
+    const subscript = (j) => String(j).replace(/\d/g, (d) => "₀₁₂₃₄₅₆₇₈₉"[d]);
     const placeCases = () => {
       const places = new Float32Array(2 * n);
       for (let i = 0; i < n; i++) {
