@@ -321,8 +321,8 @@ def _latents(known: Facts, looks: Shown) -> Element:
             image = picture(moves, alt, looks.limits)
             lines.append(tag("figure", tag("figcaption", title), image, class_="traversal"))
         elif moves:
-            rows = [[each.column, *each.values, _known(each.effect, "+.2f")] for each in moves]
-            heads = ["column", *map(_percent, looks.levels), "effect"]
+            rows = [[each.column, _known(each.effect, "+.2f"), *each.values] for each in moves]
+            heads = ["column", "effect", *map(_percent, looks.levels)]
             lines.append(table(title, heads, rows, set(range(1, len(heads)))))
     what = (
         f"What the decoder expects as one latent goes from its quantile at {low} of the prior to "
@@ -541,7 +541,7 @@ def plus_minus(value: float, error: float = math.nan) -> str:
 
 
 def _percent(level: float) -> str:
-    return f"{100 * level:.3g}\u202f%"
+    return f"{100 * level:.2g}\u202f%"
 
 
 def _short(value: float) -> str:
