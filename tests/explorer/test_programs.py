@@ -331,6 +331,7 @@ def test_what_is_not_in_a_page_is_named(function, message):
         program(function, X[0])
 
 
+@pytest.mark.slow
 def test_a_network_of_equinox(node):
     class Body(eqx.Module):
         layers: list

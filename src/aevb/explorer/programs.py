@@ -41,11 +41,12 @@ _CALLS = (
 )
 # Primitives that move numbers, and which of their operands these are; the others say where.
 _MOVES: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(("broadcast_in_dim", "dynamic_slice", "expand_dims", "gather"), (0,)),
-    **dict.fromkeys(("reshape", "rev", "slice", "split", "squeeze", "tile", "transpose"), (0,)),
+    **dict.fromkeys(("broadcast_in_dim", "dynamic_slice", "gather", "rev", "slice"), (0,)),
+    **dict.fromkeys(("split", "tile", "transpose"), (0,)),
     **dict.fromkeys(("dynamic_update_slice", "pad"), (0, 1)),
     "scatter": (0, 2),
 }
+_RESHAPES = ("expand_dims", "reshape", "squeeze")
 _JOINS = ("concatenate", "stack")  # all of their operands move
 _SAME = ("copy", "copy_p", "optimization_barrier", "reduce_precision", "stop_gradient")
 _LARGE = 2**14  # entries, from which on weights are rounded
@@ -158,6 +159,8 @@ def _applied(equation: Any, values: list[Value]) -> list[Value]:
         aval = equation.outvars[0].aval
         operands = tuple(_broadcast(value, aval.shape) for value in values)
         return [Node(name, operands, aval.shape, aval.dtype.name, settings)]
+    if name in _RESHAPES:
+        return [_taken(_places(values[0]).reshape(equation.outvars[0].aval.shape), values[0])]
     if name in _MOVES or name in _JOINS:
         return _moved(equation, values)
     if name in _RULES:
@@ -180,7 +183,7 @@ def _broadcast(value: Value, shape: tuple[int, ...]) -> Value:
     own = np.shape(value)
     if own == shape or math.prod(own) == 1:
         return value
-    return _taken(np.broadcast_to(_places(value, range(len(own))), shape), value)
+    return _taken(np.broadcast_to(_places(value), shape), value)
 
 
 def _plain(setting: Any) -> int:
@@ -243,9 +246,10 @@ def _runs(index: np.ndarray) -> list[int]:
     return runs
 
 
-def _places(value: Value, order: Sequence[int]) -> np.ndarray:
+def _places(value: Value, order: Sequence[int] | None = None) -> np.ndarray:
     """Return the positions of a value's numbers when its axes are put in another order."""
-    return np.arange(math.prod(np.shape(value))).reshape(np.shape(value)).transpose(order)
+    shape = np.shape(value)
+    return np.arange(math.prod(shape)).reshape(shape).transpose(order or range(len(shape)))
 
 
 # Each of the following makes of one primitive an operation on the last axis, or a product.
@@ -340,7 +344,7 @@ def _convolution(equation: Any, picture: Value, weight: Value) -> Value:
 def _pooled(equation: Any, picture: Value) -> Value:
     params = equation.params
     windows = _windows(
-        _places(picture, range(len(picture.shape))),
+        _places(picture),
         params["window_dimensions"],
         params["window_strides"],
         params["padding"],
