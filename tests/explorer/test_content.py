@@ -125,7 +125,7 @@ def test_a_column_of_each_likelihood(node):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("posterior", ["mixture", "low-rank-normal", "laplace"])
+@pytest.mark.parametrize("posterior", ["mixture", "low-rank-normal", "laplace", "coupling"])
 def test_posteriors(node, posterior):
     check(node, *drawn(LOW.astype(np.float32), posterior=posterior))
 

@@ -50,6 +50,7 @@ _RESHAPES = ("expand_dims", "reshape", "squeeze")
 _JOINS = ("concatenate", "stack")  # all of their operands move
 _SAME = ("copy", "copy_p", "optimization_barrier", "reduce_precision", "stop_gradient")
 _LARGE = 2**14  # entries, from which on weights are rounded
+_LONGEST = 64  # steps of a loop
 _TYPES = {"float16": "float32", "bfloat16": "float32", "int64": "float64"}
 _ALLOWED = {"bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64"}
 
@@ -152,6 +153,8 @@ def _applied(equation: Any, values: list[Value]) -> list[Value]:
         return list(found) if equation.primitive.multiple_results else [found]
     if name == "cond" and not isinstance(values[0], Node):
         return _evaluated(params["branches"][int(values[0])], values[1:])
+    if name == "scan" and params["length"] <= _LONGEST:
+        return _unrolled(equation, values)
     if name in _SAME:
         return values
     if name in ELEMENTWISE:
@@ -170,6 +173,23 @@ def _applied(equation: Any, values: list[Value]) -> list[Value]:
         f"Expected a model of operations that run in a page; got one that needs {name!r}, which "
         "the explorer does not have.",
     )
+
+
+def _unrolled(equation: Any, values: list[Value]) -> list[Value]:
+    """Return the results of a loop over rows, one step after the other."""
+    params = equation.params
+    body, n_constants, n_carried = params["jaxpr"], params["num_consts"], params["num_carry"]
+    constants, carried = values[:n_constants], values[n_constants : n_constants + n_carried]
+    rows = values[n_constants + n_carried :]
+    made: list[list[Value]] = [[]] * params["length"]
+    steps = range(params["length"])
+    for i in reversed(steps) if params["reverse"] else steps:
+        row = [_taken(_places(each)[i], each) for each in rows]
+        found = _evaluated(body, [*constants, *carried, *row])
+        carried, made[i] = found[:n_carried], found[n_carried:]
+    shapes = [variable.aval.shape for variable in equation.outvars[n_carried:]]
+    stacked = zip(shapes, zip(*made, strict=True), strict=True)
+    return carried + [_taken(np.arange(math.prod(s)).reshape(s), *each) for s, each in stacked]
 
 
 def _missing(equation: Any, why: str) -> list[Value]:
