@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from aevb.data.files import read_rows, write_rows
 
@@ -21,17 +22,20 @@ def test_it_writes_the_file_and_keeps_an_existing_one(run, refused, folder, tmp_
     assert run(*command, "--force").code == 0
 
 
-def test_labels_are_a_column_or_a_file(run, folder, tmp_path):
+def test_labels_are_a_column(run, folder, tmp_path):
     table = read_rows(folder / "table.csv").assign(group=["red", "blue"] * 30)
     table.to_csv(tmp_path / "table.csv", index=False)
-    out = tmp_path / "a.html"
-    model = folder / "table.aevb"
+    out, model = tmp_path / "report.html", folder / "table.aevb"
     command = ("report", model, tmp_path / "table.csv", "--labels", "group", *QUICK)
     assert run(*command, "-o", out).code == 0
     assert "blue" in out.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_labels_are_a_file(run, folder, tmp_path):
     write_rows(tmp_path / "labels.npy", np.arange(40)[:, None] % 4)
     command = ("report", folder / "images.aevb", folder / "images.npy", *QUICK)
-    out = tmp_path / "b.html"
+    out = tmp_path / "report.html"
     assert run(*command, "--labels", tmp_path / "labels.npy", "-o", out).code == 0
     named = re.findall(r"Case (\d+), (\d):", out.read_text("utf-8"))
     assert len(named) == 12

@@ -29,7 +29,7 @@ _MOST_BARS = 40
 _BINS = 40
 _MINUS = re.compile(r"(?<![\w)-])-(?=\d)")
 _FIRST = ("ELBO", "log p(x)", "KL")
-_LIBRARIES = ("d3", "plot")
+_LIBRARIES = ("d3.js", "plot.js")
 _STATIC = files("aevb.report") / "static"
 
 
@@ -127,7 +127,7 @@ def page(
     scripts, styles = ([explorer.scripts()], [explorer.styles()]) if explored else ([], [])
     return Template((_STATIC / "report.html").read_text("utf-8")).substitute(
         title=html(tag("title", title)),
-        styles="\n".join([_read("pico.css"), _read("report.css"), *styles]),
+        styles="\n".join([_library("pico.css"), _read("report.css"), *styles]),
         body="\n".join(map(html, body)),
         scripts="\n".join(
             f"<script>{each}</script>"
@@ -141,7 +141,7 @@ def _read(name: str) -> str:
 
 
 def _library(name: str) -> str:
-    return f"/*\n{_read(f'{name}.LICENSE')}*/\n{_read(f'{name}.js')}"
+    return f"/*\n{_read(f'{Path(name).stem}.LICENSE')}*/\n{_read(name)}"
 
 
 def _section(name: str, title: str, *children: Any) -> Element:
