@@ -278,7 +278,7 @@ def _traversal(
     values = values.reshape(len(points), -1)
     if shape is not None:
         return dimensions, levels.tolist(), values.reshape(*Z.shape[:2], *shape)
-    written = texts(vae.schema_, values)
+    written = texts(vae.schema_, values, 3)
     spread = _spread(new if real is None else _values(real))
     laws = map_rows(_averages, vae.model_, (points, context), 256)
     effects = _effects(vae, laws, Z.shape[:2], spread)
