@@ -10,8 +10,8 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submodules=[
-        *("evaluation", "explorer", "inference", "models", "plotting", "predict", "probability"),
-        "serve",
+        *("evaluation", "explorer", "inference", "models", "plotting", "predict"),
+        *("probability", "report", "serve"),
     ],
     submod_attrs={
         "aggregate": ["SamplerComparison"],
