@@ -9,7 +9,9 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submodules=["evaluation", "inference", "models", "plotting", "predict", "probability"],
+    submodules=[
+        *("evaluation", "inference", "models", "plotting", "predict", "probability", "share"),
+    ],
     submod_attrs={
         "algorithm": ["train"],
         "comparison": ["Comparison"],

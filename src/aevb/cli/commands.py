@@ -120,6 +120,12 @@ Draws = Annotated[int, typer.Option(help="Draws of z for each case.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draws.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Repository = Annotated[
+    str, typer.Argument(help="Repository on the Hugging Face Hub: user/name.", show_default=False)
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of the repository.", show_default="main")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -507,6 +513,57 @@ def diagnose(
     vae, rows = _prepare(model, data, None, False)
     seen = None if train is None else read_rows(train)
     typer.echo(str(vae.diagnose(rows, train=seen, n_draws=n_draws, random_state=seed)))
+
+
+@app.command(
+    epilog=_examples(
+        "aevb push model.aevb user/name --private",
+        "aevb push model.aevb user/name --data test.csv --license mit",
+    )
+)
+def push(
+    model: Model,
+    repository: Repository,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Held-out cases, whose scores are in the card.", show_default="none"),
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option(help="As the Hub calls it: mit.", show_default="none")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository private.")
+    ] = False,
+    revision: Revision = None,
+) -> None:
+    """Push a model to the Hugging Face Hub, with a card that says what it is.
+
+    The account is that of `hf auth login`, or of the token in HF_TOKEN.
+    """
+    vae, rows = _prepare(model, data, None, False)
+    address = vae.push_to_hub(
+        repository, rows, license=license, private=private or None, revision=revision
+    )
+    typer.echo(f"The model is at {address}")
+
+
+@app.command(epilog=_examples("aevb pull user/name -o model.aevb"))
+def pull(
+    repository: Repository, output: ModelOut, revision: Revision = None, force: Force = False
+) -> None:
+    """Fetch a model from the Hugging Face Hub; runs no code from there."""
+    from aevb.data.files import check_target, replacing
+
+    check_target(output, overwrite=force)
+
+    import shutil
+
+    from aevb.share.hub import download
+
+    fetched = download(repository, revision=revision)
+    with replacing(output) as temporary:
+        shutil.copyfile(fetched, temporary)
+    typer.echo(f"The model is in {output}")
 
 
 @app.command(epilog=_examples("aevb demo", "aevb demo --output digits --epochs 100"))
