@@ -33,7 +33,7 @@ def table() -> pd.DataFrame:
             "day": pd.Timestamp("2000-01-01") + pd.to_timedelta(rng.integers(0, 999, n), unit="D"),
         }
     )
-    made.index = pd.Index(rng.permutation(n) + 100, name="number")
+    made.index = pd.Index(rng.permutation(n) + 7_654_300, name="number")
     return made
 
 

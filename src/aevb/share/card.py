@@ -96,9 +96,7 @@ def _use(facts: Facts, repo_id: str) -> str:
 
 
 def _numbers(numbers: Sequence[Number]) -> str:
-    rows = (
-        (each.name, _plus_minus(each), each.unit, each.of, each.meaning) for each in numbers
-    )
+    rows = ((each.name, _plus_minus(each), each.unit, each.of, each.meaning) for each in numbers)
     return _table(("number", "value", "unit", "of", "what it is"), rows)
 
 

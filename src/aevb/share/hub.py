@@ -42,8 +42,8 @@ def push(
     validate_repo_id(repo_id)
     if text is not None and not (X is None and license is None):
         raise ValueError(
-            "Expected no `X` and `license` beside a `card` of your own, as they go into the one that "
-            "is made here; got both."
+            "Expected no `X` and `license` beside a `card` of your own, as they go into the one "
+            "that is made here; got both."
         )
     if text is None:
         known = facts(vae, X, condition=condition, exposure=exposure)

@@ -184,8 +184,12 @@ def _example(predict: Predictor) -> Any:
         return cases.astype(np.uint8 if eight_bit else np.float64)
     table = nw.from_native(cases, eager_only=True)
     if vae.schema_.holes:  # whole numbers and truth values of MLflow have none
-        is_whole = nw.selectors.integer() | nw.selectors.boolean()
-        table = table.with_columns(is_whole.cast(nw.Float64))
+        whole = [
+            name
+            for name, dtype in table.schema.items()
+            if dtype.is_integer() or dtype == nw.Boolean
+        ]
+        table = table.with_columns(nw.col(*whole).cast(nw.Float64))
     return table.to_pandas()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class TensorBoard(Tracker):
         if self._writer is None:  # not before: it writes the first step that is not to be hidden
             from tensorboardX import SummaryWriter
 
-            self._writer = SummaryWriter(self.logdir, purge_step=step)
+            suffix = f".{time.time_ns()}"  # the rest of a file's name is the second
+            self._writer = SummaryWriter(self.logdir, purge_step=step, filename_suffix=suffix)
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
