@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -17,27 +18,34 @@ X = np.random.default_rng(0).normal(size=(60, 3))
 QUICK = {"hidden": (4,), "epochs": 3, "random_state": 0, "verbose": False}
 
 
-@pytest.fixture(autouse=True)
-def offline(tmp_path, monkeypatch):
-    """No network, and nothing outside of the test's folder."""
-    for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(name, str(tmp_path))
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+@pytest.fixture(autouse=True, scope="module")
+def offline(tmp_path_factory):
+    """No network, and nothing outside of a folder of the tests; it is read once in a process."""
+    folder = str(tmp_path_factory.mktemp("wandb"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+            patch.setenv(name, folder)
+        patch.setenv("WANDB_SILENT", "true")
+        patch.setenv("WANDB_ERROR_REPORTING", "false")
+        yield
 
 
 def records(folder):
-    """Return what is in the file of the only run below a folder."""
+    """Return what is in the file of the only run below a folder, which is a log as of LevelDB."""
     from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
 
+    wandb.teardown()  # its own process has written all of it when it has ended
     (path,) = folder.rglob("run-*.wandb")
-    store = DataStore()
-    store.open_for_scan(str(path))
-    found = []
-    while (data := store.scan_data()) is not None:
-        found.append(Record.FromString(data))
+    content, at, whole, found = path.read_bytes(), 7, b"", []
+    while at < len(content):
+        if 32_768 - at % 32_768 < 7:  # no room for a header in a block
+            at += 32_768 - at % 32_768
+        _, length, kind = struct.unpack_from("<IHB", content, at)
+        whole += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # all of a record, or its end
+            found.append(Record.FromString(whole))
+            whole = b""
     return found
 
 
@@ -51,7 +59,7 @@ def rows(folder):
 
 
 def test_a_run_of_its_own_has_the_history_and_ends(tmp_path):
-    with WandB(project="tests", config={"latent_dim": 1}) as tracker:
+    with WandB(project="tests", mode="offline", dir=tmp_path) as tracker:
         vae = VAE(1, validation_fraction=0.2, callbacks=[tracker], **QUICK).fit(X)
         assert wandb.run is not None
     assert wandb.run is None
@@ -64,7 +72,7 @@ def test_a_run_of_its_own_has_the_history_and_ends(tmp_path):
 
 
 def test_the_run_under_way_stays_open(tmp_path):
-    with wandb.init(project="tests") as run:
+    with wandb.init(project="tests", mode="offline", dir=tmp_path) as run:
         run.log({"mine": 1})
         vae = VAE(1, callbacks=[WandB()], **QUICK).fit(X)
         assert wandb.run is run

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
@@ -120,7 +119,7 @@ def log_model(
     predict = model if isinstance(model, Predictor) else Predictor(model)
     vae = predict._vae()
     known = facts(vae)
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder:
         example = _example(predict) if input_example is None else input_example
         told = {
             "loader_module": __name__,
@@ -131,7 +130,7 @@ def log_model(
             "registered_model_name": registered_model_name,
         }
         if example is not None:
-            told["signature"] = mlflow.models.infer_signature(example, predict(example))
+            told["signature"] = _signature(example, predict(example), vae.schema_.holes)
             told["input_example"] = example
         return mlflow.pyfunc.log_model(name=name, **told | options)
 
@@ -182,20 +181,35 @@ def _example(predict: Predictor) -> Any:
     if not is_table(cases):
         eight_bit = {part.kind.dtype for part in vae.schema_.parts.values()} == {"uint8"}
         return cases.astype(np.uint8 if eight_bit else np.float64)
-    table = nw.from_native(cases, eager_only=True)
-    if vae.schema_.holes:  # whole numbers and truth values of MLflow have none
-        whole = [
-            name
-            for name, dtype in table.schema.items()
-            if dtype.is_integer() or dtype == nw.Boolean
-        ]
-        table = table.with_columns(nw.col(*whole).cast(nw.Float64))
-    return table.to_pandas()
+    return nw.from_native(cases, eager_only=True).to_pandas()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what MLflow says of whole numbers, which cannot be missing: nor can they here."""
+def _signature(cases: Any, results: Any, holes: bool) -> Any:
+    """Return the types of cases and results, for MLflow to check.
+
+    It would refuse categories of pandas, and missing values of all but numbers and texts: columns
+    of these may be of any type.
+    """
+    from mlflow.models import infer_signature
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
+
     with warnings.catch_warnings():
+        # Of whole numbers, that they cannot be missing: the model says if they can.
         warnings.filterwarnings("ignore", "(?s).*integer column", UserWarning)
-        yield
+        signature = infer_signature(cases, results)
+    if is_table(cases):
+        types = nw.from_native(cases, eager_only=True).schema
+        unchecked = {
+            name
+            for name, dtype in types.items()
+            if isinstance(dtype, nw.Categorical | nw.Enum)
+            or (holes and (dtype.is_integer() or dtype == nw.Boolean))
+        }
+        signature.inputs = Schema(
+            [
+                ColSpec(AnyType(), each.name, required=False) if each.name in unchecked else each
+                for each in signature.inputs.inputs
+            ]
+        )
+    return signature
