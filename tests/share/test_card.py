@@ -75,7 +75,9 @@ def test_no_case_and_no_category_is_shown(of_table, table):
 
 def test_findings_of_single_cases_are_left_out(known):
     findings = [Finding(name, f"About {name}.", "", "") for name in ("rows", "collapse")]
-    text = card(known._replace(diagnosis=SimpleNamespace(findings=findings)), "ada/towns")
+    text = card(
+        known._replace(diagnosis=SimpleNamespace(findings=findings, remarks=[])), "ada/towns"
+    )
     assert "About collapse" in text
     assert "About rows" not in text
 
@@ -124,3 +126,9 @@ def test_the_code_runs(known, of_table, table, monkeypatch):
     monkeypatch.setattr(VAE, "from_hub", lambda name: asked.append(name) or of_table)
     exec(code, {"X": table})
     assert asked == ["ada/towns"]
+
+
+def test_a_condition_is_told_to_what_needs_it(known):
+    text = card(known._replace(model={**known.model, "condition": "labels"}), "ada/towns")
+    assert "vae.sample(5, condition=condition)" in text
+    assert "vae.transform(X, condition=condition)" in text

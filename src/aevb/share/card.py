@@ -49,8 +49,8 @@ def card(facts: Facts, repo_id: str, *, license: str | None = None) -> str:
     >>> from aevb.report import facts
     >>> from aevb.share import card
     >>> X = np.random.default_rng(0).normal(size=(80, 3))
-    >>> vae = VAE(1, hidden=(4,), epochs=5, random_state=0).fit(X[:60])
-    >>> text = card(facts(vae, X[60:]), "user/name", license="mit")
+    >>> vae = VAE(1, hidden=(4,), epochs=5, random_state=0).fit(X)
+    >>> text = card(facts(vae), "user/name", license="mit")
     >>> text.splitlines()[:3], "## Numbers" in text
     (['---', 'library_name: aevb', 'license: mit'], True)
     """
@@ -62,7 +62,7 @@ def card(facts: Facts, repo_id: str, *, license: str | None = None) -> str:
     metadata = ModelCardData(library_name="aevb", license=license, tags=tags).to_yaml()
     sections = {
         "Use": _use(facts, repo_id),
-        "Numbers": _numbers(facts.numbers),
+        "Numbers": _numbers(facts),
         "Model": _pairs(facts.model),
         "Data": "\n\n".join(filter(None, [_pairs(facts.data), _columns(facts.columns)])),
         "Latent dimensions": _latents(facts.latents),
@@ -84,20 +84,26 @@ def card(facts: Facts, repo_id: str, *, license: str | None = None) -> str:
 def _use(facts: Facts, repo_id: str) -> str:
     shape = facts.data["values of a case"].replace(" × ", ", ")
     cases = "a table with the columns below" if "table of" in facts.data else f"(n, {shape})"
+    told = [f"{name}={name}" for name in ("condition", "exposure") if name in facts.model]
+    with_cases, new = (", ".join([first, *told]) for first in ("X", "5"))
     return (
         '```console\n$ pip install "aevb[hub]"\n```\n\n'
         "```python\nfrom aevb import VAE\n\n"
         f'vae = VAE.from_hub("{repo_id}")  # runs no code from the file\n'
-        "vae.sample(5)  # new cases\n"
-        f"vae.transform(X)  # latent means of cases: {cases}\n"
-        "vae.reconstruct(X)  # their nearest representations\n"
-        "vae.log_likelihood(X)  # log p(x), nats per case\n```"
+        f"vae.sample({new})  # new cases\n"
+        f"vae.transform({with_cases})  # latent means of cases: {cases}\n"
+        f"vae.reconstruct({with_cases})  # their nearest representations\n"
+        f"vae.log_likelihood({with_cases})  # log p(x), nats per case\n```"
     )
 
 
-def _numbers(numbers: Sequence[Number]) -> str:
-    rows = ((each.name, _plus_minus(each), each.unit, each.of, each.meaning) for each in numbers)
-    return _table(("number", "value", "unit", "of", "what it is"), rows)
+def _numbers(facts: Facts) -> str:
+    rows = (
+        (each.name, _plus_minus(each), each.unit, each.of, each.meaning) for each in facts.numbers
+    )
+    remarks = [] if facts.diagnosis is None else facts.diagnosis.remarks
+    table = _table(("number", "value", "unit", "of", "what it is"), rows)
+    return "\n\n".join([table, *map(_escaped, remarks)])
 
 
 def _plus_minus(number: Number) -> str:

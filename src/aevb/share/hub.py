@@ -50,7 +50,7 @@ def push(
         text = card(known, repo_id, license=license)
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
-        files = {FILE: write(vae, folder), "README.md": text.encode()}
+        files: dict[str, Any] = {FILE: write(vae, folder), "README.md": text.encode()}
         api.create_repo(repo_id, private=private, exist_ok=True)
         commit = api.create_commit(
             repo_id,

@@ -42,7 +42,7 @@ class WandB(Tracker):
         import wandb
 
         self._is_own = wandb.run is None
-        run = wandb.init(**self.options) if self._is_own else wandb.run
+        run: Any = wandb.run or wandb.init(**self.options)
         run.define_metric("epochs")  # the user's own numbers may have other steps
         for kind in ("train", "validation", "epoch"):
             run.define_metric(f"{kind}/*", step_metric="epochs")
