@@ -18,7 +18,7 @@ from typing import Any
 MODULES = (
     *("aevb", "aevb.evaluation", "aevb.inference", "aevb.models", "aevb.probability"),
     *("aevb.plotting", "aevb.posteriors", "aevb.predict", "aevb.priors", "aevb.datasets"),
-    "aevb.share",
+    *("aevb.explorer", "aevb.report", "aevb.share"),
 )
 METHODS = (FunctionType, property, classmethod, staticmethod)
 

@@ -10,7 +10,8 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submodules=[
-        *("evaluation", "inference", "models", "plotting", "predict", "probability", "share"),
+        *("evaluation", "explorer", "inference", "models", "plotting", "predict"),
+        *("probability", "report", "share"),
     ],
     submod_attrs={
         "algorithm": ["train"],

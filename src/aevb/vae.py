@@ -61,6 +61,7 @@ from aevb.schema import Schema
 from aevb.streaming import by_pieces, learn_stored, stream
 
 if TYPE_CHECKING:
+    from aevb.explorer.widget import Explorer
     from aevb.plotting.accessor import PlotAccessor
 
 _STREAMED = ("transform", "reconstruct", "elbo", "log_likelihood")  # what `VAE.stream` writes
@@ -1331,6 +1332,80 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         seed = random.randint(2**31 - 1)
         return diagnose(fitted, data, rows, training, compared, n_draws=n_draws, seed=seed)
 
+    def report(
+        self,
+        X: Rows = None,
+        path: str | os.PathLike[str] = "report.html",
+        labels: ArrayLike | None = None,
+        *,
+        condition: Rows | None = None,
+        exposure: Exposures = None,
+        image_shape: Sequence[int] | None = None,
+        title: str | None = None,
+        n_draws: int = 100,
+        random_state: RandomState = None,
+    ) -> None:
+        """Write a report that one can send: one HTML file, which loads nothing from elsewhere.
+
+        What was fitted and to what, the bounds with standard errors, the learning curve, the
+        latent space, what each latent does, the oddest cases and cells, new cases beside real ones,
+        and the diagnosis. Its numbers are those of `diagnose` and `surprise`; `aevb.report.facts`
+        has them as plain data. The file shows some of the cases: do not send it to those who may
+        not see them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c]), table, or sparse array, optional
+            Cases; held-out ones, if there are any. None: only what the estimator knows by itself.
+        path : path-like, default="report.html"
+            Where to; an existing file is replaced in one step.
+        labels : array-like of shape (n,), optional
+            What the cases are called, and coloured by.
+        condition, exposure : optional
+            Those of `X`, of a model that was fitted with some.
+        image_shape : sequence of int, optional
+            (h, w) or (h, w, c) of images that were fitted as flat rows.
+        title : str, optional
+            Its headline; None: what was fitted.
+        n_draws : int, default=100
+            Importance samples for log p(x), as of `diagnose`.
+        random_state : int, RandomState or None
+            Seed of all draws; None: 0, and of new cases the one that the estimator was fitted with.
+
+        Raises
+        ------
+        ImportError
+            When matplotlib, of the extra ``aevb[plot]``, is not installed.
+        ValueError, TypeError
+            When cases, labels or the image shape do not fit.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from aevb import VAE
+        >>> X = np.random.default_rng(0).normal(size=(80, 3))
+        >>> vae = VAE(1, hidden=(4,), epochs=5, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     vae.report(X, os.path.join(folder, "report.html"))
+        ...     os.listdir(folder)
+        ['report.html']
+        """
+        from aevb.report.page import write
+
+        write(
+            self,
+            path,
+            X,
+            labels,
+            condition=condition,
+            exposure=exposure,
+            image_shape=image_shape,
+            title=title,
+            n_draws=n_draws,
+            random_state=random_state,
+        )
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to one file; see `aevb.persistence.save`.
 
@@ -1499,6 +1574,42 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         from aevb.plotting import PlotAccessor
 
         return PlotAccessor(self)
+
+    def explore(
+        self,
+        X: Rows | None = None,
+        labels: ArrayLike | None = None,
+        *,
+        image_shape: Sequence[int] | None = None,
+    ) -> Explorer:
+        """Explore the latent space in a notebook: drag a point, and the decoded case follows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, h, w[, c]), or table, optional
+            Cases to show on the map; of more than 10,000 so many, evenly spaced.
+        labels : array-like of shape (n,), optional
+            A label, a number or a date of each case, to colour it by.
+        image_shape : sequence of int, optional
+            Height and width, and channels if there are any, where pictures were fitted as flat
+            rows.
+
+        Returns
+        -------
+        Explorer
+            A widget. ``widget.point`` is the latent point that is shown.
+
+        Raises
+        ------
+        ImportError
+            When anywidget, of the extra ``aevb[widget]``, is not installed.
+        NotInAPage
+            When the model needs something that a page does not have, such as a condition.
+        """
+        from aevb.explorer.widget import Explorer
+
+        check_is_fitted(self)
+        return Explorer(self, X, labels, image_shape=image_shape)
 
     def _check_comparable(self) -> None:
         """Refuse models that classical ones cannot be compared with."""

@@ -517,6 +517,48 @@ def diagnose(
 
 @app.command(
     epilog=_examples(
+        "aevb report model.aevb test.csv",
+        "aevb report model.aevb test.csv --labels species -o penguins.html",
+        "aevb report model.aevb images.npy --labels digits.npy",
+    )
+)
+def report(
+    model: Model,
+    data: Annotated[
+        Path | None,
+        typer.Argument(help=f"Cases, one per row: {_FORMATS}.", show_default="none"),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of HTML to write.")] = Path(
+        "report.html"
+    ),
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="What cases are called and coloured by: a column, or a file with one.",
+            show_default="none",
+        ),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="Headline.", show_default="what was fitted")
+    ] = None,
+    n_draws: Annotated[int, typer.Option(help="Importance samples per case.")] = 100,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Write a report that one can send: one HTML file, which loads nothing from elsewhere."""
+    from aevb.data.files import check_target
+
+    check_target(output, overwrite=force)
+    vae, rows = _prepare(model, data, None, force)
+    names = None
+    if labels is not None:
+        rows, names = _labels(vae, rows, labels)
+    vae.report(rows, output, names, title=title, n_draws=n_draws, random_state=seed)
+    typer.echo(f"The report is in {output}")
+
+
+@app.command(
+    epilog=_examples(
         "aevb push model.aevb user/name --private",
         "aevb push model.aevb user/name --data test.csv --license mit",
     )
@@ -633,6 +675,26 @@ def _norm(clip_norm: str) -> str | float | None:
         raise typer.BadParameter(
             f"expected auto, none or a number; got {clip_norm!r}.", param_hint="--clip-norm"
         ) from error
+
+
+def _labels(vae: Any, rows: Any, named: str) -> tuple[Any, Any]:
+    """Return the cases, and their labels: a column of theirs, or what a file has."""
+    from aevb.data.files import read_rows
+    from aevb.data.tables import is_table, names_of
+
+    if rows is None:
+        raise typer.BadParameter("expected data with labels; got none.", param_hint="--labels")
+    if is_table(rows) and named in names_of(rows):
+        of_model = vae.schema_.names or ()
+        return (rows if named in of_model else rows.drop(columns=[named])), rows[named]
+    if not Path(named).is_file():
+        raise typer.BadParameter(
+            f"expected a column of the data, or a file with one; got {named!r}.",
+            param_hint="--labels",
+        )
+    column = read_rows(named)
+    column = column.to_numpy() if is_table(column) else column
+    return rows, column.reshape(len(column), -1)[:, 0] if column.ndim > 1 else column
 
 
 def _pairs(given: list[str] | None, option: str) -> list[tuple[str, str]]:

@@ -96,6 +96,8 @@ class Facts(NamedTuple):
     ----------
     model, data, training : dict of str
         What was fitted, to what, and how: from a name to a few words.
+    n_given : int or None
+        Number of the given cases.
     columns : dict of list
         One entry per column, at most 200: ``column``, ``type``, ``levels`` (number of categories;
         0: none), ``likelihood``, ``why``, ``shift`` and ``scale`` (the networks see
@@ -129,6 +131,7 @@ class Facts(NamedTuple):
     model: dict[str, str]
     data: dict[str, str]
     training: dict[str, str]
+    n_given: int | None
     columns: dict[str, list]
     versions: dict[str, str]
     history: dict[str, list]
@@ -198,8 +201,9 @@ def facts(
     """
     check_is_fitted(vae)
     shape = shape_of_pictures(vae, image_shape)
-    diagnosis, oddest, cells, remarks = None, _NOTHING_ODD, [], []
-    missing = None
+    diagnosis, oddest, n, missing = None, _NOTHING_ODD, None, None
+    cells: list[Cell] = []
+    remarks: list[str] = []
     if X is None:
         if labels is not None:
             raise ValueError("Expected `X` with its `labels`; got None.")
@@ -210,14 +214,14 @@ def facts(
     else:
         X = array_of(X) if is_annotated(X) else X
         data, rows = vae._encoded(X, condition, exposure)
-        names = names_of(labels, rows.shape[0])
+        n = rows.shape[0]
+        names = names_of(labels, n)
         diagnosis = vae.diagnose(
             X, condition=condition, exposure=exposure, n_draws=n_draws, random_state=random_state
         )
         odd = {name: each[:N_ODD] for name, each in diagnosis.rows.items()}
         by_row: dict[int, list[Cell]] = {}
         if shape is None:
-            n = rows.shape[0]
             some = np.union1d(odd["row"], np.arange(0, n, math.ceil(n / MOST_SURPRISES)))
             told = (some_of(condition, some, n), some_of(exposure, some, n))
             nats = surprises(vae, _safe_indexing(X, some), *told, random_state)
@@ -236,13 +240,14 @@ def facts(
         remarks += diagnosis.remarks
     return Facts(
         _model(vae),
-        _data(vae, X is not None and rows.shape[0]),
+        _data(vae, n),
         _training(vae),
-        {} if shape is not None else _columns(vae.schema_, missing, X is not None),
+        n,
+        {} if shape is not None else _columns(vae.schema_, missing, n is not None),
         versions(),
         {name: list(values) for name, values in vae.history_.items()},
         vae.best_epoch_,
-        _numbers(vae, diagnosis),
+        _numbers(vae, diagnosis, "case" if shape is None else "image"),
         _latents(vae, diagnosis),
         diagnosis,
         oddest,
@@ -283,28 +288,41 @@ def names_of(labels: Any, n: int) -> list[str] | None:
             f"Expected a label for each of the {n} cases, of shape ({n},), for `labels`; got "
             f"shape {np.shape(labels)}."
         )
-    return [str(label) for label in np.asarray(labels)]
+    return [_text(label) or "missing" for label in np.asarray(labels, object)]
 
 
-def texts(schema: Schema, rows: np.ndarray) -> list[list[str]]:
-    """Return rows of numbers as a reader would write them: categories and dates by their names."""
+def texts(schema: Schema, rows: np.ndarray, digits: int = 4) -> list[list[str]]:
+    """Return rows of numbers as a reader would write them: categories and dates by their names.
+
+    Numbers have so many digits, or as many as stand before the point.
+    """
     rows = rows.reshape(len(rows), -1)
     if schema.columns is None:
-        return [[_text(value) for value in row] for row in rows.tolist()]
-    table = nw.from_native(schema.columns.write(rows), eager_only=True)
-    columns = ([*map(_text, table.get_column(name).to_list())] for name in table.columns)
-    return [list(row) for row in zip(*columns, strict=True)]
+        return [[_text(value, digits) for value in row] for row in rows.tolist()]
+    empty = np.isnan(rows)
+    table = nw.from_native(schema.columns.write(np.where(empty, 0, rows)), eager_only=True)
+    columns = [
+        [_text(value, digits) for value in table.get_column(name).to_list()]
+        for name in table.columns
+    ]
+    return [
+        ["" if gone else text for text, gone in zip(row, blank, strict=True)]
+        for row, blank in zip(zip(*columns, strict=True), empty.tolist(), strict=True)
+    ]
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, digits: int = 6) -> str:
     if value is None or value != value:  # NaN, NaT
         return ""
     if isinstance(value, float):
-        return f"{value:.5g}"
+        is_long = 10 ** (digits - 1) <= abs(value) < 1e15
+        return (f"{value:.0f}" if is_long else f"{value:.{digits}g}").replace("-", "−")
     return str(value).removesuffix(" 00:00:00")
 
 
-def surprises(vae: Any, X: Any, condition: Any, exposure: Any, random_state: Any) -> np.ndarray:
+def surprises(
+    vae: Any, X: Any, condition: Any, exposure: Any, random_state: Any = None
+) -> np.ndarray:
     """Return the surprise of each cell, as `VAE.surprise` has it, as an array of rows."""
     nats = vae.surprise(
         X, _DRAWS, condition=condition, exposure=exposure, random_state=random_state
@@ -318,7 +336,10 @@ def _odd_cells(
 ) -> tuple[list[Cell], dict[int, list[Cell]]]:
     """Return the oddest cells of some rows, and those of the oddest rows."""
     has_value = ~np.isnan(nats)
-    middle = np.array([np.median(c[k]) if k.any() else 0.0 for c, k in zip(nats.T, has_value.T)])
+    middle = [
+        np.median(each[there]) if there.any() else 0.0
+        for each, there in zip(nats.T, has_value.T, strict=True)
+    ]
     excess = np.where(has_value, nats - middle, -np.inf)
     order = np.argsort(-excess, axis=None, kind="stable")[:N_ODD]
     places = [tuple(map(int, np.unravel_index(k, excess.shape))) for k in order]
@@ -339,7 +360,7 @@ def _odd_cells(
     told = jax.tree.map(np.asarray, dense(take(context, which)))
     made = vae._filled(left.reshape(known.shape), told, 1000, None, 0)
     expected = texts(vae.schema_, vae.schema_.values(made))
-    values = texts(vae.schema_, known)
+    values = texts(vae.schema_, known, 6)
     cells = {
         (i, j): Cell(
             int(some[i]),
@@ -368,7 +389,9 @@ def _model(vae: Any) -> dict[str, str]:
     size = sum(leaf.size for leaf in arrays if np.issubdtype(leaf.dtype, np.floating))
     said = {
         "latent dimensions": str(config.latent_dim),
-        "likelihood p(x|z)": vae.schema_.likelihood_in_short,
+        "likelihood p(x|z)": vae.schema_.likelihood_in_short
+        if vae.schema_.columns
+        else _spelled(vae.schema_.likelihood),
         "prior p(z)": _spelled(config.prior),
         "posterior q(z|x)": _spelled(config.posterior),
         "networks": ", ".join(own)
@@ -393,10 +416,10 @@ def _spelled(part: Any) -> str:
     return spelled(part) if hasattr(part, "name") else repr(part)
 
 
-def _data(vae: Any, n_given: int | bool) -> dict[str, str]:
+def _data(vae: Any, n_given: int | None) -> dict[str, str]:
     schema = vae.schema_
     said = {"cases in training": f"{schema.n_rows:,}"}
-    if n_given is not False:
+    if n_given is not None:
         said["cases given"] = f"{n_given:,}"
     said["values of a case"] = " × ".join(map(str, schema.shape))
     if schema.columns is not None:
@@ -451,7 +474,9 @@ def _columns(schema: Schema, missing: np.ndarray | None, is_given: bool) -> dict
         levels = [each.n_levels for each in choices]
         for j, each in enumerate(choices):
             likelihood[j] = likelihood[j] or "(left out)"
-            shift[j] = shift[j] + each.origin if each.type.kind != "date" else math.nan
+            shift[j] += each.origin
+            if each.type.kind == "date":
+                scale[j] = shift[j] = math.nan
     absent = np.full(size, 0.0 if is_given else math.nan) if missing is None else missing
     some = slice(MOST_COLUMNS)
     return {
@@ -466,14 +491,13 @@ def _columns(schema: Schema, missing: np.ndarray | None, is_given: bool) -> dict
     }
 
 
-def _numbers(vae: Any, diagnosis: Diagnosis | None) -> list[Number]:
-    unit = "nats per image" if len(vae.feature_shape_) > 1 else "nats per case"
+def _numbers(vae: Any, diagnosis: Diagnosis | None, case: str) -> list[Number]:
     history, kept = vae.history_, vae.best_epoch_ - 1
     found = []
 
     def add(name: str, value: float, error: float, of: str, meaning: str) -> None:
         if math.isfinite(value):
-            found.append(Number(name, float(value), float(error), unit, of, meaning))
+            found.append(Number(name, float(value), float(error), f"nats per {case}", of, meaning))
 
     for prefix, whose in (
         ("", f"training cases, averaged over epoch {kept + 1}"),
@@ -484,7 +508,8 @@ def _numbers(vae: Any, diagnosis: Diagnosis | None) -> list[Number]:
             if len(values) > kept:
                 add(name, values[kept], math.nan, whose, meaning)
     if diagnosis is not None:
-        whose, errors = f"{count(diagnosis.n_rows, 'given case')}", diagnosis.standard_errors
+        n, errors = diagnosis.n_rows, diagnosis.standard_errors
+        whose = f"{n:,} given case{'' if n == 1 else 's'}"
         for key, (name, meaning) in _OF_GIVEN.items():
             add(name, getattr(diagnosis, key), errors[key], whose, meaning)
     return found
