@@ -28,7 +28,9 @@ def table() -> pd.DataFrame:
             "size": rng.normal(size=n),
             "count": rng.poisson(3, n),
             "town": rng.choice(["Bonn", "Ulm"], n),
-            "level": pd.Categorical(rng.choice(["low", "high"], n), ["low", "high"], ordered=True),
+            "level": pd.Categorical(
+                rng.choice(["junior", "senior"], n), ["junior", "senior"], ordered=True
+            ),
             "owner": rng.random(n) < 0.5,
             "day": pd.Timestamp("2000-01-01") + pd.to_timedelta(rng.integers(0, 999, n), unit="D"),
         }

@@ -8,8 +8,8 @@ from typing import Any
 
 from aevb.persistence import load
 from aevb.report.facts import facts
-from aevb.share.card import card
 from aevb.share.libraries import check_installed
+from aevb.share.model_card import card
 from aevb.share.model_file import FILE, write
 
 
