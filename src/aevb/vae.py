@@ -1504,6 +1504,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             When `repo_id` cannot be the name of a repository, or cases do not fit.
         OSError
             When the Hub cannot be reached, or refuses.
+
+        Examples
+        --------
+        >>> vae.push_to_hub("user/digits", test.images, license="mit")  # doctest: +SKIP
+        'https://huggingface.co/user/digits'
         """
         from aevb.share.hub import push
 
@@ -1557,6 +1562,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             that is damaged or newer.
         OSError
             When the repository does not exist, or the Hub cannot be reached.
+
+        Examples
+        --------
+        >>> vae = VAE.from_hub("user/digits")  # doctest: +SKIP
         """
         from aevb.share.hub import pull
 

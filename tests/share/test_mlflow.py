@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import VAE, Predictor
+from aevb import VAE, FitWarning, Predictor
 from aevb.share import MLflow, log_model
 
 mlflow = pytest.importorskip("mlflow", reason="needs mlflow, of aevb[mlflow]")
@@ -83,6 +83,17 @@ def test_the_active_run_stays_active_and_a_failed_one_is_called_so(store):
         run_id = mlflow.active_run().info.run_id
         raise ZeroDivisionError
     assert mlflow.get_run(run_id).info.status == "FAILED"
+
+
+def test_a_server_that_is_away_costs_a_warning_and_no_epoch(store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    try:
+        with pytest.warns(FitWarning, match="MLflow has failed") as said:
+            vae = VAE(1, callbacks=[MLflow()], **QUICK).fit(X)
+    finally:
+        mlflow.set_tracking_uri(store)
+    assert len(said) == 1 and vae.n_epochs_ == QUICK["epochs"]
 
 
 @pytest.mark.parametrize("where", ["run", "registry"])

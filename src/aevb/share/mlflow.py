@@ -109,6 +109,11 @@ def log_model(
     ------
     ImportError
         When mlflow, of the extra ``aevb[mlflow]``, is not installed.
+
+    Examples
+    --------
+    >>> info = log_model(vae, registered_model_name="digits")  # doctest: +SKIP
+    >>> z = mlflow.pyfunc.load_model("models:/digits/1").predict(X)  # doctest: +SKIP
     """
     check_installed("mlflow", "mlflow", "log_model")
     import mlflow

@@ -46,6 +46,28 @@ class Tracker(ABC):
     ------
     ImportError
         When it is not installed.
+
+    Examples
+    --------
+    A subclass says how a record begins, what becomes of a step's numbers, and how it ends:
+
+    >>> class Lines(Tracker):
+    ...     def __init__(self):
+    ...         super().__init__("json", extra="none")
+    ...
+    ...     def _begin(self):
+    ...         return []  # is self._handle from here on
+    ...
+    ...     def _log(self, values, step):
+    ...         self._handle.append(f"{step}: {values['train/elbo']:.2f}")
+    ...
+    ...     def _end(self, *, failed):
+    ...         print(*self._handle, sep="; ")
+    >>> from types import SimpleNamespace
+    >>> with Lines() as tracker:
+    ...     for number in (1, 2):
+    ...         tracker(SimpleNamespace(number=number, metrics={"elbo": -3.0 / number}))
+    1: -3.00; 2: -1.50
     """
 
     # Of one record: a copy of a tracker, or its next `with` statement, begins another.
