@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a mistake in the data or parameters, 2 in the usage, 130 i
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -597,8 +598,6 @@ def pull(
     from aevb.data.files import check_target, replacing
 
     check_target(output, overwrite=force)
-
-    import shutil
 
     from aevb.share.hub import download
 

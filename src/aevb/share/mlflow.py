@@ -98,7 +98,7 @@ def log_model(
     registered_model_name : str, optional
         Register it under this name, as a new version.
     **options
-        Further arguments of ``mlflow.pyfunc.log_model``, before those that are chosen here.
+        Further arguments of ``mlflow.pyfunc.log_model``; they replace those that are chosen here.
 
     Returns
     -------

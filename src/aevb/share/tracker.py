@@ -49,7 +49,9 @@ class Tracker(ABC):
 
     Examples
     --------
-    A subclass says how a record begins, what becomes of a step's numbers, and how it ends:
+    A subclass says how a record begins, what becomes of a step's numbers, and how it ends. What it
+    keeps under names with an underscore is of one record: a copy, or the next ``with`` statement,
+    begins without.
 
     >>> class Lines(Tracker):
     ...     def __init__(self):
@@ -70,7 +72,6 @@ class Tracker(ABC):
     1: -3.00; 2: -1.50
     """
 
-    # Of one record: a copy of a tracker, or its next `with` statement, begins another.
     _handle: Any = None
     _step = 0
     _is_lost = False
