@@ -1,5 +1,6 @@
 """The page in a browser: a point is dragged, and what is decoded is what Python decodes."""
 
+import base64
 import json
 import shutil
 import warnings
@@ -238,3 +239,29 @@ def test_nothing_is_wider_than_the_screen(browser, tmp_path, table, width):
     size = {"width": width, "height": 844}
     with opened(browser, tmp_path, explorer.page(vae, X), viewport=size) as page:
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_the_widget_is_this_page_in_a_notebook(browser, tmp_path, table):
+    """The module is loaded as a notebook does, with a model that only keeps what it is told."""
+    pytest.importorskip("anywidget", reason="anywidget is not installed")
+    X, vae = table
+    state = vae.explore(X).get_state()
+    data = base64.b64encode(state["_esm"].encode()).decode()
+    model = json.dumps({name: state[name] for name in ("payload", "point")})
+    html = f"""<!doctype html><style>{state["_css"]}</style><div id="cell"></div>
+        <script type="application/json" id="state">{model.replace("<", "&lt;")}</script>
+        <script type="module">
+        const read = (text) => JSON.parse(text.replaceAll("&lt;", "<"));
+        const kept = read(document.getElementById("state").textContent);
+        const model = {{ get: (name) => kept[name], set: (name, value) => (kept[name] = value),
+                         save_changes() {{}}, on() {{}} }};
+        const widget = await import("data:text/javascript;base64,{data}");
+        widget.default.render({{ model, el: document.getElementById("cell") }});
+        window.kept = kept;
+        </script>"""
+    with opened(browser, tmp_path, html) as page:
+        page.locator(".aevb-map").focus()
+        page.keyboard.press("ArrowUp")
+        settle(page)
+        point = page.evaluate("() => window.kept.point")
+        assert point == page.evaluate(f"({EXPLORER}).point()") != state["point"]

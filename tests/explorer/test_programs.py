@@ -261,6 +261,15 @@ FUNCTIONS = {
         ],
         X,
     ),
+    "loops": (
+        lambda x: [
+            lax.scan(
+                lambda c, r: (jnp.tanh(c + r), (c * r, 1.0)), jnp.zeros(4), x, reverse=backwards
+            )
+            for backwards in (False, True)
+        ],
+        X,
+    ),
     "constants": (lambda x: [jnp.full((3, 4), jnp.nan), jnp.zeros(5), x * jnp.ones((3, 4)), x], X),
 }
 
@@ -322,15 +331,17 @@ def test_large_weights_take_few_bytes_and_lose_little(node, n_bytes, error):
         (jnp.sort, "needs 'sort'"),
         (lambda x: x[jnp.argmax(x)], "depend on the case"),
         (lambda x: jnp.fft.fft(x), "needs 'fft'|complex"),
+        (lambda x: lax.scan(lambda c, _: (c + 1, None), x, length=65)[0], "needs 'scan'"),
         (lambda x: lax.while_loop(lambda y: y.sum() < 9, lambda y: y + 1, x), "needs 'while'"),
     ],
-    ids=["sort", "index", "fft", "while"],
+    ids=["sort", "index", "fft", "long loop", "while"],
 )
 def test_what_is_not_in_a_page_is_named(function, message):
     with pytest.raises(NotInAPage, match=message):
         program(function, X[0])
 
 
+@pytest.mark.slow
 def test_a_network_of_equinox(node):
     class Body(eqx.Module):
         layers: list

@@ -95,9 +95,9 @@ def payload(
         label = None if labels is None else _label(labels, rows.shape[0])
         if label is not None:
             label["values"] = _text(some_of(label["values"], n_cases))
-        rows = dense(some_of(rows, n_cases))
+        rows = some_of(rows, n_cases)
     codes = np.zeros((0, vae.config_.latent_dim), np.float32)
-    if len(rows):
+    if rows.shape[0]:
         codes = predict.latent_mean(vae.model_, schema.encode(rows))
     latent = _latent(model.prior(), np.asarray(vae.explained_nats_), codes)
     parts = list(schema.parts.items())
@@ -107,10 +107,10 @@ def payload(
         "encode": _encoder(model, schema),
         "parts": [{"size": math.prod(part.shape), "filler": part.kind.filler} for _, part in parts],
         "holes": schema.holes,
-        "cases": {"n": len(rows), "codes": _text(codes), "label": label},
+        "cases": {"n": rows.shape[0], "codes": _text(codes), "label": label},
     }
     if shape:
-        content["picture"] = _picture(schema, shape, rows)
+        content["picture"] = _picture(schema, shape, dense(rows))
     else:
         content["columns"] = _with_cells(_columns(schema), rows)
     return content
@@ -269,9 +269,9 @@ def _spelled(level: Any) -> str:
 
 def _with_cells(columns: list[dict[str, Any]], rows: np.ndarray) -> list[dict[str, Any]]:
     """Return columns with the values of the cases, as far as there is room for them."""
-    rows = rows.reshape(len(rows), len(columns))
-    most = _CELLS // max(len(rows), 1)
-    for column, values in zip(columns[:most], rows.T, strict=False):
+    most = _CELLS // max(rows.shape[0], 1)
+    cells = dense(rows.reshape(rows.shape[0], len(columns))[:, :most])
+    for column, values in zip(columns[:most], cells.T, strict=True):
         column["values"] = _text(values)
     return columns
 

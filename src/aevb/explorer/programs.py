@@ -41,14 +41,16 @@ _CALLS = (
 )
 # Primitives that move numbers, and which of their operands these are; the others say where.
 _MOVES: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(("broadcast_in_dim", "dynamic_slice", "expand_dims", "gather"), (0,)),
-    **dict.fromkeys(("reshape", "rev", "slice", "split", "squeeze", "tile", "transpose"), (0,)),
+    **dict.fromkeys(("broadcast_in_dim", "dynamic_slice", "gather", "rev", "slice"), (0,)),
+    **dict.fromkeys(("split", "tile", "transpose"), (0,)),
     **dict.fromkeys(("dynamic_update_slice", "pad"), (0, 1)),
     "scatter": (0, 2),
 }
+_RESHAPES = ("expand_dims", "reshape", "squeeze")
 _JOINS = ("concatenate", "stack")  # all of their operands move
 _SAME = ("copy", "copy_p", "optimization_barrier", "reduce_precision", "stop_gradient")
 _LARGE = 2**14  # entries, from which on weights are rounded
+_LONGEST = 64  # steps of a loop
 _TYPES = {"float16": "float32", "bfloat16": "float32", "int64": "float64"}
 _ALLOWED = {"bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64"}
 
@@ -151,6 +153,8 @@ def _applied(equation: Any, values: list[Value]) -> list[Value]:
         return list(found) if equation.primitive.multiple_results else [found]
     if name == "cond" and not isinstance(values[0], Node):
         return _evaluated(params["branches"][int(values[0])], values[1:])
+    if name == "scan" and params["length"] <= _LONGEST:
+        return _unrolled(equation, values)
     if name in _SAME:
         return values
     if name in ELEMENTWISE:
@@ -158,6 +162,8 @@ def _applied(equation: Any, values: list[Value]) -> list[Value]:
         aval = equation.outvars[0].aval
         operands = tuple(_broadcast(value, aval.shape) for value in values)
         return [Node(name, operands, aval.shape, aval.dtype.name, settings)]
+    if name in _RESHAPES:
+        return [_taken(_places(values[0]).reshape(equation.outvars[0].aval.shape), values[0])]
     if name in _MOVES or name in _JOINS:
         return _moved(equation, values)
     if name in _RULES:
@@ -167,6 +173,23 @@ def _applied(equation: Any, values: list[Value]) -> list[Value]:
         f"Expected a model of operations that run in a page; got one that needs {name!r}, which "
         "the explorer does not have.",
     )
+
+
+def _unrolled(equation: Any, values: list[Value]) -> list[Value]:
+    """Return the results of a loop over rows, one step after the other."""
+    params = equation.params
+    body, n_constants, n_carried = params["jaxpr"], params["num_consts"], params["num_carry"]
+    constants, carried = values[:n_constants], values[n_constants : n_constants + n_carried]
+    rows = values[n_constants + n_carried :]
+    made: list[list[Value]] = [[]] * params["length"]
+    steps = range(params["length"])
+    for i in reversed(steps) if params["reverse"] else steps:
+        row = [_taken(_places(each)[i], each) for each in rows]
+        found = _evaluated(body, [*constants, *carried, *row])
+        carried, made[i] = found[:n_carried], found[n_carried:]
+    shapes = [variable.aval.shape for variable in equation.outvars[n_carried:]]
+    stacked = zip(shapes, zip(*made, strict=True), strict=True)
+    return carried + [_taken(np.arange(math.prod(s)).reshape(s), *each) for s, each in stacked]
 
 
 def _missing(equation: Any, why: str) -> list[Value]:
@@ -180,7 +203,7 @@ def _broadcast(value: Value, shape: tuple[int, ...]) -> Value:
     own = np.shape(value)
     if own == shape or math.prod(own) == 1:
         return value
-    return _taken(np.broadcast_to(_places(value, range(len(own))), shape), value)
+    return _taken(np.broadcast_to(_places(value), shape), value)
 
 
 def _plain(setting: Any) -> int:
@@ -243,9 +266,10 @@ def _runs(index: np.ndarray) -> list[int]:
     return runs
 
 
-def _places(value: Value, order: Sequence[int]) -> np.ndarray:
+def _places(value: Value, order: Sequence[int] | None = None) -> np.ndarray:
     """Return the positions of a value's numbers when its axes are put in another order."""
-    return np.arange(math.prod(np.shape(value))).reshape(np.shape(value)).transpose(order)
+    shape = np.shape(value)
+    return np.arange(math.prod(shape)).reshape(shape).transpose(order or range(len(shape)))
 
 
 # Each of the following makes of one primitive an operation on the last axis, or a product.
@@ -340,7 +364,7 @@ def _convolution(equation: Any, picture: Value, weight: Value) -> Value:
 def _pooled(equation: Any, picture: Value) -> Value:
     params = equation.params
     windows = _windows(
-        _places(picture, range(len(picture.shape))),
+        _places(picture),
         params["window_dimensions"],
         params["window_strides"],
         params["padding"],

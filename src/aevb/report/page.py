@@ -321,8 +321,8 @@ def _latents(known: Facts, looks: Shown) -> Element:
             image = picture(moves, alt, looks.limits)
             lines.append(tag("figure", tag("figcaption", title), image, class_="traversal"))
         elif moves:
-            rows = [[each.column, *each.values, _known(each.effect, "+.2f")] for each in moves]
-            heads = ["column", *map(_percent, looks.levels), "effect"]
+            rows = [[each.column, _known(each.effect, "+.2f"), *each.values] for each in moves]
+            heads = ["column", "effect", *map(_percent, looks.levels)]
             lines.append(table(title, heads, rows, set(range(1, len(heads)))))
     what = (
         f"What the decoder expects as one latent goes from its quantile at {low} of the prior to "
@@ -339,7 +339,6 @@ def _latents(known: Facts, looks: Shown) -> Element:
 
 
 def _odd(known: Facts, looks: Shown) -> Element | None:
-    odd, parts = known.oddest, []
     if known.diagnosis is None:
         return None
     bound = np.asarray(known.diagnosis.rows["elbo"], np.float64)
@@ -350,68 +349,58 @@ def _odd(known: Facts, looks: Shown) -> Element | None:
     below = len(bound) - len(inside)
     more = f"; {count(below, 'case')} below {plus_minus(low)} left out" if below else ""
     said = f"The ELBO of {count(len(bound), 'case')}, nats: median {plus_minus(np.median(bound))}"
-    parts.append(_chart("bound", values, said + more))
-    if looks.odd is not None:
-        peak = float(np.nanmax(looks.odd_surprise))
-        figures = []
-        for k, row in enumerate(odd["row"]):
-            name = _case(row, odd["label"][k])
-            figures.append(
-                tag(
-                    "figure",
-                    picture(looks.odd[[k]], name, looks.limits),
-                    picture(looks.odd_reconstructed[[k]], "its reconstruction", looks.limits),
-                    picture(
-                        looks.odd_surprise[[k]].mean(axis=3)
-                        if looks.odd_surprise.ndim == 4
-                        else looks.odd_surprise[[k]],
-                        "the surprise of each pixel",
-                        (0.0, max(peak, 1e-9)),
-                        cmap="inferno",
-                    ),
-                    tag("figcaption", f"{name}: {plus_minus(odd['elbo'][k])} nats"),
-                )
-            )
-        parts += [
-            tag(
-                "p",
-                "The least likely images: the image, its reconstruction, and the surprise "
-                f"of each pixel, given the others (brightest: {peak:.1f} nats).",
-            ),
-            tag("div", *figures, class_="pictures triples"),
-        ]
-    else:
-        has_labels = any(label is not None for label in odd["label"])
-        heads = ["case", *(["label"] if has_labels else []), "ELBO", "reconstruction", "KL"]
-        numbers = set(range(1 + has_labels, len(heads)))
-        heads.append("its oddest cells, and what the others let expect")
-        rows = [
-            [row, *([label] if has_labels else []), *map(plus_minus, terms), _cells(cells)]
-            for row, label, *terms, cells in zip(
-                *(odd[name] for name in ("row", "label", "elbo", "reconstruction", "kl", "cells")),
-                strict=True,
-            )
-        ]
-        parts.append(table("The least likely cases, nats", heads, rows, numbers))
+    parts = [_chart("bound", values, said + more)]
+    parts += _odd_rows(known) if known.image_shape is None else _odd_images(known, looks)
+    return _section("odd", "The oddest cases and cells", *parts)
+
+
+def _odd_images(known: Facts, looks: Shown) -> list[Element]:
+    nats = looks.odd_surprise if looks.odd_surprise.ndim == 3 else looks.odd_surprise.mean(axis=3)
+    peak = max(float(np.nanmax(nats)), 1e-9)
+    odd, figures = known.oddest, []
+    for k, (row, label, elbo) in enumerate(zip(odd["row"], odd["label"], odd["elbo"], strict=True)):
+        name = f"Case {row}" if label is None else f"Case {row}, {label}"
+        images = (
+            picture(looks.odd[[k]], name, looks.limits),
+            picture(looks.odd_reconstructed[[k]], "its reconstruction", looks.limits),
+            picture(nats[[k]], "the surprise of each pixel", (0.0, peak), cmap="inferno"),
+        )
+        caption = tag("figcaption", f"{name}: {plus_minus(elbo)} nats")
+        figures.append(tag("figure", *images, caption))
+    what = (
+        "The least likely images: the image, its reconstruction, and the surprise of each pixel, "
+        f"given the others (brightest: {peak:.1f} nats)."
+    )
+    return [tag("p", what), tag("div", *figures, class_="pictures triples")]
+
+
+def _odd_rows(known: Facts) -> list[Element]:
+    odd = known.oddest
+    has_labels = any(label is not None for label in odd["label"])
+    heads = ["case", *(["label"] if has_labels else []), "ELBO", "reconstruction", "KL"]
+    numbers = range(1 + has_labels, len(heads))
+    heads.append("its oddest cells, and what the others let expect")
+    names = ("row", "label", "elbo", "reconstruction", "kl", "cells")
+    rows = [
+        [row, *([label] if has_labels else []), *map(plus_minus, terms), _cells(cells)]
+        for row, label, *terms, cells in zip(*(odd[name] for name in names), strict=True)
+    ]
+    tables = [table("The least likely cases, nats", heads, rows, numbers)]
     if known.cells:
         rows = [
             [each.row, each.column, each.value, each.expected, plus_minus(each.excess)]
             for each in known.cells
         ]
         heads = ["case", "column", "value", "expected, given the others", "surprise, nats"]
-        caption = "The oddest cells: -log p(x_j | the others), less the median of the column"
-        parts.append(table(caption.replace("-", "−", 1), heads, rows, {4}))
-    return _section("odd", "The oddest cases and cells", *parts)
+        caption = "The oddest cells: −log p(x_j | the others), less the median of the column"
+        tables.append(table(caption, heads, rows, {4}))
+    return tables
 
 
 def _cells(cells: list[Cell]) -> str:
     return "; ".join(
         f"{each.column} {each.value} ({each.expected}, +{each.excess:.1f} nats)" for each in cells
     )
-
-
-def _case(row: int, label: str | None) -> str:
-    return f"Case {row}" if label is None else f"Case {row}, {label}"
 
 
 def _cases(known: Facts, looks: Shown) -> Element | None:
@@ -541,7 +530,7 @@ def plus_minus(value: float, error: float = math.nan) -> str:
 
 
 def _percent(level: float) -> str:
-    return f"{100 * level:.3g}\u202f%"
+    return f"{100 * level:.2g}\u202f%"
 
 
 def _short(value: float) -> str:

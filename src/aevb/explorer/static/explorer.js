@@ -2,9 +2,10 @@
 // aevb.mountExplorer(element, payload, { onMove }) puts it into an element. Names of columns and
 // labels are data: they only ever become text.
 {
-  const MOST_ROWS = 200; // of a table on the screen
+  const MOST_ROWS = 200; // of a table on the screen, and fields of a form
   const MOST_HOVERED = 8; // columns of a case beside the pointer
   const MOST_BARS = 6; // levels of a column
+  const MOST_CLASSES = 40; // in the legend
 
   // make("div.name", { attributes }, children): an element.
   const make = (what, attributes = {}, ...children) => {
@@ -40,6 +41,7 @@
   const cell = (column, value) => {
     if (value === null || Number.isNaN(value)) return "missing";
     if (column.levels) return column.levels[value] ?? "missing";
+    if (column.kind === "boolean") return { 0: "false", 1: "true" }[value] ?? `${(100 * value).toFixed(1)} % true`;
     if (column.kind === "date") return dated(value, column.whole);
     if (column.kind === "duration") return `${plain(value)} days`;
     return plain(value);
@@ -201,8 +203,9 @@
   const ownRow = (columns, { parts, holes, value, say }, onChange) => {
     const modelled = columns.filter((column) => column.part !== undefined);
     const fields = modelled.map((column) => {
-      if (!column.levels) return make("input", { type: column.kind === "date" ? (column.whole ? "date" : "datetime-local") : "number", step: "any" });
-      const options = column.levels.map((level, k) => make("option", { value: k }, level));
+      const levels = column.levels ?? (column.kind === "boolean" ? ["false", "true"] : null);
+      if (!levels) return make("input", { type: column.kind === "date" ? (column.whole ? "date" : "datetime-local") : "number", step: "any" });
+      const options = levels.map((level, k) => make("option", { value: k }, level));
       return make("select", {}, make("option", { value: "" }, "\u2013"), ...options);
     });
     const read = (column, { value: text }) => {
@@ -236,7 +239,7 @@
         modelled.forEach((column, j) => {
           const own = value(outputs, column);
           const iso = (days) => dated(days, column.whole).replace(" ", "T");
-          fields[j].value = column.levels ? Math.round(own) : column.kind === "date" ? iso(own) : +own.toPrecision(5);
+          fields[j].value = fields[j].options ? Math.round(own) : column.kind === "date" ? iso(own) : +own.toPrecision(5);
         });
         changed();
       },
@@ -312,7 +315,7 @@
     });
     box.append(tip);
     const called = (j) => `z${subscript(j)}${latent.nats ? ` (${latent.nats[j].toFixed(2)} nats)` : ""}`;
-    const subscript = (j) => String(j + 1).replace(/\d/g, (d) => "₀₁₂₃₄₅₆₇₈₉"[d]);
+    const subscript = (j) => String(j).replace(/\d/g, (d) => "₀₁₂₃₄₅₆₇₈₉"[d]);
     const placeCases = () => {
       const places = new Float32Array(2 * n);
       for (let i = 0; i < n; i++) {
@@ -334,16 +337,20 @@
       const colours = aevb.colouring(column, n);
       map.setColours(colours);
       legend.replaceChildren();
-      for (const [k, level] of (colours.legend ?? []).entries()) {
+      const entry = (colour, text) => {
         const swatch = make("i");
-        swatch.style.background = colours.palette[k];
-        legend.append(make("span", {}, swatch, level));
-      }
+        swatch.style.background = colour ?? "var(--aevb-unknown)";
+        legend.append(make("span", {}, swatch, text));
+      };
+      const levels = colours.legend ?? [];
+      levels.slice(0, MOST_CLASSES).forEach((level, k) => entry(colours.palette[k], level));
+      if (levels.length > MOST_CLASSES) legend.append(`\u2026 and ${levels.length - MOST_CLASSES} more`);
       if (colours.ends) {
         const bar = make("i.ramp");
         bar.style.background = `linear-gradient(90deg, ${colours.scale.join(", ")})`;
         legend.append(make("span", {}, cell(column, colours.ends[0]), bar, cell(column, colours.ends[1])));
       }
+      if (column && colours.of.includes(colours.palette.length - 1)) entry(null, "missing");
     };
 
     // Sliders: of all latents but the two of the map.
@@ -387,7 +394,7 @@
       say("The point is where the model puts this case.");
       moveTo(found);
     };
-    const own = encode && (picture ? ownPicture(picture, (inputs) => take(asInputs(inputs))) : ownRow(columns, { parts, holes, value, say }, take));
+    const own = encode && (picture || columns.length <= MOST_ROWS) && (picture ? ownPicture(picture, (inputs) => take(asInputs(inputs))) : ownRow(columns, { parts, holes, value, say }, take));
     const asInputs = ([values]) => (holes ? [values, new Float32Array(values.length).fill(1)] : [values]);
 
     // Every move ends here; the screen is brought up to date once a frame.
