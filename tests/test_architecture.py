@@ -157,6 +157,7 @@ MAY_IMPORT = {
         "predict",
         "vae",
     },
+    "share": {"data", "errors", "partitions", "persistence", "report"},
     "cli": {
         "columns",
         "data",
@@ -167,12 +168,13 @@ MAY_IMPORT = {
         "plotting",
         "schema",
         "serve",
+        "share",
         "vae",
     },
 }
 
 # Allowed besides, but only inside functions, or for the type checker.
-MAY_IMPORT_INSIDE_FUNCTIONS = {"vae": {"explorer", "plotting", "report"}}
+MAY_IMPORT_INSIDE_FUNCTIONS = {"vae": {"explorer", "plotting", "report", "share"}}
 
 # The numerical part knows nothing of these: estimators and tables, terminals and pictures, files.
 NUMERICAL = {"probability", "models", "inference", "evaluation", "predict", "algorithm"}

@@ -18,7 +18,7 @@ from typing import Any
 MODULES = (
     *("aevb", "aevb.evaluation", "aevb.inference", "aevb.models", "aevb.probability"),
     *("aevb.plotting", "aevb.posteriors", "aevb.predict", "aevb.priors", "aevb.datasets"),
-    *("aevb.explorer", "aevb.report", "aevb.serve"),
+    *("aevb.explorer", "aevb.report", "aevb.serve", "aevb.share"),
 )
 METHODS = (FunctionType, property, classmethod, staticmethod)
 

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submodules=[
         *("evaluation", "explorer", "inference", "models", "plotting", "predict"),
-        *("probability", "report", "serve"),
+        *("probability", "report", "serve", "share"),
     ],
     submod_attrs={
         "aggregate": ["SamplerComparison"],

@@ -1643,6 +1643,127 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             seed=random.randint(2**31 - 1),
         )
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        X: Rows | None = None,
+        *,
+        condition: Rows | None = None,
+        exposure: Exposures = None,
+        license: str | None = None,
+        card: str | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Push the fitted model to the Hugging Face Hub, with a card that says what it is.
+
+        The repository is made if it does not exist, and gets two files in one commit:
+        ``model.aevb``, as of `save`, and the card as ``README.md``, in the place of an earlier one.
+        The model's file holds names of columns and categories, and scales; a `Vamp` prior begins at
+        training cases, and may still resemble them. Callbacks are left out.
+
+        Parameters
+        ----------
+        repo_id : str
+            Where to: ``"user/name"``.
+        X : array-like or table, optional
+            Held-out cases, whose bound and log-likelihood are in the card, but no case. None: only
+            what is known of the training.
+        condition, exposure : optional
+            Those of `X`, of a model that was fitted with some.
+        license : str, optional
+            The licence under which it is shared, as the Hub calls it: ``"mit"``. None: the card
+            names none.
+        card : str, optional
+            A card of your own, in Markdown; see `aevb.share.card`.
+        private : bool, optional
+            Whether a new repository is private. None: as the account has it.
+        revision : str, optional
+            The branch to commit to; None: main.
+        token : str, optional
+            Of the account. None: that of ``hf auth login``, or of ``HF_TOKEN``.
+
+        Returns
+        -------
+        str
+            The address of the repository.
+
+        Raises
+        ------
+        ImportError
+            When huggingface_hub, of the extra ``aevb[hub]``, is not installed.
+        ValueError
+            When `repo_id` cannot be the name of a repository, or cases do not fit.
+        OSError
+            When the Hub cannot be reached, or refuses.
+
+        Examples
+        --------
+        >>> vae.push_to_hub("user/digits", test.images, license="mit")  # doctest: +SKIP
+        'https://huggingface.co/user/digits'
+        """
+        from aevb.share.hub import push
+
+        return push(
+            self,
+            repo_id,
+            X,
+            condition=condition,
+            exposure=exposure,
+            license=license,
+            text=card,
+            private=private,
+            revision=revision,
+            token=token,
+        )
+
+    @classmethod
+    def from_hub(
+        cls,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        **parameters: Any,
+    ) -> VAE:
+        """Read a model from the Hugging Face Hub; runs no code from there.
+
+        Parameters
+        ----------
+        repo_id : str
+            A repository that `push_to_hub` has written: ``"user/name"``.
+        revision : str, optional
+            A branch, a tag or a commit; None: main.
+        token : str, optional
+            Of an account that may read it. None: that of ``hf auth login``, or of ``HF_TOKEN``.
+        **parameters
+            Parameters that the file cannot hold, as in `load`.
+
+        Returns
+        -------
+        VAE
+            The fitted model; its predictions are those of the model that was pushed, bit for bit,
+            on the same kind of machine and with the same versions.
+
+        Raises
+        ------
+        ImportError
+            When huggingface_hub, of the extra ``aevb[hub]``, is not installed.
+        ValueError
+            When there is no model of aevb in the repository; `ModelFileError`, a kind of it, when
+            that is damaged or newer.
+        OSError
+            When the repository does not exist, or the Hub cannot be reached.
+
+        Examples
+        --------
+        >>> vae = VAE.from_hub("user/digits")  # doctest: +SKIP
+        """
+        from aevb.share.hub import pull
+
+        return pull(cls, repo_id, parameters, revision=revision, token=token)
+
     @property
     def plot(self) -> PlotAccessor:
         """Pictures of this estimator's predictions: ``vae.plot.samples()``; see `PlotAccessor`.

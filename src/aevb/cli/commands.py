@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a mistake in the data or parameters, 2 in the usage, 130 i
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -120,6 +121,12 @@ Draws = Annotated[int, typer.Option(help="Draws of z for each case.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draws.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Repository = Annotated[
+    str, typer.Argument(help="Repository on the Hugging Face Hub: user/name.", show_default=False)
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of the repository.", show_default="main")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -629,6 +636,55 @@ def report(
         rows, names = _labels(vae, rows, labels)
     vae.report(rows, output, names, title=title, n_draws=n_draws, random_state=seed)
     typer.echo(f"The report is in {output}")
+
+
+@app.command(
+    epilog=_examples(
+        "aevb push model.aevb user/name --private",
+        "aevb push model.aevb user/name --data test.csv --license mit",
+    )
+)
+def push(
+    model: Model,
+    repository: Repository,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Held-out cases, whose scores are in the card.", show_default="none"),
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option(help="As the Hub calls it: mit.", show_default="none")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository private.")
+    ] = False,
+    revision: Revision = None,
+) -> None:
+    """Push a model to the Hugging Face Hub, with a card that says what it is.
+
+    The account is that of `hf auth login`, or of the token in HF_TOKEN.
+    """
+    vae, rows = _prepare(model, data, None, False)
+    address = vae.push_to_hub(
+        repository, rows, license=license, private=private or None, revision=revision
+    )
+    typer.echo(f"The model is at {address}")
+
+
+@app.command(epilog=_examples("aevb pull user/name -o model.aevb"))
+def pull(
+    repository: Repository, output: ModelOut, revision: Revision = None, force: Force = False
+) -> None:
+    """Fetch a model from the Hugging Face Hub; runs no code from there."""
+    from aevb.data.files import check_target, replacing
+
+    check_target(output, overwrite=force)
+
+    from aevb.share.hub import download
+
+    fetched = download(repository, revision=revision)
+    with replacing(output) as temporary:
+        shutil.copyfile(fetched, temporary)
+    typer.echo(f"The model is in {output}")
 
 
 @app.command(epilog=_examples("aevb demo", "aevb demo --output digits --epochs 100"))
