@@ -54,7 +54,7 @@ class TensorBoard(Tracker):
 
     def _log(self, values: Mapping[str, float], step: int) -> None:
         if self._writer is None:  # not before: it writes the first step that is not to be hidden
-            from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
+            from tensorboardX import SummaryWriter
 
             suffix = f".{time.time_ns()}"  # the rest of a file's name is the second
             self._writer = SummaryWriter(self.logdir, purge_step=step, filename_suffix=suffix)
