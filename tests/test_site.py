@@ -1,7 +1,6 @@
 """The built pages in a browser: what their search finds, and whether they fit a telephone."""
 
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -61,19 +60,6 @@ def site(tmp_path_factory):
         threading.Thread(target=server.serve_forever).start()
         yield folder, f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Start the distribution's Chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("words", QUESTIONS)

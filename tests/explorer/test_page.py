@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 import warnings
 from contextlib import contextmanager
 
@@ -15,21 +14,7 @@ from aevb import VAE, explorer
 pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(0)
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 EXPLORER = "document.querySelector('.aevb-explorer').explorer"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("Chromium, in which pages are opened, is not installed")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def page(title: str, body: str) -> str:
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        "<link rel=icon href='data:,'>"
         f"<style>{_STYLE}</style><h1>{escape(title)}</h1>{body}</html>"
     )
 
