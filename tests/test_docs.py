@@ -65,6 +65,6 @@ def test_every_question_has_code_and_leads_on():
     answers = re.split(r"^### ", page, flags=re.MULTILINE)[1:]
     assert len(answers) == 35
     for answer in answers:
-        code = re.search(r"```py(?:thon)?\n(.*?)```", answer, re.DOTALL)
+        code = re.search(r"```(?:py|python|console)\n(.*?)```", answer, re.DOTALL)
         assert code and len(code[1].split("\n\n")[-1].splitlines()) <= 6, answer
         assert re.search(r"\]\([a-z_]+/?[a-z_]*\.md", answer), answer
