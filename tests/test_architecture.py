@@ -127,6 +127,7 @@ MAY_IMPORT = {
         "streaming",
     },
     "report": {
+        "aggregate",
         "columns",
         "data",
         "diagnosis",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import re
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from aevb import VAE
+from aevb.report import facts
 from aevb.report.cases import shown
+from aevb.report.facts import texts as in_words
 from aevb.report.markup import data, html, tag
 from aevb.report.page import page, plus_minus
 
@@ -186,6 +189,16 @@ def test_shares_are_shares(fits, known):
 def test_a_model_alone_has_a_report(fit):
     document = Document(page(fit.vae))
     assert "No cases were given to this report." in document.texts("header")[0]
+
+
+def test_new_cases_come_from_the_density_of_the_codes_if_there_is_one(fits):
+    X, vae = fits("array").X, copy.copy(fits("array").vae)
+    before = shown(vae, facts(vae, X), X)
+    looks = shown(vae.fit_aggregate_posterior(X), facts(vae, X), X)
+    assert (before.origin, looks.origin) == ("the prior", "the aggregate posterior")
+    expected = vae.sample(1000, from_="posterior").astype(np.float64)
+    assert looks.new == in_words(vae.schema_, expected[: len(looks.new)], 4)
+    assert before.new != looks.new
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from scipy.special import ndtr
 from sklearn.utils import _safe_indexing, check_random_state
 
 from aevb import predict
+from aevb.aggregate import with_density
 from aevb.data.sparse import array_of, is_annotated
 from aevb.diagnosis.report import column_name
 from aevb.evaluation.rows import map_rows
@@ -99,6 +100,8 @@ class Shown(NamedTuple):
         Of pictures: black and white.
     remarks : list of str
         What is not shown, and why.
+    origin : str
+        Where z of new cases comes from.
     """
 
     rows: list[int]
@@ -114,6 +117,7 @@ class Shown(NamedTuple):
     margins: list[Margin]
     limits: tuple[float, float]
     remarks: list[str]
+    origin: str
 
 
 class _Given:
@@ -234,6 +238,7 @@ def shown(
         margins=margins,
         limits=limits,
         remarks=remarks,
+        origin="the prior" if vae.aggregate_posterior_ is None else "the aggregate posterior",
     )
 
 
@@ -248,13 +253,19 @@ def _range(pictures: np.ndarray) -> tuple[float, float]:
 
 
 def _new(vae: Any, condition: Any, random_state: Any, is_picture: bool) -> np.ndarray:
-    """Return what `VAE.sample` does, as rows of numbers: draws, or of pictures their means."""
+    """Return new cases as rows of numbers: draws, or of pictures their means.
+
+    They come from the density of the codes, if the user has fitted one.
+    """
     n = _PICTURES if is_picture else min(_SAMPLES, max(_ROWS, _VALUES // vae.n_features_in_))
     condition = None if condition is None else some_of(condition, np.arange(n), _SAMPLES)
     context = vae._learned.context_of_new(condition, None, n)
     seed = vae.config_.random_state if random_state is None else random_state
     key = random_key(check_random_state(seed))
-    made = predict.sample(vae.model_, n, key, context=context, mean=is_picture)
+    model, aggregate = vae.model_, vae.aggregate_posterior_
+    if aggregate is not None:
+        model = with_density(model, aggregate.density)
+    made = predict.sample(model, n, key, context=context, mean=is_picture)
     return _values(vae.schema_.values(made))
 
 

@@ -425,7 +425,7 @@ def _cases(known: Facts, looks: Shown) -> Element | None:
                 for k in range(len(looks.new))
             ]
             parts += [
-                tag("h3", "New images: E[x|z] of z drawn from the prior"),
+                tag("h3", f"New images: E[x|z] of z drawn from {looks.origin}"),
                 tag("div", *made, class_="pictures singles"),
             ]
         return _section("cases", "New cases beside real ones", *parts) if parts else None
@@ -436,7 +436,8 @@ def _cases(known: Facts, looks: Shown) -> Element | None:
         said += f" (the first {n} columns)" if n < len(columns) and n == 24 else ""
         parts.append(_chart("margins", [each._asdict() for each in looks.margins], said))
     columns = [str(each) for each in known.columns["column"][:_MOST_COLUMNS]]
-    names = ["Given cases", "What they are reconstructed as", "New cases, drawn from the model"]
+    new = f"New cases: z drawn from {looks.origin}, then x from p(x|z)"
+    names = ["Given cases", "What they are reconstructed as", new]
     for name, rows in zip(names, (looks.real, looks.reconstructed, looks.new), strict=True):
         if rows is not None:
             numbers = looks.rows if rows is not looks.new else itertools.count(1)
