@@ -12,7 +12,7 @@ PIP_FLAGS := -q --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-pandas2 lint format types docs dist notebooks constraints clean
+.PHONY: help setup demo test test-slow test-pandas2 test-extras lint format types docs dist notebooks constraints clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,16 @@ test-pandas2: $(INSTALLED)  ## run the tests of tables and AnnData with pandas 2
 	grep -v "^pandas==" constraints.txt > build/pandas2/constraints.txt
 	build/pandas2/bin/python -m pip install $(PIP_FLAGS) -c build/pandas2/constraints.txt -e ".[data,plot]" "anndata>=0.12" pytest polars
 	$(COMPILE_FAST) build/pandas2/bin/python -m pytest -q tests/test_anndata.py tests/test_columns.py tests/data/test_tables.py
+
+EXTRAS ?= plot data stream flows mcmc onnx serve widget hub mlflow wandb tensorboard
+test-extras: $(INSTALLED)  ## install each extra alone, and try what it is for (EXTRAS=serve: one)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null
+	set -e; for extra in $(EXTRAS); do \
+	  $(BIN)/python -m venv --clear build/extra; \
+	  build/extra/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt "$$(echo dist/*.whl)[$$extra]"; \
+	  build/extra/bin/python -W error::DeprecationWarning:aevb tests/alone.py $$extra; \
+	done
 
 test-slow: $(INSTALLED)  ## run the slow tests
 	$(COMPILE_FAST) $(PYTEST) --doctest-modules src tests $(addprefix --ignore=,$(AS_USERS)) -m slow
