@@ -1,4 +1,4 @@
-"""What an extra of the package is for, tried where no other one is installed: `make test-extras`."""
+"""What an extra of the package is for, where no other one is installed: `make test-extras`."""
 
 import sys
 import tempfile
