@@ -28,6 +28,10 @@ QUESTIONS = {
     "ELBO": ("guides/evidence/", "guides/score/"),
     "synthetic table": ("coming_from/sdv/", "guides/generate/", "how_do_i/"),
     "categories": ("guides/tables/", "how_do_i/"),
+    "report": ("guides/report/",),
+    "server": ("guides/serve/", "how_do_i/"),
+    "ONNX": ("guides/export/", "how_do_i/"),
+    "MLflow": ("guides/share/", "how_do_i/"),
     "posterior collapse": ("guides/train/", "how_do_i/"),
     "sparse counts": ("guides/tables/", "how_do_i/"),
 }
