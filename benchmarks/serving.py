@@ -8,8 +8,8 @@ On loopback; `pip install -e ".[serve,dev]"`. Then::
 
 `load`: 1, 8 and 64 clients, each of which sends one row after the other to a VAE of MNIST's size
 (784-500-20), to a server that computes requests together and to one that computes one at a time.
-They are processes of their own, and take turns; a number is the median of the rounds. A client is a
-thread with a connection that it keeps. Clients and servers share the cores of the machine.
+They are processes of their own, and take turns of 5 seconds; a number is the median of the rounds. A
+client is a thread with a connection that it keeps. Clients and servers share the cores of the machine.
 
 `memory`: the resident memory of the server after every tenth of 100,000 requests, by eight clients,
 after a warm-up of 1,000: all methods, numbers of rows and forms of bodies.
@@ -148,7 +148,7 @@ def _npy(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def load(folder: Path, rounds: int, n: int) -> tuple[list, list, dict]:
+def load(folder: Path, rounds: int, turn: float) -> tuple[list, list, dict]:
     """Measure requests per second and the 99th percentile, with both ways in turn."""
     rng = np.random.default_rng(1)
     rows = [_npy((rng.random((1, 784)) < 0.5).astype(np.float32)) for _ in range(64)]
@@ -157,14 +157,15 @@ def load(folder: Path, rounds: int, n: int) -> tuple[list, list, dict]:
         ports = {TOGETHER: together, ALONE: alone}
         for r in range(rounds + 1):
             for n_clients in CLIENTS:
-                each = max(n // n_clients // (16 if n_clients == 1 else 1), 2)
-
-                def requests(number: int, each: int = each) -> Iterator[Request]:
-                    for k in range(each):
-                        yield "/models/pictures/encode", rows[(number + k) % 64], NPY
-
                 for way in [*ports][:: 1 if r % 2 else -1]:
                     began = time.perf_counter()
+
+                    def requests(number: int, until: float = began + turn) -> Iterator[Request]:
+                        k = number
+                        while time.perf_counter() < until:
+                            yield "/models/pictures/encode", rows[k % 64], NPY
+                            k += 1
+
                     seconds = ask(ports[way], n_clients, requests)
                     took = time.perf_counter() - began
                     if r:  # the first round warms up
@@ -334,7 +335,7 @@ def main() -> None:
         folder = Path(name)
         fit(folder, quick)
         runs = {
-            "load": lambda: load(folder, 1 if quick else arguments.rounds, 64 if quick else 3200),
+            "load": lambda: load(folder, 1 if quick else arguments.rounds, 1 if quick else 5),
             "memory": lambda: memory(folder, 400 if quick else 100_000),
             "malformed": lambda: malformed(folder, 100 if quick else 10_000),
         }
