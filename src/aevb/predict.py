@@ -44,7 +44,7 @@ __all__ = [
     "surprise",
 ]
 
-ENCODE_BLOCK = 2048  # rows of one pass through a network
+ENCODE_BLOCK = 256  # rows of one pass through a network; a single row costs as much
 SCORE_BLOCK = 16  # rows at a time, with many draws each
 
 
