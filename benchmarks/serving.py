@@ -3,13 +3,13 @@
 On loopback; `pip install -e ".[serve,dev]"`. Then::
 
     python benchmarks/serving.py --write          # all three parts
-    python benchmarks/serving.py load             # one of them: load, memory or malformed
+    python benchmarks/serving.py load --write     # one of them: load, memory or malformed
     python benchmarks/serving.py --quick          # does everything run?
 
 `load`: 1, 8 and 64 clients, each of which sends one row after the other to a VAE of MNIST's size
 (784-500-20), to a server that computes requests together and to one that computes one at a time.
-They are processes of their own, and take turns of 5 seconds; a number is the median of the rounds. A
-client is a thread with a connection that it keeps. Clients and servers share the cores of the machine.
+They are processes of their own, and take turns of 5 seconds; a number is the median of the rounds.
+A client is a thread with a connection that it keeps. Clients and servers share the machine's cores.
 
 `memory`: the resident memory of the server after every tenth of 100,000 requests, by eight clients,
 after a warm-up of 1,000: all methods, numbers of rows and forms of bodies.
@@ -44,7 +44,12 @@ HOST = "127.0.0.1"
 CLIENTS = (1, 8, 64)
 TOGETHER, ALONE = "together", "one at a time"
 JSON, NPY = "application/json", "application/x-npy"
-PARTS = ("load", "memory", "malformed")
+PARTS = {
+    "load": "Load",
+    "memory": "Memory of the server",
+    "malformed": "Drawn requests, by status code",
+}
+RESULTS = report.HERE / "results" / "serving.json"
 
 
 def fit(folder: Path, quick: bool) -> None:
@@ -328,9 +333,9 @@ def main() -> None:
     if unknown:
         parser.error(f"expected some of {', '.join(PARTS)}; got {', '.join(sorted(unknown))}")
     quick = arguments.quick
-    tables: dict[str, list] = {}
-    targets: list = []
-    details: dict[str, Any] = {}
+    done: dict[str, Any] = {}
+    if RESULTS.exists() and not quick:
+        done = json.loads(RESULTS.read_text(encoding="utf-8"))["details"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         fit(folder, quick)
@@ -339,21 +344,18 @@ def main() -> None:
             "memory": lambda: memory(folder, 400 if quick else 100_000),
             "malformed": lambda: malformed(folder, 100 if quick else 10_000),
         }
-        titles = {
-            "load": "Load",
-            "memory": "Memory of the server",
-            "malformed": "Drawn requests, by status code",
-        }
         for part in parts:
-            tables[titles[part]], more, details[part] = runs[part]()
-            targets += more
-    tables["Targets"] = targets
+            table, targets, details = runs[part]()
+            done[part] = {"table": table, "targets": targets, "details": details}
     report.publish(
         "serving",
-        tables,
+        {
+            **{title: done[part]["table"] for part, title in PARTS.items() if part in done},
+            "Targets": [each for part in PARTS if part in done for each in done[part]["targets"]],
+        },
         settings={"rounds": arguments.rounds},
-        details=details,
-        keep=not quick and set(parts) == set(PARTS),
+        details=done,
+        keep=not quick,
         write=arguments.write,
     )
 
