@@ -23,7 +23,7 @@ QUESTIONS = {
     "outlier": ("guides/score/", "coming_from/pyod/", "how_do_i/"),
     "save": ("guides/save/", "how_do_i/"),
     "GPU": ("guides/train/", "guides/devices/", "how_do_i/"),
-    "latent": ("guides/reduce/", "guides/pictures/", "how_do_i/"),
+    "latent": ("guides/explore/", "guides/reduce/", "guides/pictures/", "how_do_i/"),
     "t-SNE": ("coming_from/umap/", "how_do_i/"),
     "ELBO": ("guides/evidence/", "guides/score/"),
     "synthetic table": ("coming_from/sdv/", "guides/generate/", "how_do_i/"),
