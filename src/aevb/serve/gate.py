@@ -46,7 +46,7 @@ class Gate:
             refused = self._refused(scope["path"], headers)
             app = self._app if refused is None else refusal(scope["path"], refused)
             await app(scope, receive, noting)
-        except Exception:
+        except Exception:  # whatever it is: it goes to the log, and none of it to the caller
             LOG.exception("An error while %r was answered:", scope["path"])
             if status:
                 raise  # the response has begun: all that is left is to end the connection
