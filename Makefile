@@ -59,7 +59,7 @@ test-extras: $(INSTALLED)  ## install each extra alone, and try what it is for (
 	set -e; for extra in $(EXTRAS); do \
 	  $(BIN)/python -m venv --clear build/extra; \
 	  build/extra/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt "$$(echo dist/*.whl)[$$extra]"; \
-	  build/extra/bin/python -W error::DeprecationWarning:aevb tests/alone.py $$extra; \
+	  build/extra/bin/python -W error::DeprecationWarning:aevb tests/one_extra.py $$extra; \
 	done
 
 test-slow: $(INSTALLED)  ## run the slow tests
@@ -67,7 +67,7 @@ test-slow: $(INSTALLED)  ## run the slow tests
 	$(PYTEST) --dist load $(AS_USERS) -m slow
 
 lint: $(INSTALLED)  ## check style and formatting
-	$(BIN)/ruff check
+	$(BIN)/ruff check --no-cache
 	$(BIN)/ruff format --check
 
 format: $(INSTALLED)  ## mend what the linter and the formatter can
