@@ -135,6 +135,7 @@ def main() -> None:
     gigabyte = 50_000 if arguments.quick else GIGABYTE
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(arguments.folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         held = []
         for size in (1, 2, 4):
             if size > arguments.gigabytes:

@@ -101,7 +101,16 @@ MAY_IMPORT = {
     },
     "latents": set(),
     "plotting": {"errors", "latents"},
-    "explorer": {"data", "errors", "evaluation", "models", "predict", "probability", "schema"},
+    "explorer": {
+        "data",
+        "errors",
+        "evaluation",
+        "learned",
+        "models",
+        "predict",
+        "probability",
+        "schema",
+    },
     "vae": {
         "aggregate",
         "algorithm",

@@ -76,8 +76,8 @@ class Comparison(NamedTuple):
         )
 
     @property
-    def table(self) -> str:
-        """The table, a line per model, and the remarks."""
+    def lines(self) -> list[list[str]]:
+        """The heads of the table, and its lines, one per model, as texts."""
         lines = [["model", "setting", "log p(x)", "minus VAE", "computed"]]
         for model, setting, mean, error, lead, lead_error, how in zip(
             *self.rows.values(), strict=True
@@ -89,13 +89,22 @@ class Comparison(NamedTuple):
                     *("" if own else f"{lead:+.2f} ± {lead_error:.2f}", how),
                 ]
             )
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        title = (
+        return lines
+
+    @property
+    def title(self) -> str:
+        """What the table shows."""
+        return (
             f"Mean log p(x) of {self.n_rows} held-out rows ± standard error, nats per case "
             f"({self.n_train} training rows)"
         )
-        table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-        return "\n".join([title, *table, *(textwrap.fill(each, 88) for each in self.remarks)])
+
+    @property
+    def table(self) -> str:
+        """The table, a line per model, and the remarks."""
+        widths = [max(map(len, column)) for column in zip(*self.lines, strict=True)]
+        table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in self.lines]
+        return "\n".join([self.title, *table, *(textwrap.fill(each, 88) for each in self.remarks)])
 
     def __str__(self) -> str:
         """Return the table, and who is best."""

@@ -90,6 +90,10 @@ class Condition:
         n : int, optional
             Number of cases; None: as many as there are conditions.
         """
+        return self._context(self.rows(C, n))
+
+    def rows(self, C: Any, n: int | None = None) -> Float[np.ndarray, "n columns"]:
+        """Return the columns of a condition as numbers, checked; arguments as in `read`."""
         if C is None:
             raise ValueError(
                 "Expected `condition`, as in the fit of this model; got None. A single value is "
@@ -100,7 +104,7 @@ class Condition:
             if len(rows) == 1 and n is not None:
                 rows = np.repeat(rows, n, axis=0)
             _check_rows(rows, n)
-            return self._context(rows)
+            return rows
         except (TypeError, ValueError) as error:
             raise type(error)(f"In `condition`: {error}") from error
 
@@ -127,7 +131,7 @@ class Condition:
         return columns.read(C)
 
     def _context(self, rows: np.ndarray) -> Float[np.ndarray, "n k"]:
-        return map_rows(_read, self._inputs, self.schema.encode(rows), _BLOCK)
+        return map_rows(_read, self.inputs, self.schema.encode(rows), _BLOCK)
 
     def to_json(self) -> dict[str, Any]:
         """Return what a file's header says of the condition."""
@@ -138,7 +142,8 @@ class Condition:
         }
 
     @property
-    def _inputs(self) -> Callable[..., Array]:
+    def inputs(self) -> Callable[..., Array]:
+        """What makes of one encoded condition an array of what the networks read."""
         return self.schema.block.constants.inputs
 
     @property

@@ -1460,6 +1460,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         *,
         condition: Rows | None = None,
         exposure: Exposures = None,
+        train: Rows | None = None,
+        train_condition: Rows | None = None,
+        train_exposure: Exposures = None,
         image_shape: Sequence[int] | None = None,
         title: str | None = None,
         n_draws: int = 100,
@@ -1483,6 +1486,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             What the cases are called, and coloured by.
         condition, exposure : optional
             Those of `X`, of a model that was fitted with some.
+        train, train_condition, train_exposure : optional
+            The cases that this model was fitted to, as of `diagnose`: for the gap to their bound,
+            and for classical models beside this one.
         image_shape : sequence of int, optional
             (h, w) or (h, w, c) of images that were fitted as flat rows.
         title : str, optional
@@ -1520,6 +1526,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             labels,
             condition=condition,
             exposure=exposure,
+            train=train,
+            train_condition=train_condition,
+            train_exposure=train_exposure,
             image_shape=image_shape,
             title=title,
             n_draws=n_draws,
@@ -1782,6 +1791,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X: Rows | None = None,
         labels: ArrayLike | None = None,
         *,
+        condition: Rows | None = None,
+        exposure: Exposures = None,
         image_shape: Sequence[int] | None = None,
     ) -> Explorer:
         """Explore the latent space in a notebook: drag a point, and the decoded case follows.
@@ -1792,6 +1803,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Cases to show on the map; of more than 10,000 so many, evenly spaced.
         labels : array-like of shape (n,), optional
             A label, a number or a date of each case, to colour it by.
+        condition, exposure : optional
+            Those of `X`, of a model that was fitted with some.
         image_shape : sequence of int, optional
             Height and width, and channels if there are any, where pictures were fitted as flat
             rows.
@@ -1806,12 +1819,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ImportError
             When anywidget, of the extra ``aevb[widget]``, is not installed.
         NotInAPage
-            When the model needs something that a page does not have, such as a condition.
+            When the model needs something that a page does not have, such as a network that sorts.
         """
         from aevb.explorer.widget import Explorer
 
         check_is_fitted(self)
-        return Explorer(self, X, labels, image_shape=image_shape)
+        return Explorer(
+            self, X, labels, condition=condition, exposure=exposure, image_shape=image_shape
+        )
 
     def _check_comparable(self) -> None:
         """Refuse models that classical ones cannot be compared with."""

@@ -42,6 +42,15 @@ def test_labels_are_a_file(run, folder, tmp_path):
     assert all(int(row) % 4 == int(label) for row, label in named)
 
 
+def test_training_cases_are_compared_with(run, folder, tmp_path):
+    out = tmp_path / "report.html"
+    command = ("report", folder / "table.aevb", folder / "table.csv", "-o", out, *QUICK)
+    train = read_rows(folder / "table.csv") + 0.1
+    write_rows(tmp_path / "train.csv", train.to_numpy(), list(train.columns))
+    assert run(*command, "--train", tmp_path / "train.csv").code == 0
+    assert "minus VAE" in out.read_text("utf-8")
+
+
 def test_labels_that_are_not_there(refused, folder, tmp_path):
     out = ("-o", tmp_path / "report.html")
     model, data = folder / "table.aevb", folder / "table.csv"

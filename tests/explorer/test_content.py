@@ -15,8 +15,8 @@ import scipy.sparse
 
 from aevb import VAE, Frozen, architectures, explorer, predict
 from aevb.columns import Columns
-from aevb.explorer import NotInAPage
 from aevb.explorer.content import _decoder, _encoder, _sheet
+from aevb.learned import Learned
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.kinds.case import Case
 from aevb.schema import Schema
@@ -91,8 +91,9 @@ def drawn(X, likelihood="auto", latent_dim=2, **options):
 
 def check(node, model, schema, rows):
     """Compare what a page decodes and encodes with what the model does; return the programs."""
+    learned = Learned(schema, None, None)
     decode, encode = json.loads(
-        json.dumps([_decoder(model, schema), _encoder(model, schema)], allow_nan=False)
+        json.dumps([_decoder(model, learned), _encoder(model, learned)], allow_nan=False)
     )
     codes = predict.latent_mean(model, schema.encode(rows))
     cases = [np.asarray(leaf) for leaf in jax.tree.leaves(schema.encode(rows))]
@@ -276,10 +277,69 @@ def test_the_sheet_has_the_pictures(channels):
         np.testing.assert_array_equal(sheet[top : top + 5, left : left + 4], pixels[i])
 
 
+CONDITIONS = {
+    "labels": np.arange(N) % 3,
+    "numbers": np.c_[np.arange(N) / 10.0, LOW[:, 0]],
+    "table": MIXED[["city", "since", "children", "member"]],
+    "constant": pd.DataFrame({"a": 1.0, "b": np.arange(N) / 2}),
+}
+
+
 @pytest.mark.slow
-def test_a_condition_is_refused_in_words():
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_a_page_decodes_and_encodes_under_a_condition(node, name):
+    condition = CONDITIONS[name]
+    vae = fitted(LOW, condition=condition)
+    content = json.loads(json.dumps(explorer.payload(vae, LOW, condition=condition)))
+    codes = np.frombuffer(base64.b64decode(content["cases"]["codes"]), "<f4").reshape(N, 2)
+    np.testing.assert_array_equal(codes, vae.transform(LOW, condition=condition))
+    told = told_of(content["given"], vae.condition_.schema)
+    (found,) = node(content["decode"], codes, *told)
+    expected = vae.inverse_transform(codes, condition=condition)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.ptp(vae.inverse_transform(codes[[0] * N], condition=condition), axis=0).max() > 0.01
+    (found,) = node(content["encode"], LOW.astype(np.float32), *told)
+    np.testing.assert_allclose(found, codes, atol=1e-3)
+
+
+def told_of(given, schema):
+    """Return what a page tells a program of each case, from the values that it has of them."""
+    parts = [np.full((N, part["size"]), part["filler"], float) for part in given["parts"]]
+    for column in given["columns"]:
+        if "part" in column:
+            values = np.frombuffer(base64.b64decode(column["values"]), "<f4")
+            parts[column["part"]][:, column["place"]] = values
+            origin = 0 if "levels" in column else column.get("origin", 0)
+            assert column["start"] == pytest.approx(values[0] + origin)
+    return parts
+
+
+@pytest.mark.slow
+def test_a_page_decodes_and_encodes_at_an_exposure(node):
+    exposure, group = RNG.uniform(5, 50, N), np.array(["a", "b"])[np.arange(N) % 2]
+    vae = VAE(2, likelihood="poisson", **SMALL).fit(COUNTS, condition=group, exposure=exposure)
+    content = explorer.payload(vae, COUNTS, condition=group, exposure=exposure)
+    assert [column["name"] for column in content["given"]["columns"]] == ["condition", "exposure"]
+    codes = vae.transform(COUNTS, condition=group, exposure=exposure)
+    told = np.unique(group, return_inverse=True)[1][:, None], exposure[:, None]
+    (found,) = node(content["decode"], codes, *told)
+    expected = vae.inverse_transform(codes, condition=group, exposure=exposure)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    (found,) = node(content["encode"], COUNTS, *told)
+    np.testing.assert_allclose(found, codes, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_without_cases_a_condition_begins_where_most_cases_are():
+    vae = fitted(LOW, condition=pd.DataFrame({"year": np.arange(N) + 1990, "kind": [*"aab"] * 20}))
+    start = [column["start"] for column in explorer.payload(vae)["given"]["columns"]]
+    assert start == [pytest.approx(2019.5, abs=1), 0]
+
+
+@pytest.mark.slow
+def test_cases_without_their_condition_are_refused():
     vae = fitted(LOW, condition=np.arange(N) % 3)
-    with pytest.raises(NotInAPage, match="without a condition"):
+    with pytest.raises(ValueError, match="Expected `condition`, as in the fit"):
         explorer.payload(vae, LOW)
 
 

@@ -218,6 +218,45 @@ def test_a_drawn_case_goes_where_the_encoder_puts_it(browser, tmp_path, pictures
     np.testing.assert_allclose(point, code, atol=0.02)  # the screen has 256 shades
 
 
+def test_the_decoded_case_follows_the_condition(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    kind = np.array(["round", "<b>long</b>"])[np.arange(200) % 2]
+    X = rng.normal(size=(200, 3)) + 3 * (kind == "round")[:, None]
+    told = pd.DataFrame({"kind": kind, "age": rng.uniform(20, 60, 200)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        vae = VAE(2, hidden=8, epochs=5, random_state=0).fit(X, condition=told)
+    with opened(browser, tmp_path, explorer.page(vae, X, condition=told)) as page:
+        form = page.locator(".aevb-given .aevb-form")
+        assert form.get_by_label("kind").evaluate("(c) => c.selectedOptions[0].label") == kind[0]
+
+        def check(told):
+            point = page.evaluate(f"({EXPLORER}).point()")
+            (found,) = page.evaluate(f"({EXPLORER}).decoded()")
+            expected = vae.inverse_transform(np.float32([point]), condition=told)[0]
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+            shown = page.locator(".aevb-decoded td.aevb-value").first.text_content()
+            assert float(shown.replace("\N{MINUS SIGN}", "-")) == pytest.approx(expected[0], 1e-2)
+            return expected
+
+        one = check(told[:1])
+        form.get_by_label("kind").select_option("<b>long</b>")
+        form.get_by_label("age").fill("33.5")
+        settle(page)
+        assert np.abs(check(pd.DataFrame({"kind": ["<b>long</b>"], "age": [33.5]})) - one).max() > 1
+        # A case that is picked brings its own condition.
+        codes = vae.transform(X, condition=told)
+        far = int(np.abs(codes).sum(axis=1).argmax())
+        box = page.locator(".aevb-map").bounding_box()
+        x, y = page.evaluate(f"({EXPLORER}).toPixels({codes[far, 0]}, {codes[far, 1]})")
+        page.mouse.click(box["x"] + x, box["y"] + y)
+        settle(page)
+        np.testing.assert_allclose(page.evaluate(f"({EXPLORER}).point()"), codes[far], atol=1e-5)
+        check(told[far : far + 1])
+        page.get_by_label("Colour by").select_option(label="kind")
+        assert page.locator(".aevb-legend").text_content() == "<b>long</b>round"
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_wider_than_the_screen(browser, tmp_path, table, width):
     X, vae = table

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,11 +105,26 @@ def exposed() -> Fit:
     return Fit(vae, X, None, {"exposure": exposure})
 
 
+class Sorting(eqx.Module):
+    """A decoder that does not run in a page."""
+
+    network: eqx.nn.Linear
+
+    def __call__(self, z):
+        return jnp.sort(self.network(z))
+
+
+def sorting() -> Fit:
+    X = np.sort(np.random.default_rng(0).normal(size=(60, 4)))
+    vae = quick(2, decoder=Sorting(eqx.nn.Linear(2, 8, key=jax.random.key(0))))
+    return Fit(vae.fit(X), X, np.arange(60) % 3)
+
+
 FITS: dict[str, Callable[[], Fit]] = {
     each.__name__: each
     for each in (
         *(pictures, flat_pictures, colour_pictures, table, array, many_latents),
-        *(conditional, exposed),
+        *(conditional, exposed, sorting),
     )
 }
 

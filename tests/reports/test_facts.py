@@ -106,7 +106,7 @@ def test_labels_of_another_number_are_refused(fits):
     fit = fits("array")
     with pytest.raises(ValueError, match="Expected a label for each of the 80 cases"):
         facts(fit.vae, fit.X, fit.labels[:-1])
-    with pytest.raises(ValueError, match="Expected `X` with its `labels`"):
+    with pytest.raises(ValueError, match="Expected `X` with `labels`; got None"):
         facts(fit.vae, None, fit.labels)
 
 

@@ -14,7 +14,7 @@ import pytest
 from aevb import VAE
 from aevb.report import facts
 from aevb.report.cases import shown
-from aevb.report.facts import texts as in_words
+from aevb.report.collect import texts as in_words
 from aevb.report.markup import data, html, tag
 from aevb.report.page import page, plus_minus
 
@@ -199,6 +199,43 @@ def test_new_cases_come_from_the_density_of_the_codes_if_there_is_one(fits):
     expected = vae.sample(1000, from_="posterior").astype(np.float64)
     assert looks.new == in_words(vae.schema_, expected[: len(looks.new)], 4)
     assert before.new != looks.new
+
+
+def test_with_the_training_cases_it_has_the_gap_and_classical_models(fits):
+    vae, X = fits("array").vae, fits("array").X
+    found = facts(vae, X[:40] + 0.1, train=X).diagnosis
+    document = Document(page(vae, X[:40] + 0.1, train=X))
+    assert {found.comparison.title} <= set(document.texts("figcaption"))
+    cells = document.texts("td")
+    for value, error in zip(
+        found.comparison.rows["log_likelihood"],
+        found.comparison.rows["standard_error"],
+        strict=True,
+    ):
+        assert plus_minus(value, error) in cells
+    said = "".join(document.texts("main"))
+    findings = [each.what for each in found.findings if each.name == "comparison"]
+    for sentence in findings or [found.comparison.conclusion]:
+        assert sentence.replace(" -", " −") in said
+    difference = found.gap["difference"], found.gap["standard_error"]
+    assert not np.isnan(difference[1])
+    assert plus_minus(*difference) in said
+
+
+def test_training_cases_alone_are_refused(fits):
+    with pytest.raises(ValueError, match="Expected `X` with `train`; got None"):
+        page(fits("array").vae, train=fits("array").X)
+
+
+@pytest.mark.slow
+def test_a_decoder_that_cannot_run_in_a_page_leaves_a_plain_map(fits, pages):
+    fit = fits("sorting")
+    document = Document(pages(fit))
+    assert "needs 'sort'" in "".join(document.texts("p"))
+    told = document_json(document, "map-data")
+    np.testing.assert_allclose(told["points"], fit.vae.transform(fit.X), atol=1e-4)
+    assert told["labels"][:4] == ["0", "1", "2", "0"]
+    assert not any("aevb.compile = " in each for each in document.texts("script"))
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from aevb.explorer import NotInAPage
 from aevb.partitions import written_as
 
 JSON, NPY, ARROW = "application/json", "application/x-npy", "application/vnd.apache.arrow.stream"
@@ -242,6 +243,17 @@ def test_pages_fetch_nothing_from_elsewhere(client):
 def test_one_model_is_shown_at_the_root(limited, vaes):
     with limited({"counts": vaes["counts"]}) as client:
         assert client.get("/").text == client.get("/models/counts/explorer").text
+
+
+def test_a_model_that_cannot_run_in_a_page_has_one_that_says_why(vaes, limited, monkeypatch):
+    def refuse(vae):
+        raise NotInAPage("It needs <sort>.")
+
+    monkeypatch.setattr("aevb.serve.pages.page_of", refuse)
+    with limited({"numbers": vaes["numbers"]}) as client:
+        response = client.get("/")
+    assert response.status_code == 200
+    assert "It needs &lt;sort&gt;." in response.text
 
 
 def test_nothing_is_compiled_once_a_method_was_asked(client):

@@ -118,6 +118,10 @@ Kinds = Annotated[
     ),
 ]
 Draws = Annotated[int, typer.Option(help="Draws of z for each case.")]
+Train = Annotated[
+    Path | None,
+    typer.Option(help="Cases that the model was fitted to, to compare with.", show_default="none"),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the draws.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
@@ -514,12 +518,7 @@ def evaluate(
 def diagnose(
     model: Model,
     data: Data,
-    train: Annotated[
-        Path | None,
-        typer.Option(
-            help="Cases that the model was fitted to, to compare with.", show_default="none"
-        ),
-    ] = None,
+    train: Train = None,
     n_draws: Annotated[int, typer.Option(help="Importance samples per case.")] = 100,
     seed: Seed = 0,
 ) -> None:
@@ -601,6 +600,7 @@ def export(
         "aevb report model.aevb test.csv",
         "aevb report model.aevb test.csv --labels species -o penguins.html",
         "aevb report model.aevb images.npy --labels digits.npy",
+        "aevb report model.aevb test.csv --train train.csv",
     )
 )
 def report(
@@ -619,6 +619,7 @@ def report(
             show_default="none",
         ),
     ] = None,
+    train: Train = None,
     title: Annotated[
         str | None, typer.Option(help="Headline.", show_default="what was fitted")
     ] = None,
@@ -627,14 +628,15 @@ def report(
     force: Force = False,
 ) -> None:
     """Write a report that one can send: one HTML file, which loads nothing from elsewhere."""
-    from aevb.data.files import check_target
+    from aevb.data.files import check_target, read_rows
 
     check_target(output, overwrite=force)
     vae, rows = _prepare(model, data, None, force)
     names = None
     if labels is not None:
         rows, names = _labels(vae, rows, labels)
-    vae.report(rows, output, names, title=title, n_draws=n_draws, random_state=seed)
+    seen = None if train is None else read_rows(train)
+    vae.report(rows, output, names, train=seen, title=title, n_draws=n_draws, random_state=seed)
     typer.echo(f"The report is in {output}")
 
 

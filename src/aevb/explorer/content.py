@@ -19,7 +19,9 @@ from aevb.data.tables import BOOLEAN, CATEGORY, INTEGER, NUMBER, column_of
 from aevb.errors import integer
 from aevb.evaluation.latent import location
 from aevb.explorer.programs import NotInAPage, program
+from aevb.learned import Learned
 from aevb.models.base import given
+from aevb.models.exposed import Context
 from aevb.models.kinds.case import Case
 from aevb.models.kinds.rows import dense, some_of
 from aevb.probability.averages import evidence, expected
@@ -37,6 +39,8 @@ def payload(
     X: Any = None,
     labels: Any = None,
     *,
+    condition: Any = None,
+    exposure: Any = None,
     image_shape: Sequence[int] | None = None,
     n_cases: int = 10_000,
 ) -> dict[str, Any]:
@@ -50,6 +54,8 @@ def payload(
         Cases to show on the map. None: the map has none.
     labels : array-like of shape (n,), optional
         A label, a number or a date of each case, to colour it by.
+    condition, exposure : optional
+        Those of `X`, of a model that was fitted with some.
     image_shape : sequence of int, optional
         Height and width, and channels if there are any, where pictures were fitted as flat rows.
     n_cases : int, default=10_000
@@ -59,14 +65,15 @@ def payload(
     -------
     dict
         ``decode`` and ``encode`` (programs; ``encode`` is None where it cannot run in a page),
-        ``latent``, ``parts``, ``picture`` or ``columns``, and ``cases``.
+        ``latent``, ``parts``, ``given`` (what the model is told beside the latent point),
+        ``picture`` or ``columns``, and ``cases``.
 
     Raises
     ------
     NotInAPage
-        When the model needs something that a page does not have, such as a condition.
+        When the model needs something that a page does not have.
     ValueError, TypeError
-        When cases, labels or `image_shape` do not fit.
+        When cases, or what belongs to them, do not fit.
 
     Examples
     --------
@@ -78,35 +85,37 @@ def payload(
     50
     """
     check_is_fitted(vae)
-    if vae.condition_ is not None or vae.exposure_ is not None:
-        what = "a condition" if vae.condition_ is not None else "an exposure"
-        raise NotInAPage(
-            f"Expected a model without {what} for the explorer; got one that was fitted with it. "
-            "vae.plot and vae.inverse_transform take it."
-        )
-    schema, model = vae.schema_, given(vae.model_, None)
+    learned, model = vae._learned, vae.model_
+    schema = learned.schema
     shape = _image_shape(schema, image_shape)
     n_cases = integer(n_cases, "n_cases", minimum=1)
     rows, label = np.zeros((0, *schema.shape), np.float32), None
-    if X is None and labels is not None:
-        raise ValueError("Expected cases for `X`, to which `labels` belong; got None.")
-    if X is not None:
-        rows = vae._rows(X, schema)
+    codes = np.zeros((0, vae.config_.latent_dim), np.float32)
+    conditions, exposures = np.zeros((0, 0)), np.zeros(0)
+    if X is None:
+        for name, told in {"labels": labels, "condition": condition, "exposure": exposure}.items():
+            if told is not None:
+                raise ValueError(f"Expected cases for `X` beside `{name}`; got None.")
+    else:
+        data, rows = vae._encoded(X, condition, exposure)
         label = None if labels is None else _label(labels, rows.shape[0])
         if label is not None:
             label["values"] = _text(some_of(label["values"], n_cases))
-        rows = some_of(rows, n_cases)
-    codes = np.zeros((0, vae.config_.latent_dim), np.float32)
-    if rows.shape[0]:
-        codes = predict.latent_mean(vae.model_, schema.encode(rows))
+        if learned.condition is not None:
+            conditions = some_of(learned.condition.rows(condition, rows.shape[0]), n_cases)
+        data, rows = some_of(data, n_cases), some_of(rows, n_cases)
+        if learned.exposure is not None:
+            exposures = data.c.exposure * learned.exposure.typical
+        if rows.shape[0]:
+            codes = predict.latent_mean(model, data.x, context=data.c)
     latent = _latent(model.prior(), np.asarray(vae.explained_nats_), codes)
-    parts = schema.parts.values()
     content: dict[str, Any] = {
         "latent": latent,
-        "decode": _decoder(model, schema),
-        "encode": _encoder(model, schema),
-        "parts": [{"size": math.prod(part.shape), "filler": part.kind.filler} for part in parts],
+        "decode": _decoder(model, learned),
+        "encode": _encoder(model, learned),
+        "parts": _parts(schema),
         "holes": schema.holes,
+        "given": _given(learned, conditions, exposures),
         "cases": {"n": rows.shape[0], "codes": _text(codes), "label": label},
     }
     if shape:
@@ -116,16 +125,21 @@ def payload(
     return content
 
 
-def _decoder(model: Any, schema: Schema) -> dict[str, Any]:
-    """Return the program of z: what to expect of each part, then the probabilities of levels."""
+def _decoder(model: Any, learned: Learned) -> dict[str, Any]:
+    """Return the program of z, and of what is given beside it.
+
+    Its outputs are what to expect of each part, then the probabilities of levels.
+    """
+    schema = learned.schema
     levelled = [name for name, part in schema.parts.items() if part.kind.name in _LEVELS]
 
-    def decode(z: Array) -> list[Array]:
-        law = model.likelihood(z)
+    def decode(z: Array, *told: Any) -> list[Array]:
+        law = given(model, _context(learned, *told)).likelihood(z)
         values, averages = _blocks(expected(law), schema), _blocks(evidence(law), schema)
         return [values[name] for name in schema.parts] + [averages[name] for name in levelled]
 
-    return program(decode, jax.eval_shape(model.prior().sample, jax.random.key(0)))
+    point = jax.eval_shape(model.prior().sample, jax.random.key(0))
+    return program(decode, point, *_examples(learned))
 
 
 def _blocks(value: Any, schema: Schema) -> dict[str, Array]:
@@ -134,13 +148,75 @@ def _blocks(value: Any, schema: Schema) -> dict[str, Array]:
     return value if isinstance(value, dict) else dict.fromkeys(schema.parts, value)
 
 
-def _encoder(model: Any, schema: Schema) -> dict[str, Any] | None:
+def _encoder(model: Any, learned: Learned) -> dict[str, Any] | None:
     """Return the program of a case's code; None where it cannot run in a page."""
-    example = schema.block.example()
+
+    def encode(x: Any, *told: Any) -> Any:
+        return location(given(model, _context(learned, *told)).posterior(x))
+
     try:
-        return program(lambda x: location(model.posterior(x)), example, n_bytes=2)
+        return program(encode, learned.schema.block.example(), *_examples(learned), n_bytes=2)
     except NotInAPage:
         return None
+
+
+def _examples(learned: Learned) -> tuple[Any, Any]:
+    """Return shapes and types of what is told of a case: its condition, and its exposure."""
+    condition = None if learned.condition is None else learned.condition.schema.block.example()
+    exposure = None if learned.exposure is None else jax.ShapeDtypeStruct((), np.dtype("float32"))
+    return condition, exposure
+
+
+def _context(learned: Learned, condition: Any, exposure: Any) -> Any:
+    """Return what the networks read of it."""
+    covariates = None if learned.condition is None else learned.condition.inputs(condition).ravel()
+    if learned.exposure is None:
+        return covariates
+    return Context(covariates, exposure / learned.exposure.typical)
+
+
+def _parts(schema: Schema) -> list[dict[str, Any]]:
+    """Describe the inputs that a case has: how many values, and what stands where there is none."""
+    parts = schema.parts.values()
+    return [{"size": math.prod(part.shape), "filler": part.kind.filler} for part in parts]
+
+
+def _given(
+    learned: Learned, conditions: np.ndarray, exposures: np.ndarray
+) -> dict[str, Any] | None:
+    """Describe what the model is told of a case beside the latent point, and where that begins."""
+    columns: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
+    if learned.condition is not None:
+        schema = learned.condition.schema
+        columns, parts = _columns(schema), _parts(schema)
+        if schema.names is None:
+            columns = [{**each, "name": f"condition {each['name']}"} for each in columns]
+        start = conditions[0] if len(conditions) else _typical(schema)
+        for column, value in zip(columns, start, strict=True):
+            origin = 0 if "levels" in column else column.get("origin", 0)
+            column["start"] = float(value) + origin
+        if len(conditions):
+            columns = _with_cells(columns, conditions)
+    if learned.exposure is not None:
+        typical = learned.exposure.typical
+        column = {"name": "exposure", "kind": NUMBER, "part": len(parts), "place": 0}
+        column["start"] = float(exposures[0]) if len(exposures) else typical
+        columns.append(column | ({"values": _text(exposures)} if len(exposures) else {}))
+        parts.append({"size": 1, "filler": typical})
+    return {"columns": columns, "parts": parts} if columns else None
+
+
+def _typical(schema: Schema) -> np.ndarray:
+    """Return a row to begin with: means of numbers, the most frequent levels."""
+    row = np.zeros(math.prod(schema.shape))
+    for part in schema.parts.values():
+        if part.kind.name in _LEVELS:
+            value = part.measured.levels.argmax(axis=1)
+        else:
+            value = part.measured.shift if part.kind.name == "real" else part.kind.filler
+        row[slice(None) if part.columns is None else list(part.columns)] = value
+    return row
 
 
 def _latent(prior: Any, nats: np.ndarray, codes: np.ndarray) -> dict[str, Any]:

@@ -77,6 +77,8 @@ def page(
     X: Any = None,
     labels: Any = None,
     *,
+    condition: Any = None,
+    exposure: Any = None,
     image_shape: Sequence[int] | None = None,
     title: str = "Latent space explorer",
 ) -> str:
@@ -84,7 +86,7 @@ def page(
 
     Parameters
     ----------
-    vae, X, labels, image_shape
+    vae, X, labels, condition, exposure, image_shape
         As of `payload`.
     title : str
         Heading of the page.
@@ -103,7 +105,9 @@ def page(
     >>> explorer.page(vae, X).startswith("<!doctype html>")
     True
     """
-    content = payload(vae, X, labels, image_shape=image_shape)
+    content = payload(
+        vae, X, labels, condition=condition, exposure=exposure, image_shape=image_shape
+    )
     return _PAGE.format(
         title=html.escape(title),
         styles=styles(),

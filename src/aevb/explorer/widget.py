@@ -38,7 +38,7 @@ class Explorer(anywidget.AnyWidget):
 
     Parameters
     ----------
-    vae, X, labels, image_shape
+    vae, X, labels, condition, exposure, image_shape
         As of `aevb.explorer.payload`.
 
     Attributes
@@ -59,7 +59,11 @@ class Explorer(anywidget.AnyWidget):
         X: Any = None,
         labels: Any = None,
         *,
+        condition: Any = None,
+        exposure: Any = None,
         image_shape: Sequence[int] | None = None,
     ):
-        content = payload(vae, X, labels, image_shape=image_shape)
+        content = payload(
+            vae, X, labels, condition=condition, exposure=exposure, image_shape=image_shape
+        )
         super().__init__(payload=content, point=content["latent"]["start"])

@@ -23,7 +23,7 @@ from aevb.models.kinds.rows import dense
 from aevb.plotting import predictions
 from aevb.plotting.quantiles import quantiles
 from aevb.probability.averages import evidence
-from aevb.report.facts import Facts, surprises, texts
+from aevb.report.collect import Facts, surprises, texts
 
 _PICTURES, _ROWS = 18, 8  # that are shown
 _STEPS = 9  # of a latent dimension, in pictures

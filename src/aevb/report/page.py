@@ -20,7 +20,7 @@ from aevb import __version__, explorer
 from aevb.data.files import check_target, replacing
 from aevb.diagnosis.report import count
 from aevb.report.cases import Shown, shown
-from aevb.report.facts import Cell, Facts, Number, facts, names_of
+from aevb.report.collect import Cell, Facts, Number, facts, names_of
 from aevb.report.markup import data, html, picture, table, tag, terms
 
 _MOST_COLUMNS = 30  # of a row that is shown, and of the columns that are explained worst
@@ -61,6 +61,9 @@ def page(
     *,
     condition: Any = None,
     exposure: Any = None,
+    train: Any = None,
+    train_condition: Any = None,
+    train_exposure: Any = None,
     image_shape: Sequence[int] | None = None,
     title: str | None = None,
     n_draws: int = 100,
@@ -74,6 +77,8 @@ def page(
         The fitted estimator.
     X, labels, condition, exposure, image_shape, n_draws, random_state
         As of `aevb.report.facts`.
+    train, train_condition, train_exposure
+        As of `aevb.report.facts`, too.
     title : str, optional
         Its headline; None: what was fitted.
     """
@@ -83,6 +88,9 @@ def page(
         X,
         labels,
         **told,
+        train=train,
+        train_condition=train_condition,
+        train_exposure=train_exposure,
         image_shape=image_shape,
         n_draws=n_draws,
         random_state=random_state,
@@ -268,7 +276,7 @@ def _map(
 ) -> tuple[Element | None, bool]:
     """Return the section of the latent space, and whether the explorer is in it."""
     try:
-        content = explorer.payload(vae, X, labels, image_shape=known.image_shape)
+        content = explorer.payload(vae, X, labels, **told, image_shape=known.image_shape)
     except explorer.NotInAPage as error:
         if X is None:
             return None, False
@@ -472,6 +480,13 @@ def _diagnosis(known: Facts) -> Element | None:
                 f"{plus_minus(gap['difference'], gap['standard_error'])} nats per case.",
             )
         )
+    if found.comparison is not None:
+        heads, *lines = found.comparison.lines
+        lines = [[each.replace("-", "−") for each in line] for line in lines]
+        parts.append(table(found.comparison.title, heads, lines, {2, 3}))
+        said = any(each.name == "comparison" for each in known.findings)
+        conclusion = [] if said else [found.comparison.conclusion]
+        parts += [tag("p", *_prose(each)) for each in [*conclusion, *found.comparison.remarks]]
     spread = known.latents
     rows = [
         [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aevb.persistence import load
-from aevb.report.facts import facts
+from aevb.report.collect import facts
 from aevb.share.libraries import check_installed
 from aevb.share.model_card import card
 from aevb.share.model_file import FILE, write

@@ -119,7 +119,7 @@ def log_model(
     import mlflow
 
     from aevb.partitions import Predictor
-    from aevb.report.facts import facts
+    from aevb.report.collect import facts
 
     predict = model if isinstance(model, Predictor) else Predictor(model)
     vae = predict._vae()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from aevb.report.facts import Facts, Number
+from aevb.report.collect import Facts, Number
 from aevb.share.libraries import check_installed
 
 _PAPER = "https://arxiv.org/abs/1312.6114"

@@ -199,52 +199,102 @@
     };
   };
 
-  // A row of one's own: a form with a field for each column.
-  const ownRow = (columns, { parts, holes, value, say }, onChange) => {
-    const modelled = columns.filter((column) => column.part !== undefined);
-    const fields = modelled.map((column) => {
+  // Values of columns as a program takes them, a part after the other; whether each is there.
+  const filled = (columns, parts, valueOf) => {
+    const values = parts.map(({ size, filler }) => new Float32Array(size).fill(filler));
+    const observed = parts.map(({ size }) => new Float32Array(size));
+    const empty = [];
+    for (const column of columns) {
+      const own = valueOf(column);
+      if (own === null) {
+        empty.push(column.name);
+        continue;
+      }
+      values[column.part][column.place] = own - (column.levels ? 0 : column.origin ?? 0);
+      observed[column.part][column.place] = 1;
+    }
+    return { values, observed, empty };
+  };
+
+  // A form with a field for each column that the model has.
+  const formOf = (all, parts, onInput) => {
+    const columns = all.filter((column) => column.part !== undefined);
+    const fields = new Map(columns.map((column) => {
       const levels = column.levels ?? (column.kind === "boolean" ? ["false", "true"] : null);
-      if (!levels) return make("input", { type: column.kind === "date" ? (column.whole ? "date" : "datetime-local") : "number", step: "any" });
+      if (!levels) return [column, make("input", { type: column.kind === "date" ? (column.whole ? "date" : "datetime-local") : "number", step: "any" })];
       const options = levels.map((level, k) => make("option", { value: k }, level));
-      return make("select", {}, make("option", { value: "" }, "\u2013"), ...options);
-    });
-    const read = (column, { value: text }) => {
+      return [column, make("select", {}, make("option", { value: "" }, "\u2013"), ...options)];
+    }));
+    const read = (column) => {
+      const text = fields.get(column).value;
       if (text === "") return null;
       const number = column.kind === "date" ? Date.parse(text + (column.whole ? "" : "Z")) / DAY : Number(text);
       return Number.isNaN(number) ? null : number;
     };
+    const element = make("form.form", { onsubmit: (event) => event.preventDefault(), oninput: onInput });
+    for (const [column, field] of fields) element.append(make("div.field", {}, ...labelled(column.name, field)));
+    return {
+      element,
+      columns,
+      read: () => filled(columns, parts, read),
+      write(valueOf) {
+        for (const [column, field] of fields) {
+          const own = valueOf(column);
+          const iso = (days) => dated(days, column.whole).replace(" ", "T");
+          field.value = field.options ? Math.round(own) : column.kind === "date" ? iso(own) : +own.toPrecision(5);
+        }
+      },
+    };
+  };
+
+  // A row of one's own.
+  const ownRow = (columns, { parts, holes, value, say }, onChange) => {
     const changed = () => {
-      const values = parts.map(({ size, filler }) => new Float32Array(size).fill(filler));
-      const observed = parts.map(({ size }) => new Float32Array(size));
-      const empty = [];
-      modelled.forEach((column, j) => {
-        const given = read(column, fields[j]);
-        if (given === null) return empty.push(column.name);
-        values[column.part][column.place] = given - (column.levels ? 0 : column.origin ?? 0);
-        observed[column.part][column.place] = 1;
-      });
-      if (empty.length === modelled.length) return say("Fill the form, or copy the decoded case.");
+      const { values, observed, empty } = form.read();
+      if (empty.length === form.columns.length) return say("Fill the form, or copy the decoded case.");
       if (empty.length && !holes) return say(`Still empty: ${empty.slice(0, 3).join(", ")}${empty.length > 3 ? " and more" : ""}.`);
       onChange(holes ? [...values, ...observed] : values);
     };
-    const form = make("form.form", { onsubmit: (event) => event.preventDefault(), oninput: changed });
-    modelled.forEach((column, j) => form.append(make("div.field", {}, ...labelled(column.name, fields[j]))));
+    const form = formOf(columns, parts, changed);
     return {
-      element: make("div.scroll", {}, form),
+      element: make("div.scroll", {}, form.element),
       clear() {
-        form.reset();
+        form.element.reset();
         changed();
       },
       take(outputs) {
-        modelled.forEach((column, j) => {
-          const own = value(outputs, column);
-          const iso = (days) => dated(days, column.whole).replace(" ", "T");
-          fields[j].value = fields[j].options ? Math.round(own) : column.kind === "date" ? iso(own) : +own.toPrecision(5);
-        });
+        form.write((column) => value(outputs, column));
         changed();
       },
     };
   };
+
+  // What the model is told beside the latent point, condition and exposure: a form that has values
+  // from the start, and takes those of a case.
+  const givenOf = ({ columns: described, parts }, onChange) => {
+    const columns = described.map(readColumn);
+    const form = formOf(columns, parts, () => {
+      const found = form.read();
+      if (found.empty.length) return;
+      values = found.values;
+      onChange();
+    });
+    const areKnown = form.columns.every((column) => column.values);
+    const ofCase = (i) => (areKnown ? filled(form.columns, parts, (column) => column.values[i]).values : values);
+    let { values } = filled(form.columns, parts, (column) => column.start);
+    form.write((column) => column.start);
+    return {
+      element: make("div.scroll", {}, form.element),
+      columns,
+      values: () => values,
+      ofCase,
+      take(i) {
+        values = ofCase(i);
+        if (areKnown) form.write((column) => column.values[i]);
+      },
+    };
+  };
+  const NOTHING = { columns: [], values: () => [], ofCase: () => [], take() {} };
 
   aevb.mountExplorer = (element, payload, { onMove = () => {} } = {}) => {
     const { latent, picture, cases, holes, parts } = payload;
@@ -258,6 +308,7 @@
     const z = Float32Array.from(latent.start);
     const axes = dim > 1 ? latent.order.slice(0, 2).sort((a, b) => a - b) : [0, 0];
     let outputs = null;
+    const given = payload.given ? givenOf(payload.given, () => moveTo(z)) : NOTHING;
 
     // The value of a column in a decoded case, in its own units, and the probabilities of its levels.
     const value = (found, column) =>
@@ -265,6 +316,7 @@
     const laws = (found, column) => found[column.laws].subarray(column.place * column.width, column.place * column.width + column.levels.length);
 
     // What stands beside the pointer.
+    const beside = [label, ...given.columns].filter((column) => column?.values);
     const sheet = picture?.sheet && Object.assign(new Image(), { src: `data:image/png;base64,${picture.sheet}` });
     const tip = make("div.tip", { hidden: true });
     const thumb = picture && pictureCanvas(picture, "");
@@ -272,7 +324,7 @@
     tip.append(...(thumb ? [thumb] : []), about);
     const lines = (i) => {
       const known = (columns ?? []).filter((column) => column.values);
-      const told = [...(label ? [label] : []), ...known.slice(0, MOST_HOVERED)];
+      const told = [...beside, ...known.slice(0, MOST_HOVERED)];
       const all = told.map((column) => [column.name, cell(column, column.values[i])]);
       if (known.length > MOST_HOVERED) all.push(["\u2026", `${columns.length - MOST_HOVERED} more`]);
       return all;
@@ -284,7 +336,7 @@
         thumb.getContext("2d").drawImage(sheet, (at % wide) * width, Math.floor(at / wide) * height, width, height, 0, 0, width, height);
         return false;
       }
-      paint(thumb, decode(codes.subarray(i * dim, (i + 1) * dim))[0], picture);
+      paint(thumb, decode(codes.subarray(i * dim, (i + 1) * dim), ...given.ofCase(i))[0], picture);
       outputs = null; // the program's memory has another case now
       return true;
     };
@@ -310,7 +362,10 @@
     const map = aevb.latentMap(box, {
       n,
       onMove: (x, y) => moveTo(placed(x, y)),
-      onPick: (i) => moveTo(codes.subarray(i * dim, (i + 1) * dim)),
+      onPick: (i) => {
+        given.take(i);
+        moveTo(codes.subarray(i * dim, (i + 1) * dim));
+      },
       onHover,
     });
     box.append(tip);
@@ -329,7 +384,7 @@
 
     // Colours and their legend.
     const legend = make("div.legend", { "aria-label": "Legend" });
-    const coloured = [label, ...(columns ?? []).filter((column) => column.values)].filter((column) => column);
+    const coloured = [...beside, ...(columns ?? []).filter((column) => column.values)];
     const colourBy = make("select", { onchange: () => paintCases() }, make("option", { value: "" }, "nothing"), ...coloured.map((column, k) => make("option", { value: k }, column.name)));
     if (coloured.length && label) colourBy.value = "0";
     const paintCases = () => {
@@ -389,7 +444,7 @@
     const status = make("p.note", { role: "status" });
     const say = (text) => (status.textContent = text);
     const take = (inputs) => {
-      const found = encode(...inputs)[0];
+      const found = encode(...inputs, ...given.values())[0];
       if (!found.every(Number.isFinite)) return say("The model has no code for these values.");
       say("The point is where the model puts this case.");
       moveTo(found);
@@ -408,8 +463,9 @@
       });
       asked = true;
     };
+    const current = () => decode(z, ...given.values());
     const show = () => {
-      outputs = decode(z);
+      outputs = current();
       decoded.show(outputs);
       map.setPoint(z[axes[0]], dim > 1 ? z[axes[1]] : 0);
       for (const { j, set } of slid) set(z[j]);
@@ -427,9 +483,10 @@
     const root = make("div.explorer", {},
       section("space", "Latent map", controls, box, legend, hint),
       make(picture ? "div.side.pictures" : "div.side", {},
+        ...(given.element ? [section("given", "Given", given.element)] : []),
         section("decoded", "Decoded case", decoded.element, where),
         ...(dim > 2 ? [section("latents", "Further latents", sliders)] : []),
-        ...(own ? [section("yours", "Your own case", own.element, make("div.tools", {}, button("Clear", "Clear your own case", () => own.clear()), button("Copy decoded", "Copy decoded case", () => own.take((outputs ?? decode(z)).map((each) => each.slice())))), status)] : []),
+        ...(own ? [section("yours", "Your own case", own.element, make("div.tools", {}, button("Clear", "Clear your own case", () => own.clear()), button("Copy decoded", "Copy decoded case", () => own.take((outputs ?? current()).map((each) => each.slice())))), status)] : []),
       ),
     );
     element.replaceChildren(root);
@@ -440,7 +497,7 @@
       moveTo,
       show,
       point: () => [...z],
-      decoded: () => decode(z).map((each) => [...each]),
+      decoded: () => current().map((each) => [...each]),
       toPixels: map.toPixels,
       remove() {
         map.remove();

@@ -157,6 +157,9 @@ def facts(
     *,
     condition: Any = None,
     exposure: Any = None,
+    train: Any = None,
+    train_condition: Any = None,
+    train_exposure: Any = None,
     image_shape: Sequence[int] | None = None,
     n_draws: int = 100,
     random_state: Any = None,
@@ -176,6 +179,9 @@ def facts(
         What the cases are called.
     condition, exposure : optional
         Those of `X`, of a model that was fitted with some.
+    train, train_condition, train_exposure : optional
+        The cases that the model was fitted to, as of `VAE.diagnose`: for the gap to their bound,
+        and the comparison with classical models.
     image_shape : sequence of int, optional
         Shape of pictures that were fitted as flat rows.
     n_draws : int, default=100
@@ -205,8 +211,9 @@ def facts(
     cells: list[Cell] = []
     remarks: list[str] = []
     if X is None:
-        if labels is not None:
-            raise ValueError("Expected `X` with its `labels`; got None.")
+        for name, told in {"labels": labels, "train": train}.items():
+            if told is not None:
+                raise ValueError(f"Expected `X` with `{name}`; got None.")
         remarks.append(
             "No cases were given: this is what the model file knows by itself. The numbers are "
             "those of the training."
@@ -217,7 +224,14 @@ def facts(
         n = rows.shape[0]
         names = names_of(labels, n)
         diagnosis = vae.diagnose(
-            X, condition=condition, exposure=exposure, n_draws=n_draws, random_state=random_state
+            X,
+            train=train,
+            condition=condition,
+            exposure=exposure,
+            train_condition=train_condition,
+            train_exposure=train_exposure,
+            n_draws=n_draws,
+            random_state=random_state,
         )
         odd = {name: each[:N_ODD] for name, each in diagnosis.rows.items()}
         by_row: dict[int, list[Cell]] = {}
