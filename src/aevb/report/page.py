@@ -7,7 +7,6 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -61,13 +60,9 @@ def page(
     *,
     condition: Any = None,
     exposure: Any = None,
-    train: Any = None,
-    train_condition: Any = None,
-    train_exposure: Any = None,
-    image_shape: Sequence[int] | None = None,
     title: str | None = None,
-    n_draws: int = 100,
     random_state: Any = None,
+    **told: Any,
 ) -> str:
     """Return a report of a fitted estimator as a document of HTML.
 
@@ -75,31 +70,18 @@ def page(
     ----------
     vae : VAE
         The fitted estimator.
-    X, labels, condition, exposure, image_shape, n_draws, random_state
+    X, labels, condition, exposure, random_state, **told
         As of `aevb.report.facts`.
-    train, train_condition, train_exposure
-        As of `aevb.report.facts`, too.
     title : str, optional
         Its headline; None: what was fitted.
     """
-    told = {"condition": condition, "exposure": exposure}
-    known = facts(
-        vae,
-        X,
-        labels,
-        **told,
-        train=train,
-        train_condition=train_condition,
-        train_exposure=train_exposure,
-        image_shape=image_shape,
-        n_draws=n_draws,
-        random_state=random_state,
-    )
-    looks = shown(vae, known, X, **told, random_state=random_state)
+    context = {"condition": condition, "exposure": exposure}
+    known = facts(vae, X, labels, **context, random_state=random_state, **told)
+    looks = shown(vae, known, X, **context, random_state=random_state)
     case = "image" if known.image_shape else "case"
     n = known.data["cases in training"]
     title = title or f"A variational auto-encoder of {n} {case}s"
-    latent_space, explored = _map(vae, known, X, labels, told)
+    latent_space, explored = _map(vae, known, X, labels, context)
     sections = [
         _in_short(known),
         _what(known),
@@ -272,17 +254,17 @@ def _of_number(number: Number) -> list[str]:
 
 
 def _map(
-    vae: Any, known: Facts, X: Any, labels: Any, told: dict[str, Any]
+    vae: Any, known: Facts, X: Any, labels: Any, context: dict[str, Any]
 ) -> tuple[Element | None, bool]:
     """Return the section of the latent space, and whether the explorer is in it."""
     try:
-        content = explorer.payload(vae, X, labels, **told, image_shape=known.image_shape)
+        content = explorer.payload(vae, X, labels, **context, image_shape=known.image_shape)
     except explorer.NotInAPage as error:
         if X is None:
             return None, False
         why = tag("p", "The decoder is not in this page. ", *_prose(str(error)))
         return _section(
-            "map", "The latent space", _plain_map(vae, known, X, labels, told), why
+            "map", "The latent space", _plain_map(vae, known, X, labels, context), why
         ), False
     what = (
         "The cases at the mean of q(z|x). Choose a place, and the decoder, which is in this file, "
@@ -294,11 +276,11 @@ def _map(
     return _section("map", "The latent space", *parts), True
 
 
-def _plain_map(vae: Any, known: Facts, X: Any, labels: Any, told: dict[str, Any]) -> Element:
+def _plain_map(vae: Any, known: Facts, X: Any, labels: Any, context: dict[str, Any]) -> Element:
     n = known.n_given or 0
     rows = np.arange(0, n, math.ceil(n / _MOST_POINTS))
     dimensions = sorted(known.latents["dimension"][:2])
-    codes = np.asarray(vae.transform(X, **told), np.float64)[rows][:, dimensions]
+    codes = np.asarray(vae.transform(X, **context), np.float64)[rows][:, dimensions]
     names = names_of(labels, n)
     values = {
         "dimensions": dimensions,
