@@ -234,10 +234,14 @@ def test_pages_fetch_nothing_from_elsewhere(client):
         assert response.headers["content-type"].startswith("text/html")
         policy = response.headers["content-security-policy"]
         assert "default-src 'self'" in policy and "http" not in policy
-        text = response.text.replace("http://127.0.0.1:8000", "").replace("http://www.w3.org", "")
+        text = response.text.replace("http://www.w3.org", "").replace(str(client.base_url), "")
         assert "http:" not in text and "https:" not in text
     assert "/models/numbers/explorer" in client.get("/").text
     assert "/models/{model}/encode" in client.get("/docs").text
+    assert (
+        f"curl -X POST &#x27;{client.base_url}/models/numbers/sample?n=3"
+        in client.get("/docs").text
+    )
 
 
 def test_one_model_is_shown_at_the_root(limited, vaes):

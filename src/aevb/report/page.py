@@ -170,7 +170,7 @@ def _in_short(known: Facts) -> Element:
         tag("li", *_prose(each.what), " ", tag("a", "What to try", href=f"#finding-{k}"))
         for k, each in enumerate(known.findings)
     ]
-    said = tag("ul", *findings, class_="findings") if findings else None
+    said = tag("ul", *findings) if findings else None
     if known.diagnosis is not None and not findings:
         said = tag("p", "The diagnosis found nothing that stands out.")
     return _section("short", "In short", tag("div", *cards, class_="cards"), said)

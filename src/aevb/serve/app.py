@@ -267,8 +267,8 @@ def _add_pages(app: FastAPI, house: House) -> None:
         house.model(model)
         return html(await asyncio.to_thread(house.explorer, model))
 
-    async def docs() -> Response:
-        return html(pages.documentation(app.openapi(), house.models))
+    async def docs(request: Request) -> Response:
+        return html(pages.documentation(app.openapi(), house.models, str(request.base_url)))
 
     for path, function in (("/", start), ("/models/{model}/explorer", explorer), ("/docs", docs)):
         app.get(path, include_in_schema=False)(function)

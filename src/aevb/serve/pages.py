@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -53,8 +54,8 @@ def listing(names: Iterable[str]) -> str:
     return page("Models", f"<ul>{''.join(links)}</ul><p>{_DOCS}</p>")
 
 
-def documentation(openapi: dict[str, Any], names: Iterable[str]) -> str:
-    """Return what the server answers, and an example to try."""
+def documentation(openapi: dict[str, Any], names: Iterable[str], address: str) -> str:
+    """Return what the server answers, and an example to try at its address."""
     lines = []
     for path, methods in openapi["paths"].items():
         for method, about in methods.items():
@@ -63,10 +64,11 @@ def documentation(openapi: dict[str, Any], names: Iterable[str]) -> str:
                 f"<td>{escape(about.get('summary', ''))}"
             )
     first = quote(next(iter(names)), safe="")
-    example = f"curl -X POST 'http://127.0.0.1:8000/models/{first}/sample?n=3'"
+    example = f"curl -X POST '{address}models/{first}/sample?n=3'"
+    about = re.sub("`(.*?)`", r"<code>\1</code>", escape(openapi["info"]["description"]))
     return page(
         "How to ask this server",
-        f"<p>{escape(openapi['info']['description'])}</p><pre>{escape(example)}</pre>"
+        f"<p>{about}</p><pre>{escape(example)}</pre>"
         f"<table>{''.join(lines)}</table>"
         "<p>Every parameter, body and status code: <a href=/openapi.json>openapi.json</a></p>",
     )
