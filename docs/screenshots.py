@@ -29,6 +29,7 @@ from aevb.serve import create_app
 
 ROOT = Path(__file__).parents[1]
 WIDE, NARROW = 1280, 390
+MARGIN = 15
 
 
 @functools.cache
@@ -41,9 +42,9 @@ def digits() -> tuple[VAE, Any]:
 def explorer_pictures(browser: Browser) -> None:
     """The explorer of MNIST: a digit is drawn, and a case is under the pointer."""
     vae, test = digits()
-    with opened(browser, explorer.page(vae, test.images, test.labels)) as page:
+    with opened(browser, explorer.page(vae, test.images, test.labels), height=735) as page:
         canvas = page.locator(".aevb-drawing").bounding_box()
-        places = [(0.32, 0.22), (0.66, 0.22), (0.6, 0.42), (0.46, 0.66), (0.44, 0.82)]
+        places = [(0.3, 0.29), (0.64, 0.27), (0.57, 0.48), (0.48, 0.62), (0.43, 0.8)]
         places = [(canvas["x"] + x * 234, canvas["y"] + y * 234) for x, y in places]
         page.mouse.move(*places[0])
         page.mouse.down()
@@ -70,7 +71,7 @@ def explorer_condition(browser: Browser) -> None:
     rows = slice(0, 20_000)
     vae = VAE(2, epochs=10, random_state=0).fit(train.images[rows], condition=train.labels[rows])
     html = explorer.page(vae, test.images, test.labels, condition=test.labels)
-    with opened(browser, html) as page:
+    with opened(browser, html, height=735) as page:
         page.get_by_label("condition").select_option("4")
         page.wait_for_timeout(200)
         shoot(page, "explorer_condition", ".aevb-explorer")
@@ -92,7 +93,7 @@ def report_images(browser: Browser) -> None:
     vae, test = digits()
     rows = slice(0, 2000)
     html = report(vae, test.images[rows], labels=test.labels[rows])
-    with opened(browser, html, width=860) as page:
+    with opened(browser, html) as page:
         shoot(page, "report_images", "#latents p", before="#cases")
 
 
@@ -115,14 +116,19 @@ def serve(browser: Browser) -> None:
         thread.join()
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    """Serve files without a line for each."""
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
 def site(browser: Browser) -> None:
     """The documentation: wide in the light, narrow in the dark."""
     with tempfile.TemporaryDirectory() as folder:
         build = ["mkdocs", "build", "--quiet", "--site-dir", folder]
         subprocess.run([sys.executable, "-m", *build], cwd=ROOT, check=True)
-        server = ThreadingHTTPServer(
-            ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)
-        )
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         shots = []
         for name, width, scheme in (("how_do_i", 900, "light"), ("guides/report", NARROW, "dark")):
@@ -168,7 +174,7 @@ def shoot(page: Page, name: str, first: str = "html", before: str | None = None)
     """Take a picture from one element to another, or to the end of the window."""
     page.wait_for_timeout(300)
     size = page.viewport_size
-    top = page.locator(first).first.bounding_box()["y"]
+    top = max(page.locator(first).first.bounding_box()["y"] - MARGIN, 0)
     end = size["height"] if before is None else page.locator(before).bounding_box()["y"]
     clip = {"x": 0, "y": top, "width": size["width"], "height": end - top}
     content = page.screenshot(clip=clip, full_page=True)
@@ -177,7 +183,9 @@ def shoot(page: Page, name: str, first: str = "html", before: str | None = None)
 
 def write(image: Image.Image, name: str) -> None:
     """Write a picture, in few colours."""
-    image.quantize(128).save(ROOT / "docs" / "images" / f"{name}.png", optimize=True)
+    # Rare colours, such as those of a legend, are kept apart, and grays stay gray.
+    few = image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3)
+    few.save(ROOT / "docs" / "images" / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
