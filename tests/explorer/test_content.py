@@ -15,7 +15,8 @@ import scipy.sparse
 
 from aevb import VAE, Frozen, architectures, explorer, predict
 from aevb.columns import Columns
-from aevb.explorer.content import _decoder, _encoder, _sheet
+from aevb.explorer.content import _decoder, _encoder
+from aevb.explorer.pictures import _sheet
 from aevb.learned import Learned
 from aevb.models.autoencoder import build_autoencoder
 from aevb.models.kinds.case import Case
