@@ -12,7 +12,7 @@ PIP_FLAGS := -q --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-pandas2 test-extras lint format types docs dist notebooks constraints clean
+.PHONY: help setup demo test test-slow test-pandas2 test-extras test-lowest lint format types docs dist notebooks constraints clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ test-extras: $(INSTALLED)  ## install each extra alone, and try what it is for (
 	  build/extra/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt "$$(echo dist/*.whl)[$$extra]"; \
 	  build/extra/bin/python -W error::DeprecationWarning:aevb tests/one_extra.py $$extra; \
 	done
+
+test-lowest: $(INSTALLED)  ## run the tests with the lowest versions that pyproject.toml allows
+	$(BIN)/python -m venv --clear build/lowest
+	$(BIN)/python tests/lowest.py > build/lowest.txt
+	build/lowest/bin/python -m pip install $(PIP_FLAGS) -c build/lowest.txt ".[dev]"
+	$(COMPILE_FAST) build/lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile -o filterwarnings=ignore tests -m "not slow"
 
 test-slow: $(INSTALLED)  ## run the slow tests
 	$(COMPILE_FAST) $(PYTEST) --doctest-modules src tests $(addprefix --ignore=,$(AS_USERS)) -m slow

@@ -355,14 +355,15 @@ def _coded(series: nw.Series, missing: np.ndarray) -> tuple[np.ndarray, list]:
             f"{getattr(nw.to_native(series), 'type', series.dtype)} ({error}). Convert it, or "
             "leave the column out."
         ) from error
-    present = texts.filter(~series.is_null()).unique().to_list()
-    declared = series.dtype.categories if isinstance(series.dtype, nw.Enum) else sorted(present)
-    names = list(declared)
-    if not present:
-        return np.zeros(len(missing), int), names
-    filled = texts.fill_null(present[0])
-    codes = filled.replace_strict(names, list(range(len(names))), return_dtype=nw.Int64)
-    return codes.to_numpy(), names
+    there = ~series.is_null()
+    present = texts.filter(there)
+    declared = series.dtype.categories if isinstance(series.dtype, nw.Enum) else None
+    names = sorted(present.unique().to_list()) if declared is None else list(declared)
+    codes = np.zeros(len(series), int)
+    if len(present):
+        numbers = present.replace_strict(names, list(range(len(names))), return_dtype=nw.Int64)
+        codes[there.to_numpy()] = numbers.to_numpy()
+    return codes, names
 
 
 def _filled(series: nw.Series) -> np.ndarray:
@@ -629,7 +630,9 @@ def _write(column: ColumnType, values: np.ndarray, library: str) -> nw.Series:
             pd.Series(cells, name=column.name, dtype=native), series_only=True, eager_only=True
         )
     cells = cells.tolist() if cells.dtype == object else cells
-    return nw.new_series(column.name, cells, _typed(column, library), backend=_backend(library))
+    dtype = _typed(column, library)
+    first = nw.String if dtype == nw.Categorical else dtype  # of which PyArrow makes no categories
+    return nw.new_series(column.name, cells, first, backend=_backend(library)).cast(dtype)
 
 
 def _whole(values: np.ndarray, dtype: str) -> np.ndarray:
