@@ -1,4 +1,4 @@
-"""The lowest versions that pyproject.toml allows users, as constraints of pip: `make test-lowest`."""
+"""The lowest versions that pyproject.toml allows, as constraints of pip: `make test-lowest`."""
 
 import re
 import tomllib
