@@ -1,6 +1,6 @@
 """Make the screenshots of the documentation: `python docs/screenshots.py`, or some by name.
 
-Chromium, that of the system, opens the pages. Real data are needed, as of `docs/pictures.py`.
+The system's Chromium opens the pages. It needs the real data, like `docs/pictures.py`.
 """
 
 import functools
@@ -13,7 +13,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ def explorer_table(browser: Browser) -> None:
 
 
 def explorer_condition(browser: Browser) -> None:
-    """The explorer of a model that is told the digit."""
+    """The explorer of a model under a condition, the digit."""
     train, test = datasets.load_mnist()
     rows = slice(0, 20_000)
     vae = VAE(2, epochs=10, random_state=0).fit(train.images[rows], condition=train.labels[rows])
@@ -128,7 +127,7 @@ def site(browser: Browser) -> None:
     with tempfile.TemporaryDirectory() as folder:
         build = ["mkdocs", "build", "--quiet", "--site-dir", folder]
         subprocess.run([sys.executable, "-m", *build], cwd=ROOT, check=True)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         shots = []
         for name, width, scheme in (("how_do_i", 900, "light"), ("guides/report", NARROW, "dark")):
@@ -166,8 +165,10 @@ def opened(browser: Browser, html: str, width: int = WIDE, height: int = 780) ->
         page = browser.new_page(viewport={"width": width, "height": height})
         page.goto(path.as_uri())
         page.wait_for_timeout(1000)
-        yield page
-        page.close()
+        try:
+            yield page
+        finally:
+            page.close()
 
 
 def shoot(page: Page, name: str, first: str = "html", before: str | None = None) -> None:

@@ -10,5 +10,6 @@ project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 extras = project["optional-dependencies"]
 needed = {*project["dependencies"]}.union(*(extras[name] for name in extras.keys() - OURS))
 for requirement in sorted(needed):
-    if found := re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement):
-        print("{}=={}".format(*found.groups()))
+    if not requirement.startswith("aevb["):
+        name, version = re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement).groups()
+        print(f"{name}=={version}")

@@ -177,6 +177,12 @@ def test_conditions_that_do_not_fit(name, fitted):
         ask(fitted)
 
 
+def test_values_outside_the_support_are_said_to_be_those_of_the_condition():
+    known, _ = Condition.learn({"visits": np.arange(40) % 7}, 40)
+    with pytest.raises(ValueError, match=r"In `condition`: .*whole numbers from 0 up"):
+        known.read({"visits": [-1]})
+
+
 def test_before_a_fit_as_well():
     vae = VAE(1, **SMALL)
     for C, message in (

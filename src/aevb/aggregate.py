@@ -51,7 +51,7 @@ class AggregatePosterior(NamedTuple):
     Attributes
     ----------
     family : Prior
-        The family, as of a prior.
+        The family, as that of a prior.
     density : callable PyTree
         () -> s(z).
     """

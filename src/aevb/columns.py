@@ -252,7 +252,7 @@ class Columns(Mapping[str, Likelihood | None]):
         library : str
             Whose tables are to be given back.
         likelihood, unseen
-            As of `learn`.
+            As in `learn`.
         """
         told = _Told(likelihood)
 

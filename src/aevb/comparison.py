@@ -76,8 +76,8 @@ class Comparison(NamedTuple):
         )
 
     @property
-    def lines(self) -> list[list[str]]:
-        """The heads of the table, and its lines, one per model, as texts."""
+    def cells(self) -> list[list[str]]:
+        """Header and rows of the table, one per model."""
         lines = [["model", "setting", "log p(x)", "minus VAE", "computed"]]
         for model, setting, mean, error, lead, lead_error, how in zip(
             *self.rows.values(), strict=True
@@ -102,8 +102,9 @@ class Comparison(NamedTuple):
     @property
     def table(self) -> str:
         """The table, a line per model, and the remarks."""
-        widths = [max(map(len, column)) for column in zip(*self.lines, strict=True)]
-        table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in self.lines]
+        cells = self.cells
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
         return "\n".join([self.title, *table, *(textwrap.fill(each, 88) for each in self.remarks)])
 
     def __str__(self) -> str:

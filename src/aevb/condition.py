@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +66,7 @@ class Condition:
         ValueError, TypeError
             For another number of rows, missing values, or what is neither labels nor covariates.
         """
-        try:
+        with _told_as_condition():
             is_labels = _is_labels(C)
             if is_labels or isinstance(C, Mapping):
                 columns, rows = _learn_named({_LABELS: C} if is_labels else C, is_labels)
@@ -75,8 +76,6 @@ class Condition:
                 columns, rows = None, _as_numbers(C)
             _check_rows(rows, n)
             schema = Schema.fit(rows, columns=columns)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"In `condition`: {error}") from error
         condition = cls(schema, is_labels)
         return condition, condition._context(rows)
 
@@ -90,7 +89,9 @@ class Condition:
         n : int, optional
             Number of cases; None: as many as there are conditions.
         """
-        return self._context(self.rows(C, n))
+        rows = self.rows(C, n)
+        with _told_as_condition():
+            return self._context(rows)
 
     def rows(self, C: Any, n: int | None = None) -> Float[np.ndarray, "n columns"]:
         """Return the columns of a condition as numbers, checked; arguments as in `read`."""
@@ -99,14 +100,12 @@ class Condition:
                 "Expected `condition`, as in the fit of this model; got None. A single value is "
                 "that of all cases."
             )
-        try:
+        with _told_as_condition():
             rows = self._rows(C)
             if len(rows) == 1 and n is not None:
                 rows = np.repeat(rows, n, axis=0)
             _check_rows(rows, n)
             return rows
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"In `condition`: {error}") from error
 
     def _rows(self, C: Any) -> np.ndarray:
         columns = self.schema.columns
@@ -143,13 +142,22 @@ class Condition:
 
     @property
     def inputs(self) -> Callable[..., Array]:
-        """What makes of one encoded condition an array of what the networks read."""
+        """The map from an encoded condition to the networks' input."""
         return self.schema.block.constants.inputs
 
     @property
     def size(self) -> int:
         """How many numbers the networks read of it."""
         return int(np.prod(self.schema.block.input_shape))
+
+
+@contextmanager
+def _told_as_condition() -> Iterator[None]:
+    """Say of errors that they are about the condition."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"In `condition`: {error}") from error
 
 
 def read_condition(condition: Condition | None, C: Any, n: int | None) -> np.ndarray | None:

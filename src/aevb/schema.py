@@ -367,6 +367,14 @@ class Schema:
             rows[:, part.columns] = blocks[name]
         return rows
 
+    def typical(self) -> np.ndarray:
+        """Return a row from the middle of the training data."""
+        blocks = {
+            name: np.broadcast_to(part.kind.typical(part.measured), (1, math.prod(part.shape)))
+            for name, part in self.parts.items()
+        }
+        return self.values(Case(blocks))[0]
+
     @property
     def remarks(self) -> list[str]:
         """What is odd about the data, a phrase each."""

@@ -477,7 +477,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, latent_dim)
-            Posterior means, as of `transform`.
+            Posterior means, as in `transform`.
         """
         self.fit(X, y, condition=condition, exposure=exposure, **fit_params)
         return self.transform(X, condition=condition, exposure=exposure)
@@ -581,7 +581,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of the shape of X, or table
-            Expectations E[x|z] at the mean of q(z|x), as of `inverse_transform`.
+            Expectations E[x|z] at the mean of q(z|x), as in `inverse_transform`.
         """
         data = self._cases(X, condition, exposure)
         made = predict.reconstruct(self.model_, data.x, context=data.c)
@@ -1487,14 +1487,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         condition, exposure : optional
             Those of `X`, of a model that was fitted with some.
         train, train_condition, train_exposure : optional
-            The cases that this model was fitted to, as of `diagnose`: for the gap to their bound,
+            The cases that this model was fitted to, as in `diagnose`: for the gap to their bound,
             and for classical models beside this one.
         image_shape : sequence of int, optional
             (h, w) or (h, w, c) of images that were fitted as flat rows.
         title : str, optional
             Its headline; None: what was fitted.
         n_draws : int, default=100
-            Importance samples for log p(x), as of `diagnose`.
+            Importance samples for log p(x), as in `diagnose`.
         random_state : int, RandomState or None
             Seed of all draws; None: 0, and of new cases the one that the estimator was fitted with.
 
@@ -1668,9 +1668,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Push the fitted model to the Hugging Face Hub, with a card that says what it is.
 
         The repository is made if it does not exist, and gets two files in one commit:
-        ``model.aevb``, as of `save`, and the card as ``README.md``, in the place of an earlier one.
-        The model's file holds names of columns and categories, and scales; a `Vamp` prior begins at
-        training cases, and may still resemble them. Callbacks are left out.
+        ``model.aevb``, as `save` writes it, and the card as ``README.md``, in the place of an
+        earlier one. The model's file holds names of columns and categories, and scales; a `Vamp`
+        prior begins at training cases, and may still resemble them. Callbacks are left out.
 
         Parameters
         ----------

@@ -51,6 +51,16 @@ def test_training_cases_are_compared_with(run, folder, tmp_path):
     assert "minus VAE" in out.read_text("utf-8")
 
 
+def test_training_cases_may_have_the_labels_too(run, folder, tmp_path):
+    table = read_rows(folder / "table.csv").assign(group=["red", "blue"] * 30)
+    table.to_csv(tmp_path / "table.csv", index=False)
+    table.assign(a=table["a"] + 0.1).to_csv(tmp_path / "train.csv", index=False)
+    out = tmp_path / "report.html"
+    command = ("report", folder / "table.aevb", tmp_path / "table.csv", "--labels", "group", *QUICK)
+    assert run(*command, "--train", tmp_path / "train.csv", "-o", out).code == 0
+    assert "minus VAE" in out.read_text("utf-8")
+
+
 def test_labels_that_are_not_there(refused, folder, tmp_path):
     out = ("-o", tmp_path / "report.html")
     model, data = folder / "table.aevb", folder / "table.csv"

@@ -249,7 +249,7 @@ class TestCases:
     @pytest.mark.parametrize(
         ("told", "message"),
         [
-            ({"X": None, "labels": [1]}, "Expected cases for `X`"),
+            ({"X": None, "labels": [1]}, "Expected `X` with `labels`; got None"),
             ({"X": MIXED, "labels": [1, 2]}, "label for each of the 60 cases"),
             ({"X": MIXED, "image_shape": (3, 3)}, "for `image_shape`"),
         ],
@@ -307,6 +307,7 @@ def told_of(given, schema):
     """Return what a page tells a program of each case, from the values that it has of them."""
     parts = [np.full((N, part["size"]), part["filler"], float) for part in given["parts"]]
     for column in given["columns"]:
+        assert ("part" in column) == ("values" in column)
         if "part" in column:
             values = np.frombuffer(base64.b64decode(column["values"]), "<f4")
             parts[column["part"]][:, column["place"]] = values
@@ -321,6 +322,7 @@ def test_a_page_decodes_and_encodes_at_an_exposure(node):
     vae = VAE(2, likelihood="poisson", **SMALL).fit(COUNTS, condition=group, exposure=exposure)
     content = explorer.payload(vae, COUNTS, condition=group, exposure=exposure)
     assert [column["name"] for column in content["given"]["columns"]] == ["condition", "exposure"]
+    assert "totalled" not in content["given"]
     codes = vae.transform(COUNTS, condition=group, exposure=exposure)
     told = np.unique(group, return_inverse=True)[1][:, None], exposure[:, None]
     (found,) = node(content["decode"], codes, *told)
@@ -332,9 +334,11 @@ def test_a_page_decodes_and_encodes_at_an_exposure(node):
 
 @pytest.mark.slow
 def test_without_cases_a_condition_begins_where_most_cases_are():
-    vae = fitted(LOW, condition=pd.DataFrame({"year": np.arange(N) + 1990, "kind": [*"aab"] * 20}))
+    given = {"year": np.arange(N) + 1990, "kind": [*"abb"] * 20, "age": RNG.poisson(COUNTS.sum(1))}
+    vae = fitted(LOW, condition=pd.DataFrame(given))
     start = [column["start"] for column in explorer.payload(vae)["given"]["columns"]]
-    assert start == [pytest.approx(2019.5, abs=1), 0]
+    age = np.rint(np.expm1(np.log1p(given["age"]).mean()))
+    assert start == [pytest.approx(2019.5, abs=1), 1, age]
 
 
 @pytest.mark.slow

@@ -257,6 +257,29 @@ def test_the_decoded_case_follows_the_condition(browser, tmp_path):
         assert page.locator(".aevb-legend").text_content() == "<b>long</b>round"
 
 
+def test_the_exposure_of_a_typed_case_is_its_total(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        rng.poisson(rng.uniform(5, 50, 200)[:, None] * [0.5, 1.0, 2.0]), columns=[*"abc"]
+    )
+    likelihood = dict.fromkeys("abc", "poisson")
+    vae = VAE(2, hidden=8, epochs=5, random_state=0, likelihood=likelihood).fit(X, exposure="total")
+    with opened(browser, tmp_path, explorer.page(vae, X)) as page:
+        form, given = (page.locator(f".aevb-{name} .aevb-form") for name in ("yours", "given"))
+        given.get_by_label("exposure").fill("0")
+        assert (
+            page.locator(".aevb-given .aevb-note").text_content() == "Still to fill in: exposure."
+        )
+        for name, count in {"a": 3, "b": 11, "c": 29}.items():
+            form.get_by_label(name, exact=True).fill(str(count))
+        settle(page)
+        assert given.get_by_label("exposure").input_value() == "43"
+        assert page.locator(".aevb-given .aevb-note").text_content() == ""
+        point = page.evaluate(f"({EXPLORER}).point()")
+    case = pd.DataFrame({"a": [3], "b": [11], "c": [29]})
+    np.testing.assert_allclose(point, vae.transform(case)[0], atol=1e-3)
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_wider_than_the_screen(browser, tmp_path, table, width):
     X, vae = table

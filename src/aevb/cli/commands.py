@@ -632,10 +632,11 @@ def report(
 
     check_target(output, overwrite=force)
     vae, rows = _prepare(model, data, None, force)
+    seen = None if train is None else read_rows(train)
     names = None
     if labels is not None:
         rows, names = _labels(vae, rows, labels)
-    seen = None if train is None else read_rows(train)
+        seen = _without(vae, seen, labels)
     vae.report(rows, output, names, train=seen, title=title, n_draws=n_draws, random_state=seed)
     typer.echo(f"The report is in {output}")
 
@@ -766,8 +767,7 @@ def _labels(vae: Any, rows: Any, named: str) -> tuple[Any, Any]:
     if rows is None:
         raise typer.BadParameter("expected data with labels; got none.", param_hint="--labels")
     if is_table(rows) and named in names_of(rows):
-        of_model = vae.schema_.names or ()
-        return (rows if named in of_model else rows.drop(columns=[named])), rows[named]
+        return _without(vae, rows, named), rows[named]
     if not Path(named).is_file():
         raise typer.BadParameter(
             f"expected a column of the data, or a file with one; got {named!r}.",
@@ -776,6 +776,15 @@ def _labels(vae: Any, rows: Any, named: str) -> tuple[Any, Any]:
     column = read_rows(named)
     column = column.to_numpy() if is_table(column) else column
     return rows, column.reshape(len(column), -1)[:, 0] if column.ndim > 1 else column
+
+
+def _without(vae: Any, rows: Any, column: str) -> Any:
+    """Return rows without a column that the model does not know."""
+    from aevb.data.tables import is_table, names_of
+
+    is_there = is_table(rows) and column in names_of(rows)
+    is_known = column in (vae.schema_.names or ())
+    return rows.drop(columns=[column]) if is_there and not is_known else rows
 
 
 def _pairs(given: list[str] | None, option: str) -> list[tuple[str, str]]:

@@ -294,7 +294,7 @@ def _read(name: Any, series: nw.Series, known: ColumnType | None, unseen: str = 
         )
     ordered = dtype == nw.Enum
     check(ORDERED if ordered else CATEGORY)
-    codes, categories = _coded(series, missing)
+    codes, categories = _coded(series)
     present = np.unique(codes[~missing]).tolist()
     if known is None:
         kept = list(range(len(categories))) if ordered else present
@@ -324,7 +324,7 @@ def _read(name: Any, series: nw.Series, known: ColumnType | None, unseen: str = 
     return column(kind, lookup[np.where(missing, 0, codes)], own)
 
 
-def _coded(series: nw.Series, missing: np.ndarray) -> tuple[np.ndarray, list]:
+def _coded(series: nw.Series) -> tuple[np.ndarray, list]:
     """Return a code for each cell, and what the codes stand for, sorted or in their own order."""
     if series.implementation.is_pandas() and hasattr(nw.to_native(series), "cat"):
         native = nw.to_native(series).cat
@@ -631,7 +631,8 @@ def _write(column: ColumnType, values: np.ndarray, library: str) -> nw.Series:
         )
     cells = cells.tolist() if cells.dtype == object else cells
     dtype = _typed(column, library)
-    first = nw.String if dtype == nw.Categorical else dtype  # of which PyArrow makes no categories
+    # PyArrow cannot build categories from texts directly.
+    first = nw.String if dtype == nw.Categorical else dtype
     return nw.new_series(column.name, cells, first, backend=_backend(library)).cast(dtype)
 
 

@@ -13,8 +13,8 @@ from aevb.models.kinds.rows import dense
 from aevb.schema import Schema
 
 LEVELS = ("categories", "ordered")  # kinds of data that have probabilities
-_CELLS = 500_000  # that are in a page, so that cases can be looked at
-_MOST_CLASSES = 40  # whole numbers up to this many are classes
+_CELLS = 500_000  # of the cases in a page
+_MOST_CLASSES = 40  # at most this many distinct whole numbers are classes
 
 
 def parts_of(schema: Schema) -> list[dict[str, Any]]:
@@ -56,15 +56,18 @@ def columns_of(schema: Schema) -> list[dict[str, Any]]:
 
 
 def _spelled(level: Any) -> str:
-    return f"{level:g}" if isinstance(level, float) else str(level)
+    return f"{level:.15g}" if isinstance(level, float) else str(level)
 
 
-def with_cells(columns: list[dict[str, Any]], rows: np.ndarray) -> list[dict[str, Any]]:
+def with_cells(
+    columns: list[dict[str, Any]], rows: np.ndarray, most: int = _CELLS
+) -> list[dict[str, Any]]:
     """Return columns with the values of the cases, as far as there is room for them."""
-    most = _CELLS // max(rows.shape[0], 1)
-    cells = dense(rows.reshape(rows.shape[0], len(columns))[:, :most])
-    for column, values in zip(columns[:most], cells.T, strict=True):
-        column["values"] = text(values)
+    some = columns[: most // max(rows.shape[0], 1)]
+    cells = dense(rows.reshape(rows.shape[0], len(columns))[:, : len(some)])
+    for column, values in zip(some, cells.T, strict=True):
+        if "part" in column:  # others have one value only
+            column["values"] = text(values)
     return columns
 
 

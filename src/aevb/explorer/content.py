@@ -17,7 +17,7 @@ from aevb.explorer.columns import LEVELS, columns_of, label_of, parts_of, text, 
 from aevb.explorer.context import context_of, examples, given_columns
 from aevb.explorer.pictures import image_shape_of, pictures
 from aevb.explorer.programs import NotInAPage, program
-from aevb.learned import Learned
+from aevb.learned import Data, Learned
 from aevb.models.base import given
 from aevb.models.kinds.case import Case
 from aevb.models.kinds.rows import dense, some_of
@@ -56,7 +56,7 @@ def payload(
     -------
     dict
         ``decode`` and ``encode`` (programs; ``encode`` is None where it cannot run in a page),
-        ``latent``, ``parts``, ``given`` (what the model is told beside the latent point),
+        ``latent``, ``parts``, ``given`` (what the model is told besides the latent point),
         ``picture`` or ``columns``, and ``cases``.
 
     Raises
@@ -86,15 +86,16 @@ def payload(
     if X is None:
         for name, told in {"labels": labels, "condition": condition, "exposure": exposure}.items():
             if told is not None:
-                raise ValueError(f"Expected cases for `X` beside `{name}`; got None.")
+                raise ValueError(f"Expected `X` with `{name}`; got None.")
     else:
-        data, rows = vae._encoded(X, condition, exposure)
+        rows = vae._rows(X, schema)
         label = None if labels is None else label_of(labels, rows.shape[0])
         if label is not None:
             label["values"] = text(some_of(label["values"], n_cases))
         if learned.condition is not None:
             conditions = some_of(learned.condition.rows(condition, rows.shape[0]), n_cases)
-        data, rows = some_of(data, n_cases), some_of(rows, n_cases)
+        data = Data(rows, learned.context(rows, condition, exposure)).some(n_cases)
+        rows, data = data.x, data.encoded(schema)
         if learned.exposure is not None:
             exposures = data.c.exposure * learned.exposure.typical
         if rows.shape[0]:
@@ -117,9 +118,9 @@ def payload(
 
 
 def _decoder(model: Any, learned: Learned) -> dict[str, Any]:
-    """Return the program of z, and of what is given beside it.
+    """Return the program of z, and of what is given besides it.
 
-    Its outputs are what to expect of each part, then the probabilities of levels.
+    Its outputs are the expected value of each part, then the probabilities of levels.
     """
     schema = learned.schema
     levelled = [name for name, part in schema.parts.items() if part.kind.name in LEVELS]

@@ -87,7 +87,7 @@ def page(
     Parameters
     ----------
     vae, X, labels, condition, exposure, image_shape
-        As of `payload`.
+        As in `payload`.
     title : str
         Heading of the page.
 

@@ -39,7 +39,7 @@ class Explorer(anywidget.AnyWidget):
     Parameters
     ----------
     vae, X, labels, condition, exposure, image_shape
-        As of `aevb.explorer.payload`.
+        As in `aevb.explorer.payload`.
 
     Attributes
     ----------

@@ -139,10 +139,10 @@ class Rows:
         return self._values(codes)
 
     def typical(self) -> Array:
-        """Return a row that the model can take: centres of numbers, first levels."""
+        """Return a row from the middle of the training data."""
         blocks = {}
         for name, part in self.schema.parts.items():
-            value = part.measured.shift if part.kind.name == "real" else part.kind.filler
+            value = part.kind.typical(part.measured)
             size = math.prod(part.shape)
             blocks[name] = jnp.broadcast_to(jnp.asarray(value, jnp.float32), (size,))
         return self.row(Case(blocks))

@@ -83,7 +83,7 @@ class ConditionalAutoEncoder(LatentVariableModel):
     decoder : callable
         (z, c) -> p(x|z, c), of one pair.
     latent_prior, estimator
-        As of an `AutoEncoder`.
+        As those of an `AutoEncoder`.
 
     Examples
     --------

@@ -19,7 +19,7 @@ from aevb.models.networks import Activation, Linear, activation_function
 
 
 class Convolution(eqx.Module):
-    """Convolution of a picture with its edges padded by zeros; weights uniform as of a `Linear`.
+    """Convolution of a picture with its edges padded by zeros; its weights begin as a `Linear`'s.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ class ConvDecoder(eqx.Module):
     n_read : int
         Length of the vector.
     shape, channels, activation, key
-        As of the encoder.
+        As those of the encoder.
     hidden : sequence of int
         Units of the fully connected layers before the stages.
 

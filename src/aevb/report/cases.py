@@ -171,7 +171,7 @@ def shown(
     known : Facts
         What `facts` has said of it.
     X, condition, exposure
-        As of `facts`.
+        As in `facts`.
     random_state : int, RandomState or None
         Seed of new cases; None: that of the estimator.
     """

@@ -180,7 +180,7 @@ def facts(
     condition, exposure : optional
         Those of `X`, of a model that was fitted with some.
     train, train_condition, train_exposure : optional
-        The cases that the model was fitted to, as of `VAE.diagnose`: for the gap to their bound,
+        The cases that the model was fitted to, as in `VAE.diagnose`: for the gap to their bound,
         and the comparison with classical models.
     image_shape : sequence of int, optional
         Shape of pictures that were fitted as flat rows.
@@ -211,7 +211,9 @@ def facts(
     cells: list[Cell] = []
     remarks: list[str] = []
     if X is None:
-        for name, told in {"labels": labels, "train": train}.items():
+        beside = {"labels": labels, "condition": condition, "exposure": exposure, "train": train}
+        beside |= {"train_condition": train_condition, "train_exposure": train_exposure}
+        for name, told in beside.items():
             if told is not None:
                 raise ValueError(f"Expected `X` with `{name}`; got None.")
         remarks.append(

@@ -44,7 +44,7 @@ def write(
     path : str or path-like
         Where to; an existing file is replaced.
     X, labels, **told
-        As of `page`.
+        As in `page`.
     """
     path = Path(path)
     check_target(path, overwrite=True)
@@ -71,7 +71,7 @@ def page(
     vae : VAE
         The fitted estimator.
     X, labels, condition, exposure, random_state, **told
-        As of `aevb.report.facts`.
+        As in `aevb.report.facts`.
     title : str, optional
         Its headline; None: what was fitted.
     """
@@ -463,8 +463,8 @@ def _diagnosis(known: Facts) -> Element | None:
             )
         )
     if found.comparison is not None:
-        heads, *lines = found.comparison.lines
-        lines = [[each.replace("-", "−") for each in line] for line in lines]
+        heads, *lines = found.comparison.cells
+        lines = [[_MINUS.sub("−", each) for each in line] for line in lines]
         parts.append(table(found.comparison.title, heads, lines, {2, 3}))
         said = any(each.name == "comparison" for each in known.findings)
         conclusion = [] if said else [found.comparison.conclusion]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -64,7 +65,7 @@ def documentation(openapi: dict[str, Any], names: Iterable[str], address: str) -
                 f"<td>{escape(about.get('summary', ''))}"
             )
     first = quote(next(iter(names)), safe="")
-    example = f"curl -X POST '{address}models/{first}/sample?n=3'"
+    example = "curl -X POST " + shlex.quote(f"{address}models/{first}/sample?n=3")
     about = re.sub("`(.*?)`", r"<code>\1</code>", escape(openapi["info"]["description"]))
     return page(
         "How to ask this server",

@@ -199,7 +199,7 @@
     };
   };
 
-  // Values of columns as a program takes them, a part after the other; whether each is there.
+  // Values of columns as a program takes them, one part after another; whether each is there.
   const filled = (columns, parts, valueOf) => {
     const values = parts.map(({ size, filler }) => new Float32Array(size).fill(filler));
     const observed = parts.map(({ size }) => new Float32Array(size));
@@ -216,20 +216,20 @@
     return { values, observed, empty };
   };
 
-  // A form with a field for each column that the model has.
-  const formOf = (all, parts, onInput) => {
+  // A form with a field for each column that the model uses.
+  const formOf = (all, parts, onInput, isRequired = false) => {
     const columns = all.filter((column) => column.part !== undefined);
     const fields = new Map(columns.map((column) => {
       const levels = column.levels ?? (column.kind === "boolean" ? ["false", "true"] : null);
       if (!levels) return [column, make("input", { type: column.kind === "date" ? (column.whole ? "date" : "datetime-local") : "number", step: "any" })];
       const options = levels.map((level, k) => make("option", { value: k }, level));
-      return [column, make("select", {}, make("option", { value: "" }, "\u2013"), ...options)];
+      return [column, make("select", {}, ...(isRequired ? [] : [make("option", { value: "" }, "\u2013")]), ...options)];
     }));
     const read = (column) => {
       const text = fields.get(column).value;
       if (text === "") return null;
       const number = column.kind === "date" ? Date.parse(text + (column.whole ? "" : "Z")) / DAY : Number(text);
-      return Number.isNaN(number) ? null : number;
+      return Number.isNaN(number) || (column.positive && number <= 0) ? null : number;
     };
     const element = make("form.form", { onsubmit: (event) => event.preventDefault(), oninput: onInput });
     for (const [column, field] of fields) element.append(make("div.field", {}, ...labelled(column.name, field)));
@@ -241,18 +241,22 @@
         for (const [column, field] of fields) {
           const own = valueOf(column);
           const iso = (days) => dated(days, column.whole).replace(" ", "T");
-          field.value = field.options ? Math.round(own) : column.kind === "date" ? iso(own) : +own.toPrecision(5);
+          const origin = column.origin ?? 0;
+          const rounded = () => +(origin + +(own - origin).toPrecision(7)).toPrecision(14); // as exact as float32
+          field.value = field.options ? Math.round(own) : column.kind === "date" ? iso(own) : rounded();
         }
       },
     };
   };
+
+  const stillEmpty = (names) => `Still to fill in: ${names.slice(0, 3).join(", ")}${names.length > 3 ? " and more" : ""}.`;
 
   // A row of one's own.
   const ownRow = (columns, { parts, holes, value, say }, onChange) => {
     const changed = () => {
       const { values, observed, empty } = form.read();
       if (empty.length === form.columns.length) return say("Fill the form, or copy the decoded case.");
-      if (empty.length && !holes) return say(`Still empty: ${empty.slice(0, 3).join(", ")}${empty.length > 3 ? " and more" : ""}.`);
+      if (empty.length && !holes) return say(stillEmpty(empty));
       onChange(holes ? [...values, ...observed] : values);
     };
     const form = formOf(columns, parts, changed);
@@ -269,32 +273,46 @@
     };
   };
 
-  // What the model is told beside the latent point, condition and exposure: a form that has values
+  // What the model is told besides the latent point, condition and exposure: a form that has values
   // from the start, and takes those of a case.
-  const givenOf = ({ columns: described, parts }, onChange) => {
+  const givenOf = ({ columns: described, parts, totalled }, onChange) => {
     const columns = described.map(readColumn);
-    const form = formOf(columns, parts, () => {
+    const note = make("p.note", { role: "status" });
+    const changed = () => {
       const found = form.read();
+      note.textContent = found.empty.length ? stillEmpty(found.empty) : "";
       if (found.empty.length) return;
       values = found.values;
       onChange();
-    });
+    };
+    const form = formOf(columns, parts, changed, true);
     const areKnown = form.columns.every((column) => column.values);
     const ofCase = (i) => (areKnown ? filled(form.columns, parts, (column) => column.values[i]).values : values);
     let { values } = filled(form.columns, parts, (column) => column.start);
     form.write((column) => column.start);
+    const write = (valueOf) => {
+      form.write(valueOf);
+      note.textContent = "";
+    };
     return {
-      element: make("div.scroll", {}, form.element),
+      elements: [make("div.scroll", {}, form.element), note],
       columns,
       values: () => values,
       ofCase,
       take(i) {
         values = ofCase(i);
-        if (areKnown) form.write((column) => column.values[i]);
+        if (areKnown) write((column) => column.values[i]);
+      },
+      // The exposure may be the total of a case's counts, whose parts these are; it is the last value.
+      takeTotal(inputs) {
+        if (!totalled) return;
+        const total = totalled.reduce((sum, part) => inputs[part].reduce((x, y) => x + y, sum), 0);
+        values = [...values.slice(0, -1), Float32Array.of(total)];
+        write((column) => values[column.part][column.place] + (column.levels ? 0 : column.origin ?? 0));
       },
     };
   };
-  const NOTHING = { columns: [], values: () => [], ofCase: () => [], take() {} };
+  const NOTHING = { columns: [], elements: [], values: () => [], ofCase: () => [], take() {}, takeTotal() {} };
 
   aevb.mountExplorer = (element, payload, { onMove = () => {} } = {}) => {
     const { latent, picture, cases, holes, parts } = payload;
@@ -324,10 +342,9 @@
     tip.append(...(thumb ? [thumb] : []), about);
     const lines = (i) => {
       const known = (columns ?? []).filter((column) => column.values);
-      const told = [...beside, ...known.slice(0, MOST_HOVERED)];
-      const all = told.map((column) => [column.name, cell(column, column.values[i])]);
-      if (known.length > MOST_HOVERED) all.push(["\u2026", `${columns.length - MOST_HOVERED} more`]);
-      return all;
+      const told = [...beside, ...known];
+      const shown = told.slice(0, MOST_HOVERED).map((column) => [column.name, cell(column, column.values[i])]);
+      return told.length > MOST_HOVERED ? [...shown, ["\u2026", `${told.length - MOST_HOVERED} more`]] : shown;
     };
     const showThumb = (i) => {
       const [height, width] = picture.shape;
@@ -444,6 +461,7 @@
     const status = make("p.note", { role: "status" });
     const say = (text) => (status.textContent = text);
     const take = (inputs) => {
+      given.takeTotal(inputs);
       const found = encode(...inputs, ...given.values())[0];
       if (!found.every(Number.isFinite)) return say("The model has no code for these values.");
       say("The point is where the model puts this case.");
@@ -483,7 +501,7 @@
     const root = make("div.explorer", {},
       section("space", "Latent map", controls, box, legend, hint),
       make(picture ? "div.side.pictures" : "div.side", {},
-        ...(given.element ? [section("given", "Given", given.element)] : []),
+        ...(given.elements.length ? [section("given", "Given", ...given.elements)] : []),
         section("decoded", "Decoded case", decoded.element, where),
         ...(dim > 2 ? [section("latents", "Further latents", sliders)] : []),
         ...(own ? [section("yours", "Your own case", own.element, make("div.tools", {}, button("Clear", "Clear your own case", () => own.clear()), button("Copy decoded", "Copy decoded case", () => own.take((outputs ?? current()).map((each) => each.slice())))), status)] : []),

@@ -84,6 +84,10 @@ class Amount(_OnAScale):
         """Return the logarithms."""
         return np.log(block.astype(np.float64))
 
+    def typical(self, measured: Measured) -> np.ndarray:
+        """Return the geometric means."""
+        return np.exp(measured.shift)
+
     def constants(self, measured: Measured) -> Constants:
         """Return what the encoder reads, and the floor of scales of the logarithm."""
         rounding = measured.resolution / math.sqrt(12) / np.exp(measured.start)
@@ -170,11 +174,19 @@ class Proportion(_OnAScale):
         share = block.astype(np.float64)
         return np.log(share) - np.log1p(-share)
 
+    def typical(self, measured: Measured) -> np.ndarray:
+        """Return the proportions at the means of the log-odds."""
+        return _logistic(measured.shift)
+
     def constants(self, measured: Measured) -> Constants:
         """Return what the encoder reads, and the floor of scales of the log-odds."""
-        share = 1 / (1 + np.exp(-measured.start))
+        share = _logistic(measured.start)
         rounding = measured.resolution / math.sqrt(12) / (share * (1 - share))
-        return self._constants(measured, _log_odds, lambda x: 1 / (1 + np.exp(-x)), rounding)
+        return self._constants(measured, _log_odds, _logistic, rounding)
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
 
 
 def _log_odds(share: Array) -> Array:

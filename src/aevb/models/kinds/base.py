@@ -228,6 +228,10 @@ class Kind(ABC):
         """Return the columns whose densities would be rewarded for what others say already."""
         return ()
 
+    def typical(self, measured: Measured) -> np.ndarray:
+        """Return values from the middle of the training data, or others that are possible."""
+        return np.asarray(self.filler)
+
     @abstractmethod
     def constants(self, measured: Measured) -> Constants:
         """Return what the model holds of the data: what the encoder reads, for one."""

@@ -56,6 +56,10 @@ class Count(Kind):
             high=summary.high,
         )
 
+    def typical(self, measured: Measured) -> np.ndarray:
+        """Return the whole numbers at the means of log(1 + x)."""
+        return np.rint(np.expm1(measured.shift))
+
     def constants(self, measured: Measured) -> Constants:
         """Return what the encoder reads, where the decoder starts, and how far it is free."""
         scale = np.where(measured.constant, np.inf, measured.scale)

@@ -72,6 +72,10 @@ class _Levels(Kind):
         flat = block.reshape(len(block), -1, 1)
         return (flat == np.arange(max(self.n_levels))).astype(np.float32)
 
+    def typical(self, measured: Measured) -> np.ndarray:
+        """Return the most frequent levels."""
+        return measured.levels.argmax(axis=1)
+
     def _shares(self, seen: Summary) -> Float[np.ndarray, "size n_levels"]:
         """Return the share of each level; 0 where an entry has no such level."""
         width = max(self.n_levels)

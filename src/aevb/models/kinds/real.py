@@ -76,6 +76,10 @@ class Real(Kind):
             n_rows=summary.n,
         )
 
+    def typical(self, measured: Measured) -> np.ndarray:
+        """Return the means."""
+        return measured.shift
+
     def remarks(self, summary: Summary, columns: Names = None) -> list[str]:
         """Warn of a value that dwarfs the differences of all others in its column."""
         alone = summary.lone_values()
