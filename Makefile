@@ -62,10 +62,12 @@ test-extras: $(INSTALLED)  ## install each extra alone, and try what it is for (
 	  build/extra/bin/python -W error::DeprecationWarning:aevb tests/one_extra.py $$extra; \
 	done
 
+TEST_TOOLS := pytest pytest-xdist hypothesis beartype alembic distributed flax grain httpx onnxruntime polars sqlalchemy
 test-lowest: $(INSTALLED)  ## run the tests with the lowest versions that pyproject.toml allows
 	$(BIN)/python -m venv --clear build/lowest
 	$(BIN)/python tests/lowest.py > build/lowest.txt
-	build/lowest/bin/python -m pip install $(PIP_FLAGS) -c build/lowest.txt ".[dev]"
+	build/lowest/bin/python -m pip install $(PIP_FLAGS) -c build/lowest.txt ".[all]"
+	build/lowest/bin/python -m pip install $(PIP_FLAGS) -c build/lowest.txt $(TEST_TOOLS)
 	$(COMPILE_FAST) build/lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile -o filterwarnings=ignore tests -m "not slow"
 
 test-slow: $(INSTALLED)  ## run the slow tests
