@@ -9,7 +9,14 @@ import polars.testing
 import pyarrow as pa
 import pytest
 
-from aevb.data.tables import fill_columns, is_table, library_of, read_columns, write_columns
+from aevb.data.tables import (
+    column_of,
+    fill_columns,
+    is_table,
+    library_of,
+    read_columns,
+    write_columns,
+)
 
 PANDAS = pd.DataFrame(
     {
@@ -56,6 +63,15 @@ def again(table, index=None):
 
 def test_pandas_gets_back_what_it_gave():
     pd.testing.assert_frame_equal(again(PANDAS, PANDAS.index), PANDAS)
+
+
+@pytest.mark.parametrize("unit", ["D", "s", "us", "ns"])
+def test_dates_of_numpy_count_days_whatever_their_unit(unit):
+    dates = np.array(["2024-01-01", "NaT", "2024-01-03"], f"datetime64[{unit}]")
+    expected = [19723.0, np.nan, 19725.0]
+    np.testing.assert_array_equal(column_of("day", dates).values, expected)
+    with pytest.raises(TypeError, match="for column 'span'"):
+        column_of("span", dates - dates)
 
 
 def test_arrow_gets_back_what_it_gave():

@@ -201,6 +201,8 @@ def column_of(name: str, values: Any, known: ColumnType | None = None) -> Column
     """
     where = f"column {name!r}"
     cells = np.atleast_1d(np.asarray(values))
+    if cells.dtype.kind in "mM" and np.datetime_data(cells.dtype)[0] in ("ns", "ps", "fs", "as"):
+        values = cells.astype(f"{cells.dtype.kind}8[us]")  # finer ones become integers as objects
     if cells.dtype.kind in "biuf":
         kind = {"b": BOOLEAN, "f": NUMBER}.get(cells.dtype.kind, INTEGER)
         own = ColumnType(name, kind, {BOOLEAN: "Boolean", NUMBER: "Float64"}.get(kind, "Int64"))
