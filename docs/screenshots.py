@@ -133,7 +133,7 @@ def site(browser: Browser) -> None:
         for name, width, scheme in (("how_do_i", 900, "light"), ("guides/report", NARROW, "dark")):
             page = browser.new_page(
                 viewport={"width": width, "height": 844},
-                color_scheme=scheme,  # type: ignore[arg-type]
+                color_scheme=scheme,
             )
             page.goto(f"http://127.0.0.1:{server.server_port}/{name}/")
             page.wait_for_timeout(500)
